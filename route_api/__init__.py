@@ -1,0 +1,1 @@
+"""Route API: one HTTP API for knowledge bases and conversations, carried out on Dify."""

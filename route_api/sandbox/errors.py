@@ -1,0 +1,36 @@
+"""Dify's error answers: `{"code", "message", "status"}`, as the recordings of 1.12.1 have them."""
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+
+class SandboxError(Exception):
+    """An answer other than success, in Dify's own shape.
+
+    :param status: HTTP status
+    :param code: Dify's snake_case code, `not_found` for example
+    :param message: Dify's text
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Answer `SandboxError` in Dify's shape, and everything else as Dify's router and werkzeug do."""
+
+    @app.errorhandler(SandboxError)
+    def sandbox_error(error: SandboxError) -> tuple[Response, int]:
+        body = {"code": error.code, "message": error.message, "status": error.status}
+        return jsonify(body), error.status
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response | tuple[Response, int]:
+        status = error.code or 500
+        if status == 404:
+            return Response(error.get_body(), status=404, content_type="text/html; charset=utf-8")
+        code = error.name.lower().replace(" ", "_")
+        return jsonify({"code": code, "message": error.description, "status": status}), status
