@@ -1,1 +1,62 @@
-"""Route API: one HTTP API for knowledge bases and conversations, carried out on Dify."""
+"""Route API: one HTTP API for knowledge bases and conversations, carried out on a Dify server."""
+
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from config import Config
+
+from . import database, envelope, observability
+from .cli import register_commands
+from .dify import Dify
+from .extensions import api, cors, db, migrate
+from .views import BLUEPRINTS
+
+def create_app(config: Config | None = None) -> Flask:
+    """The WSGI application.
+
+    :param config: the settings; read from the environment when left out
+    :raises ConfigError: when the settings cannot be used
+    """
+    app = Flask(__name__, static_folder=None)
+    configure(app, config or Config.load())
+    observability.init_app(app)
+    cors.init_app(app, origins=app.config["CORS_ORIGINS"])
+    db.init_app(app)
+    database.init_app(app)
+    migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
+    api.init_app(app)
+    envelope.register_error_handlers(app)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    register_commands(app)
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/v1": app.wsgi_app})  # type: ignore[method-assign]
+    return app
+
+
+def configure(app: Flask, config: Config) -> None:
+    """Hand our settings and the extensions' own to the application, and make the Dify client."""
+    app.config.from_object(config)
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=config.database_uri,
+        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(config.database_uri),
+        API_TITLE="Route API",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    app.extensions["dify"] = Dify(
+        base_url=config.DIFY_BASE_URL,
+        dataset_api_key=config.DIFY_DATASET_API_KEY,
+        app_api_key=config.DIFY_APP_API_KEY,
+        apps=config.DIFY_APPS,
+        console_email=config.DIFY_CONSOLE_EMAIL,
+        console_password=config.DIFY_CONSOLE_PASSWORD,
+        files_url=config.DIFY_FILES_URL or None,
+        connect_timeout=config.DIFY_CONNECT_TIMEOUT,
+        read_timeout=config.DIFY_READ_TIMEOUT,
+        chat_timeout=config.DIFY_CHAT_TIMEOUT,
+        upload_timeout=config.DIFY_UPLOAD_TIMEOUT,
+    )

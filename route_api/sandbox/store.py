@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flask import current_app
+
 BUSY_TIMEOUT_S = 30
 
 
@@ -51,3 +53,8 @@ class Store:
     def create_tables(self, schema: str) -> None:
         """Run a module's idempotent `SCHEMA`."""
         self.connection().executescript(schema)
+
+
+def current_store() -> Store:
+    """The store of the application that serves this request."""
+    return current_app.extensions["sandbox_store"]  # type: ignore[no-any-return]

@@ -1,0 +1,40 @@
+"""How the three databases are opened: SQLite for one machine, PostgreSQL and MySQL/MariaDB for several."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from .extensions import db
+
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+POOL_SIZE = 10
+"""Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
+
+
+def engine_options(database_uri: str) -> dict[str, Any]:
+    """Arguments of `create_engine` for this database."""
+    url = make_url(database_uri)
+    if url.get_backend_name() == "sqlite":
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        return {}
+    return {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
+
+
+def init_app(app: Flask) -> None:
+    """Prepare SQLite's connections, if SQLite it is; the other two need nothing."""
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "connect", _prepare_sqlite)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    """WAL lets readers go on beside the one writer; a writer that must wait waits instead of failing at once."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")

@@ -1,0 +1,82 @@
+"""The client of a Dify server, 1.8.1 or 1.12.1; which one it is, the server's own answers show."""
+
+from typing import Mapping
+
+from .auth import ServiceKey
+from .chat import ChatApi
+from .console import ConsoleApi
+from .events import EventStream
+from .files import FilesApi, RemoteFile
+from .knowledge import KnowledgeApi
+from .login import ConsoleLogin
+from .transport import Transport
+from .uploads import RawAnswer
+
+__all__ = [
+    "ChatApi",
+    "ConsoleApi",
+    "Dify",
+    "EventStream",
+    "FilesApi",
+    "KnowledgeApi",
+    "RawAnswer",
+    "RemoteFile",
+]
+
+
+class Dify:
+    """One Dify server: what its service API and console offer us. Shared by all threads of a process.
+
+    `knowledge` needs the dataset key, `chat` an app key, `console` the console login;
+    `files` takes what it needs.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        dataset_api_key: str,
+        app_api_key: str,
+        apps: Mapping[str, str] | None = None,
+        console_email: str | None = None,
+        console_password: str | None = None,
+        *,
+        files_url: str | None = None,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 60.0,
+        chat_timeout: float = 300.0,
+        event_timeout: float = 120.0,
+        upload_timeout: float = 600.0,
+        pool_size: int = 2000,
+    ) -> None:
+        """
+        :param base_url: address of the server, without `/v1`.
+        :param apps: model name to the key of the app that runs it.
+        :param console_email: with `console_password`, the login of an admin; without, the console is not
+            configured.
+        :param files_url: Dify's FILES_URL, if that is another origin than `base_url`.
+        :param connect_timeout: seconds to wait for a connection; the other timeouts are between two pieces of
+            an answer: of any call, of a blocking chat, of a chat's events, of an upload.
+        :param pool_size: how many idle connections are kept.
+        """
+        self.transport = Transport(
+            base_url, connect_timeout=connect_timeout, read_timeout=read_timeout, pool_size=pool_size
+        )
+        dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
+        self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)
+        self.console = ConsoleApi(
+            self.transport, ConsoleLogin(self.transport, console_email, console_password)
+        )
+        self.files = FilesApi(self.transport, self.knowledge, self.console, files_url)
+
+        def chat_api(key: ServiceKey) -> ChatApi:
+            return ChatApi(self.transport, key, answer_timeout=chat_timeout, event_timeout=event_timeout)
+
+        self._default_chat = chat_api(ServiceKey(app_api_key, "DIFY_APP_API_KEY"))
+        self._chats = {name: chat_api(ServiceKey(key, "DIFY_APPS")) for name, key in (apps or {}).items()}
+
+    def chat(self, model_name: str | None = None) -> ChatApi:
+        """The chat app for a model; without a name, the default one.
+
+        :raises KeyError: no app is configured for this model.
+        """
+        return self._default_chat if model_name is None else self._chats[model_name]

@@ -1,0 +1,85 @@
+"""What the gateway shows Dify to be let in: service keys and console sessions.
+
+Each is a `requests` auth object: a secret lives in one place, which alone writes it into requests.
+"""
+
+from typing import Any
+
+from requests import PreparedRequest
+from requests.auth import AuthBase
+
+
+class Credential(AuthBase):
+    """A secret that signs requests. `setting` names the operator's setting that it came from."""
+
+    setting: str
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        r.headers.update(self.headers())
+        return r
+
+    def headers(self) -> dict[str, str]:
+        """The request headers that prove who we are."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.setting}>"
+
+
+class ServiceKey(Credential):
+    """A key of Dify's service API: a dataset key, or the key of one app."""
+
+    def __init__(self, key: str, setting: str) -> None:
+        self.setting = setting
+        self._authorization = f"Bearer {key}"
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": self._authorization}
+
+
+class ConsoleSession(Credential):
+    """A login to Dify's console: valid for 60 minutes, its refresh token for 30 days and one use."""
+
+    setting = "DIFY_CONSOLE_EMAIL"
+
+    def refresh_request(self) -> dict[str, Any]:
+        """What a refresh sends: arguments for :meth:`Transport.open`."""
+        raise NotImplementedError
+
+
+class BearerSession(ConsoleSession):
+    """The console session of Dify 1.8.1: both tokens come in the body of the login (auth/login)."""
+
+    def __init__(self, access_token: str, refresh_token: str) -> None:
+        self._access_token = access_token
+        self._refresh_token = refresh_token
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._access_token}"}
+
+    def refresh_request(self) -> dict[str, Any]:
+        return {"json": {"refresh_token": self._refresh_token}}
+
+
+class CookieSession(ConsoleSession):
+    """The console session of Dify 1.12.1: three cookies, one of them also a header (auth/profile).
+
+    Behind https Dify puts `__Host-` before the cookies' names and expects them back under those names.
+    """
+
+    def __init__(self, cookies: dict[str, str]) -> None:
+        """
+        :param cookies: the cookies of a login or refresh, by the names under which they came.
+        :raises KeyError: one of the three is missing.
+        """
+        names = {name.removeprefix("__Host-"): name for name in cookies}
+        access, csrf, refresh = names["access_token"], names["csrf_token"], names["refresh_token"]
+        self._csrf_token = cookies[csrf]
+        self._cookie = f"{access}={cookies[access]}; {csrf}={cookies[csrf]}"
+        self._refresh_cookie = f"{refresh}={cookies[refresh]}"
+
+    def headers(self) -> dict[str, str]:
+        return {"Cookie": self._cookie, "X-CSRF-Token": self._csrf_token}
+
+    def refresh_request(self) -> dict[str, Any]:
+        return {"headers": {"Cookie": self._refresh_cookie}}

@@ -1,0 +1,69 @@
+"""The service API of one Dify chat app."""
+
+from typing import Any
+
+from .auth import Credential
+from .events import EventStream
+from .transport import Transport
+
+
+class ChatApi:
+    """Calls of one app, whose key is the credential. Dify keeps users apart by the text in `user` alone."""
+
+    def __init__(
+        self, transport: Transport, auth: Credential, *, answer_timeout: float, event_timeout: float
+    ) -> None:
+        """
+        :param answer_timeout: seconds that a whole blocking answer may take.
+        :param event_timeout: seconds without any event of a stream. Dify sends a ping every 10
+            (chat/streaming-ping), but nothing, not even headers, before the first event.
+        """
+        self._transport = transport
+        self._auth = auth
+        self._answer_timeout = answer_timeout
+        self._event_timeout = event_timeout
+
+    def send(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask a question and wait for the whole answer.
+
+        :param body: `query`, `user`, `inputs` and, to continue, `conversation_id`.
+        """
+        answer: dict[str, Any] = self._transport.request(
+            "POST",
+            "/v1/chat-messages",
+            auth=self._auth,
+            json=_chat_body(body, "blocking"),
+            read_timeout=self._answer_timeout,
+        )
+        return answer
+
+    def stream(self, body: dict[str, Any]) -> EventStream:
+        """Ask a question; the answer comes as events. Returns when the first event is on its way.
+
+        A refusal before the start is raised from here; a model that fails later is an `error` event.
+        """
+        response = self._transport.open(
+            "POST",
+            "/v1/chat-messages",
+            auth=self._auth,
+            json=_chat_body(body, "streaming"),
+            read_timeout=self._event_timeout,
+        )
+        return EventStream(response)
+
+    def stop(self, task_id: str, user: str) -> None:
+        """End a running generation. Dify says success for a wrong task or user as well
+        (chat/stop-other-user)."""
+        path = f"/v1/chat-messages/{task_id}/stop"
+        self._transport.request("POST", path, auth=self._auth, json={"user": user})
+
+    def parameters(self) -> dict[str, Any]:
+        """The app's published settings; `user_input_form` lists the variables that it declares."""
+        parameters: dict[str, Any] = self._transport.request("GET", "/v1/parameters", auth=self._auth)
+        return parameters
+
+
+def _chat_body(body: dict[str, Any], response_mode: str) -> dict[str, Any]:
+    # With a title to make, 1.8.1 keeps the stream open after the answer and 1.12.1 sleeps a second before it
+    # (DIFFERENCES 52).
+    return {**body, "response_mode": response_mode, "auto_generate_name": False}

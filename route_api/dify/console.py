@@ -1,0 +1,64 @@
+"""What only Dify's console can do, with an admin's login."""
+
+import time
+from typing import Any, Callable
+
+from ..errors import DifyAuthFailed
+from .login import ConsoleLogin
+from .patience import when_indexed
+from .transport import Transport
+
+Json = dict[str, Any]
+
+
+class ConsoleApi:
+    """Calls of the console. Each may raise any :class:`DifyError`, :class:`ConsoleNotConfigured` and
+    :class:`ConsoleLoginRefused` among them."""
+
+    def __init__(
+        self, transport: Transport, login: ConsoleLogin, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._transport = transport
+        self._login = login
+        self._sleep = sleep
+
+    def set_default_model(self, model_type: str, provider: str, model: str) -> None:
+        """Set the workspace's default model of one type. Dify skips a missing provider with success."""
+        setting = {"model_type": model_type, "provider": provider, "model": model}
+        body = {"model_settings": [setting]}
+        self._request("POST", "/console/api/workspaces/current/default-model", json=body)
+
+    def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
+        """A page of documents, each with `completed_segments` and `total_segments`, which the service API
+        lacks."""
+        params = {"page": page, "limit": limit, "keyword": keyword, "fetch": "true"}
+        documents: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
+        return documents
+
+    def dataset_indexing_status(self, dataset_id: str) -> Json:
+        """State and segment counts of every document of a dataset, in one answer."""
+        status: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/indexing-status")
+        return status
+
+    def switch_segments(self, dataset_id: str, document_id: str, action: str, segment_ids: list[str]) -> None:
+        """Switch several segments at once; unknown ids and actions are skipped with success. Waits for a busy
+        indexing worker.
+
+        :param action: enable or disable.
+        """
+        path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/segment/{action}"
+        params = {"segment_id": segment_ids}
+        when_indexed(lambda: self._request("PATCH", path, params=params), self._sleep)
+
+    def document_download(self, dataset_id: str, document_id: str) -> Json:
+        """`url` of the original file, signed (DIFFERENCES 33)."""
+        path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/download"
+        download: Json = self._request("GET", path)
+        return download
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        session = self._login.session()
+        try:
+            return self._transport.request(method, path, auth=session, **options)
+        except DifyAuthFailed:  # Nothing was done, so that this may be sent again whatever the method.
+            return self._transport.request(method, path, auth=self._login.renew(session), **options)

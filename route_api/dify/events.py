@@ -1,0 +1,97 @@
+"""Server-sent events of a chat, read from the socket without delay.
+
+`iter_lines` and `iter_content` of requests hold an event back until a buffer is full or the next event comes;
+`raw.read1` returns what has arrived.
+"""
+
+from typing import Any, Generator, Iterator
+
+import orjson
+import requests
+
+from ..errors import DifyFailed, DifyUnreachable
+from .transport import NETWORK_ERRORS, network_error
+
+LONGEST_EVENT = 4 * 1024 * 1024
+"""Bytes. No event of Dify comes near; a server that never ends one must not fill our memory."""
+
+_READ_SIZE = 64 * 1024
+_LAST_EVENTS = ("message_end", "error")
+
+Event = dict[str, Any]
+
+
+class EventStream:
+    """The events of one streamed answer, in order. Iterate once; close it whenever reading stops early."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        self._events = self._read()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._events
+
+    def close(self) -> None:
+        """Drop the connection. Dify goes on generating: only a stop ends that (FINDINGS f)."""
+        self._events.close()
+        self._response.close()
+
+    def _read(self) -> Generator[Event, None, None]:
+        """Yield events until `message_end` or `error`, which is the last.
+
+        What follows is not waited for: Dify 1.8.1 may keep the connection open for seconds after
+        `message_end`.
+
+        :raises DifyUnreachable: the stream broke off before its last event.
+        :raises DifyTimeout: nothing came, not even a ping, for the read timeout.
+        :raises DifyFailed: something came that is no event.
+        """
+        read1 = self._response.raw.read1
+        pending = b""
+        try:
+            while chunk := read1(_READ_SIZE):
+                pending += chunk
+                if b"\r" in pending:
+                    pending = pending.replace(b"\r\n", b"\n")
+                *blocks, pending = pending.split(b"\n\n")
+                for block in blocks:
+                    event = parse_event(block)
+                    if event is None:
+                        continue
+                    yield event
+                    if event.get("event") in _LAST_EVENTS:
+                        return
+                if len(pending) > LONGEST_EVENT:
+                    raise DifyFailed("Dify sent an event that is too long.")
+        except NETWORK_ERRORS as error:
+            raise network_error(error) from error
+        finally:
+            self._response.close()
+        raise DifyUnreachable("Dify ended the answer before it was complete.")
+
+
+def parse_event(block: bytes) -> Event | None:
+    """The event written in the lines of `block`, which stood between blank lines; None if there is none.
+
+    A message is JSON in `data:` lines. A keep-alive is the line `event: ping` alone (contract README, 24),
+    and becomes `{"event": "ping"}`.
+
+    :raises DifyFailed: the data is no JSON object.
+    """
+    if block.startswith(b"data:") and b"\n" not in block:
+        data = block[5:]
+    else:
+        lines = block.split(b"\n")
+        data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
+        if not data:
+            names = [
+                line[6:].strip().decode(errors="replace") for line in lines if line.startswith(b"event:")
+            ]
+            return {"event": names[-1]} if names else None
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise DifyFailed("Dify sent an event that cannot be read.") from error
+    if not isinstance(event, dict):
+        raise DifyFailed("Dify sent an event that is no object.")
+    return event

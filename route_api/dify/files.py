@@ -1,0 +1,151 @@
+"""The original file of a document, by whichever of three ways this Dify knows (DIFFERENCES 33)."""
+
+import mimetypes
+from email.message import Message
+from typing import Any, Callable, Iterator
+from urllib.parse import urlsplit
+
+import requests
+
+from ..errors import DifyFailed, DifyNotFound
+from .console import ConsoleApi
+from .knowledge import KnowledgeApi
+from .refusals import refusal
+from .transport import NETWORK_ERRORS, Transport, network_error, read_body
+
+Json = dict[str, Any]
+
+CHUNK_SIZE = 64 * 1024
+"""Bytes of a file that are in memory at a time."""
+
+_AS_ATTACHMENT = "&as_attachment=true"
+
+
+class RemoteFile:
+    """A file that is being downloaded. Close it."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self._response = response
+        headers = response.headers
+        length = headers.get("Content-Length", "")
+        self.name = _filename(headers.get("Content-Disposition", ""))
+        """Name of the file; None if Dify did not tell."""
+        self.size = int(length) if length.isdecimal() else None
+        """Bytes; None if Dify did not tell."""
+        guessed = mimetypes.guess_type(self.name)[0] if self.name else None
+        self.mime_type = guessed or headers.get("Content-Type", "application/octet-stream")
+        """By the name, as Dify calls every attachment application/octet-stream (documents/download)."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content, once.
+
+        :raises DifyUnreachable: the connection broke before the end.
+        :raises DifyTimeout: the rest did not come in time.
+        """
+        try:
+            yield from self._response.raw.stream(CHUNK_SIZE, decode_content=True)
+        except NETWORK_ERRORS as error:
+            raise network_error(error) from error
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class FilesApi:
+    """Addresses and contents of original files."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        knowledge: KnowledgeApi,
+        console: ConsoleApi,
+        files_url: str | None = None,
+    ) -> None:
+        """
+        :param files_url: Dify's FILES_URL, if that is another origin than its API.
+        """
+        self._transport = transport
+        self._knowledge = knowledge
+        self._origins = {_origin(url) for url in (transport.base_url, files_url) if url}
+        self._ways: tuple[Callable[[str, str], Json], ...] = (
+            knowledge.document_download,  # newer than 1.12.1
+            knowledge.upload_file,  # up to 1.8.1
+            console.document_download,  # 1.12.1
+        )
+
+    def describe(self, dataset_id: str, document_id: str) -> Json:
+        """Facts and addresses of the original file, in the form of 1.8.1's upload-file.
+
+        `id`, `name`, `size`, `extension`, `mime_type`, `created_by`, `created_at`, and as Dify gives them,
+        signed and valid for minutes, `url` (to be shown) and `download_url` (to be saved). One call, or two
+        where Dify's answer has the address alone.
+
+        :raises DifyNotFound: no such document, or it was not made from a file.
+        """
+        found = self._address(dataset_id, document_id)
+        if "download_url" in found:
+            return found
+        source = self._knowledge.get_document(dataset_id, document_id).get("data_source_info") or {}
+        download_url = found["url"]
+        # The signature does not cover the wish for an attachment (documents/preview-url).
+        return {
+            **source.get("upload_file", {}),
+            "url": download_url.replace(_AS_ATTACHMENT, ""),
+            "download_url": download_url,
+        }
+
+    def open_file(self, dataset_id: str, document_id: str) -> RemoteFile:
+        """Start to download the original file. The caller must close it.
+
+        :raises DifyNotFound: no such document, or it was not made from a file.
+        :raises DifyFailed: its address is on a host that is not Dify's.
+        """
+        found = self._address(dataset_id, document_id)
+        response = self._transport.send("GET", self._absolute(found.get("download_url") or found["url"]))
+        if response.status_code == 200:
+            return RemoteFile(response)
+        with response:
+            raise refusal(response.status_code, read_body(response), "DIFY_BASE_URL")
+
+    def _address(self, dataset_id: str, document_id: str) -> Json:
+        """Ask for the file's address, first by the way that worked last."""
+        for way in self._ways:
+            try:
+                found = way(dataset_id, document_id)
+            except DifyNotFound as error:
+                if (
+                    error.dify_code is None
+                ):  # The HTML page of an unknown route, not the JSON of an unknown document.
+                    continue
+                raise
+            self._ways = (way, *(other for other in self._ways if other != way))
+            return found
+        raise DifyFailed("This version of Dify does not hand out the original files.")
+
+    def _absolute(self, url: str) -> str:
+        """The whole of an address that Dify gave; it is relative unless Dify's FILES_URL is set (contract
+        README, 19).
+
+        :raises DifyFailed: it leads to another host. We would fetch whatever is there for our caller.
+        """
+        if url.startswith("/") and not url.startswith("//"):
+            return self._transport.base_url + url
+        if _origin(url) in self._origins:
+            return url
+        raise DifyFailed(
+            "Dify's address of this file is on another host than DIFY_BASE_URL. If that is right, the"
+            " operator should set DIFY_FILES_URL to Dify's own FILES_URL."
+        )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    default_port = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default_port
+
+
+def _filename(disposition: str) -> str | None:
+    """The file name in a Content-Disposition header; Dify writes it as `filename*=UTF-8''%E7...`."""
+    message = Message()
+    message["Content-Disposition"] = disposition
+    return message.get_filename()

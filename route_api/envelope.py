@@ -1,0 +1,96 @@
+"""The one shape of every answer, and the handlers that give every failure that shape.
+
+Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "data", "message", "elapsed_s", "error",
+"request_id"}`. Source: the API document, and product.md, "The envelope".
+"""
+
+import logging
+from time import perf_counter
+from typing import Any
+
+import orjson
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from .errors import ApiError, DifyError
+
+log = logging.getLogger(__name__)
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+HTTP_ERROR_CODES = {
+    400: "bad_request",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def elapsed_s() -> float:
+    """Seconds since this request came in, to a tenth of a millisecond."""
+    return round(perf_counter() - g.started_at, 4)
+
+
+def success(data: Any, message: str = "success", **beside_data: Any) -> Response:
+    """A successful answer; `beside_data` are keys that the API document puts next to `data`, `rag_info` for example."""
+    body = {"code": 0, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
+    return Response(orjson.dumps(body), content_type=JSON_TYPE)
+
+
+def failure_body(error: ApiError) -> dict[str, Any]:
+    """The body of a failed answer, also used for the last event of a stream that fails half-way."""
+    return {
+        "code": -1,
+        "data": error.data,
+        "elapsed_s": elapsed_s(),
+        "message": error.message,
+        "error": error.code,
+        "request_id": g.request_id,
+    }
+
+
+def failure(error: ApiError) -> Response:
+    """The answer to a request that failed; logged here, so that `request_id` always names a line of the log."""
+    status = int(error.status)
+    dify = ""
+    if isinstance(error, DifyError):
+        dify = f" dify_status={error.dify_status} dify_code={error.dify_code}"
+    level = logging.ERROR if status >= 500 else logging.INFO
+    log.log(level, "%s %s: %d %s%s: %s", request.method, request.path, status, error.code, dify, error.message)
+    shown_status = current_app.config["ERROR_HTTP_STATUS"] or status
+    return Response(orjson.dumps(failure_body(error)), status=shown_status, content_type=JSON_TYPE)
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Let every failure of a request, ours, Dify's, werkzeug's or a bug's, leave in the envelope."""
+    app.register_error_handler(ApiError, failure)
+    app.register_error_handler(HTTPException, _http_failure)
+    app.register_error_handler(Exception, _unexpected_failure)
+
+
+def _http_failure(error: HTTPException) -> Response:
+    status = error.code or 500
+    described = ApiError(_words_for(error, status))
+    described.status = status
+    described.code = HTTP_ERROR_CODES.get(status, error.name.lower().replace(" ", "_"))
+    answer = failure(described)
+    if allowed := getattr(error, "valid_methods", None):
+        answer.headers["Allow"] = ", ".join(sorted(allowed))
+    return answer
+
+
+def _words_for(error: HTTPException, status: int) -> str:
+    if status == 404:
+        return f"There is no {request.path} in this API."
+    if status == 405:
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or []))
+        return f"{request.path} does not answer to {request.method}; use {allowed}."
+    if isinstance(error, RequestEntityTooLarge):
+        return "The request is larger than this server takes."
+    return error.description or error.name
+
+
+def _unexpected_failure(error: Exception) -> Response:
+    log.exception("unexpected error in %s %s, request %s", request.method, request.path, g.request_id)
+    return failure(ApiError("Something went wrong in Route API itself; the request_id finds it in the server's log."))

@@ -1,0 +1,213 @@
+"""Every way in which a request can fail, as exceptions that know their HTTP status, their stable name and their words.
+
+`ApiError` is what a view raises; `DifyError` and its children are what the client in `route_api/dify/` makes of every
+failure of Dify. The envelope turns both into the same answer, so a view never catches one only to report it.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+
+class ApiError(Exception):
+    """A request that could not be carried out.
+
+    :param message: a sentence to a person: what was wrong, with which value, what would be right
+    :param data: what was done all the same, where a batch failed in part
+    """
+
+    status: int = HTTPStatus.INTERNAL_SERVER_ERROR
+    code: str = "internal_error"
+
+    def __init__(self, message: str, *, data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class ValidationFailed(ApiError):
+    """A parameter is missing, of the wrong type or out of its range."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "validation_failed"
+
+
+class NotSupported(ApiError):
+    """A documented parameter that this version or this Dify cannot honour; refused rather than ignored."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "not_supported"
+
+
+class KbNotFound(ApiError):
+    """No knowledge base has this id."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "kb_not_found"
+
+    def __init__(self, kb_id: str) -> None:
+        super().__init__(f"There is no knowledge base with the kb_id '{kb_id}'.")
+
+
+class DocumentNotFound(ApiError):
+    """The knowledge base has no document with this id."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "document_not_found"
+
+    def __init__(self, document_id: str) -> None:
+        super().__init__(f"The knowledge base has no document with the id '{document_id}'.")
+
+
+class ChunkNotFound(ApiError):
+    """The document has no chunk with this id."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "chunk_not_found"
+
+
+class BatchNotFound(ApiError):
+    """The knowledge base has no upload batch of this name; an upload over the same file name ends the older batch."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "batch_not_found"
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"The knowledge base has no upload batch '{batch}'; take the one that the upload answered.")
+
+
+class ConversationNotFound(ApiError):
+    """No such conversation, or another user's: the two look alike on purpose."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "conversation_not_found"
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"This user has no conversation '{conversation_id}'. Leave conversation_id out to start one.")
+
+
+class KbNameTaken(ApiError):
+    """Dify wants the names of knowledge bases to be unique."""
+
+    status = HTTPStatus.CONFLICT
+    code = "kb_name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A knowledge base named '{name}' exists already; choose another name.")
+
+
+class DocumentNameTaken(ApiError):
+    """The kb has an enabled document of this name and the caller asked for `on_duplicate: reject`."""
+
+    status = HTTPStatus.CONFLICT
+    code = "document_name_taken"
+
+
+class DocumentBusy(ApiError):
+    """Dify still indexes the document, or is switching it, and refuses the change for now."""
+
+    status = HTTPStatus.CONFLICT
+    code = "document_busy"
+
+
+class ConversationBusy(ApiError):
+    """A turn of this conversation is running; Dify garbles both histories when two run at once (FINDINGS g)."""
+
+    status = HTTPStatus.CONFLICT
+    code = "conversation_busy"
+
+    def __init__(self) -> None:
+        super().__init__("An answer in this conversation is still being written; wait for it or stop it first.")
+
+
+class FileTooLarge(ApiError):
+    """The file is over Dify's own limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "file_too_large"
+
+
+class FileTypeNotSupported(ApiError):
+    """Dify does not take files with this extension."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "file_type_not_supported"
+
+
+class UploadFailed(ApiError):
+    """Some files of an upload failed; `data` holds those that did not."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "upload_failed"
+
+
+class DifyError(ApiError):
+    """Dify failed, or refused what we asked.
+
+    :param dify_status: the HTTP status of Dify's answer, None if there was none
+    :param dify_code: Dify's own error code, None if it gave none
+    """
+
+    status = HTTPStatus.BAD_GATEWAY
+    code = "dify_failed"
+
+    def __init__(self, message: str, *, dify_status: int | None = None, dify_code: str | None = None) -> None:
+        super().__init__(message)
+        self.dify_status = dify_status
+        self.dify_code = dify_code
+
+
+class DifyUnreachable(DifyError):
+    """No connection to Dify, or it broke."""
+
+    code = "dify_unreachable"
+
+
+class DifyTimeout(DifyError):
+    """Dify did not answer in time."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "dify_timeout"
+
+
+class DifyAuthFailed(DifyError):
+    """Dify refused our key or our console session: the operator's business, never the caller's 401."""
+
+    code = "dify_auth_failed"
+
+
+class DifyForbidden(DifyError):
+    """Dify refused with 403: its API is switched off for this knowledge base or app, or the document is archived."""
+
+    code = "dify_forbidden"
+
+
+class DifyNotFound(DifyError):
+    """Dify knows nothing under this id."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+
+
+class DifyRejected(DifyError):
+    """Dify refused the request as wrong (any other 4xx)."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "dify_rejected"
+
+
+class DifyFailed(DifyError):
+    """Dify answered with a 5xx or with something that cannot be read."""
+
+
+class ConsoleNotConfigured(DifyError):
+    """The call needs Dify's console, and no console login is configured."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "console_not_configured"
+
+
+class ConsoleLoginRefused(DifyError):
+    """Dify refused the console login; it is not tried again, six wrong passwords lock the account for a day."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "console_login_refused"

@@ -1,0 +1,30 @@
+"""The extensions, bare; `create_app` gives them their configuration."""
+
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+from flask_cors import CORS
+from flask_migrate import Migrate
+from flask_smorest import Api
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import MetaData
+from werkzeug.local import LocalProxy
+
+if TYPE_CHECKING:
+    from .dify import Dify
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, so that a migration can drop it on any database."""
+
+api = Api()
+cors = CORS()
+db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING_CONVENTION))
+migrate = Migrate()
+
+dify = cast("Dify", LocalProxy(lambda: current_app.extensions["dify"]))
+"""The Dify client of the application at hand."""

@@ -1,0 +1,89 @@
+"""The three tables of the owner's document 000, and what Route API must remember besides.
+
+`query` and `response` are long text where the document has 4,096 characters: models that think write more, and a strict
+MySQL would refuse the answer. Ids are UUIDs as 32 hex digits, as the document's `String(32)` says.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from .extensions import db
+
+LONG_TEXT = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+TIME = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
+UTF8MB4 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+
+
+def new_id() -> str:
+    """A fresh id for a row: a random UUID, 32 hex digits."""
+    return uuid4().hex
+
+
+def utc_now() -> datetime:
+    """Now, in UTC, without a time zone: what all three databases store alike."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class User(db.Model):
+    """A person on the caller's side; the row appears with the first turn of a `user_id`."""
+
+    __tablename__ = "user"
+    __table_args__ = (UTF8MB4,)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    username: Mapped[str | None] = mapped_column(String(255), unique=True)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+
+    conversations: Mapped[list["Conversation"]] = relationship(back_populates="user", passive_deletes=True)
+
+
+class Conversation(db.Model):
+    """A thread of turns of one user about one knowledge base, or about none."""
+
+    __tablename__ = "conversation"
+    __table_args__ = (Index(None, "user_id", "create_time"), UTF8MB4)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(50))
+    chat_type: Mapped[str] = mapped_column(String(50))
+    create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+    kb_id: Mapped[str | None] = mapped_column(String(36))
+    dify_conversation_id: Mapped[str | None] = mapped_column(String(36))
+
+    user: Mapped[User] = relationship(back_populates="conversations")
+    messages: Mapped[list["Message"]] = relationship(
+        back_populates="conversation", passive_deletes=True, order_by="Message.position"
+    )
+
+
+class Message(db.Model):
+    """One turn: the question and what was answered.
+
+    `position` counts the turns of a conversation from 1; time cannot order them, turns of one second look alike. The
+    row is also the claim on its conversation: while `claimed_until` lies in the future, a process is writing the answer.
+    Two turns that start at once take the same position, and the unique constraint lets only one of them in.
+    """
+
+    __tablename__ = "message"
+    __table_args__ = (UniqueConstraint("conversation_id", "position"), UTF8MB4)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"))
+    position: Mapped[int] = mapped_column(Integer)
+    chat_type: Mapped[str] = mapped_column(String(50))
+    query: Mapped[str] = mapped_column(LONG_TEXT)
+    response: Mapped[str] = mapped_column(LONG_TEXT, default="")
+    meta_data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    feedback_score: Mapped[int | None] = mapped_column(Integer)
+    feedback_reason: Mapped[str | None] = mapped_column(String(255))
+    create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+    claimed_until: Mapped[datetime | None] = mapped_column(TIME)
+    dify_message_id: Mapped[str | None] = mapped_column(String(36))
+
+    conversation: Mapped[Conversation] = relationship(back_populates="messages")

@@ -1,0 +1,64 @@
+"""The service API's chat: one question, blocking or streaming, and stopping a running answer."""
+
+import json
+from sqlite3 import Row
+
+from flask import Blueprint, Response, g, request
+
+from .app_access import require_app
+from .apps import config_of
+from .conversations import get_conversation
+from .errors import SandboxError
+from .generation import stop_generation
+from .messages import NO_PARENT
+from .payload import Payload
+from .store import Store, current_store
+from .turns import Question, answer_question, owner_of_task
+
+RESPONSE_MODES = ("blocking", "streaming")
+
+blueprint = Blueprint("chat", __name__)
+
+
+@blueprint.post("/v1/chat-messages")
+@require_app("json")
+def ask() -> Response:
+    """Answer a question; the conversation keeps the configuration that it began with.
+
+    `auto_generate_name` is accepted; unlike Dify's, our first turn never sleeps for it.
+    """
+    body = Payload("ChatRequestPayload", request.get_json())
+    inputs, query = body.mapping("inputs"), body.text("query")
+    response_mode = body.optional_choice("response_mode", RESPONSE_MODES) or "blocking"
+    conversation_id = body.optional_id("conversation_id")
+    if not query:
+        raise SandboxError(400, "invalid_param", "query is required")
+    conversation = get_conversation(conversation_id, g.app["id"], "api", g.user) if conversation_id else None
+    question = Question(
+        app=g.app,
+        source="api",
+        user=g.user,
+        query=query.replace("\0", ""),
+        inputs=inputs,
+        config=json.loads(conversation["config"]) if conversation else config_of(g.app),
+        conversation=conversation,
+        parent_id=NO_PARENT,
+        history=_all_turns(current_store(), conversation) if conversation else [],
+    )
+    return answer_question(question, response_mode)
+
+
+def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
+    """Every turn, failed and stopped ones too, in their true order, where Dify shuffles those of one second."""
+    rows = store.connection().execute(
+        "SELECT query, answer FROM message WHERE conversation_id = ? ORDER BY number", (conversation["id"],)
+    )
+    return [(row["query"], row["answer"]) for row in rows]
+
+
+@blueprint.post("/v1/chat-messages/<task_id>/stop")
+@require_app("json")
+def stop(task_id: str) -> dict[str, str]:
+    """Stop a running answer of the same user; success in any case (chat/stop-unknown-task, stop-other-user)."""
+    stop_generation(task_id, owner_of_task(g.app["id"], "api", g.user))
+    return {"result": "success"}

@@ -1,0 +1,148 @@
+"""Plain text out of the files that can be uploaded."""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pypdfium2
+from bs4 import BeautifulSoup
+from charset_normalizer import from_bytes
+from docx import Document
+from docx.opc.exceptions import PackageNotFoundError
+from docx.table import Table
+from docx.text.paragraph import Paragraph
+
+BLOCK_TAGS = ["p", "div", "br", "li", "tr", "table", "section", "article", "pre", *(f"h{n}" for n in range(1, 7))]
+FULL_LINE_SHARE = 0.85
+"""A PDF line at least this long, compared with its page's longest, was broken by the page's margin only."""
+SENTENCE_ENDS = tuple("。！？；：.!?;:")
+
+
+class ExtractionError(Exception):
+    """A file whose text cannot be had; the text is for the document's `error`."""
+
+
+def extract_text(path: Path, extension: str) -> str:
+    r"""The text of a file, lines ended by `\n`, paragraphs and table rows set apart by an empty line.
+
+    :param extension: in lower case, without a dot; one of `EXTENSIONS`
+    :raises ExtractionError: the file is not what its extension says
+    """
+    text = _EXTRACTORS[extension](path)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_text(content: bytes) -> str:
+    """Text of unknown encoding: UTF-8 if it is that, else what charset-normalizer finds (GB18030 for Chinese)."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        found = from_bytes(content).best()
+    # Every GBK file is a GB18030 file, and Chinese texts too short to be told apart are most likely that.
+    return content.decode("gb18030", errors="replace") if found is None else str(found)
+
+
+def _plain(path: Path) -> str:
+    return decode_text(path.read_bytes())
+
+
+def _html(path: Path) -> str:
+    soup = BeautifulSoup(decode_text(path.read_bytes()), "lxml")
+    for tag in soup(["script", "style", "noscript", "template"]):
+        tag.decompose()
+    for tag in soup(BLOCK_TAGS):
+        tag.insert_after("\n\n")
+    lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def _csv(path: Path) -> str:
+    """One paragraph per row, `column: value;column: value`, as Dify has it."""
+    try:
+        rows = list(csv.reader(io.StringIO(_plain(path), newline="")))
+    except csv.Error as error:
+        raise ExtractionError(f"The CSV file cannot be read: {error}") from error
+    if not rows:
+        return ""
+    header = rows[0]
+    paragraphs = (
+        ";".join(f"{name.strip()}: {value.strip()}" for name, value in zip(header, row, strict=False))
+        for row in rows[1:]
+        if any(row)
+    )
+    return "\n\n".join(paragraphs)
+
+
+def _pdf(path: Path) -> str:
+    try:
+        pdf = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        raise ExtractionError(f"The PDF file cannot be read: {error}") from error
+    with pdf:
+        return "\n\n".join(_page_text(pdf, number) for number in range(len(pdf)))
+
+
+def _page_text(pdf: pypdfium2.PdfDocument, number: int) -> str:
+    page = pdf[number]
+    text_page = page.get_textpage()
+    try:
+        return join_broken_lines(text_page.get_text_bounded())
+    finally:
+        text_page.close()
+        page.close()
+
+
+def join_broken_lines(text: str) -> str:
+    """A page's text without the line breaks that only its margin made: in Chinese these stand within words."""
+    lines = [line.strip() for line in text.splitlines()]
+    full = FULL_LINE_SHARE * max(map(len, lines), default=0)
+    joined = ""
+    for line in lines:
+        joined += line
+        if len(line) < full or line.endswith(SENTENCE_ENDS):
+            joined += "\n"
+        elif line and line[-1].isascii():
+            joined += " "
+    return joined.strip()
+
+
+def _docx(path: Path) -> str:
+    try:
+        document = Document(str(path))
+    except (PackageNotFoundError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ExtractionError("The DOCX file cannot be read: it is no Word document") from error
+    blocks = (
+        "\n".join(_table_rows(block)) if isinstance(block, Table) else block.text
+        for block in document.iter_inner_content()
+        if isinstance(block, Paragraph | Table)
+    )
+    return "\n\n".join(block for block in blocks if block.strip())
+
+
+def _table_rows(table: Table) -> Iterator[str]:
+    """A table's rows as Markdown has them; a cell merged from several stands once."""
+    for row in table.rows:
+        cells: list[str] = []
+        for cell in row.cells:
+            text = " ".join(cell.text.split())
+            if not cells or cells[-1] != text:
+                cells.append(text)
+        yield f"| {' | '.join(cells)} |"
+
+
+_EXTRACTORS: dict[str, Callable[[Path], str]] = {
+    "txt": _plain,
+    "md": _plain,
+    "markdown": _plain,
+    "mdx": _plain,
+    "html": _html,
+    "htm": _html,
+    "csv": _csv,
+    "pdf": _pdf,
+    "docx": _docx,
+}
+EXTENSIONS = tuple(_EXTRACTORS)
+"""What can be uploaded. Dify takes a few more (xlsx, vtt, ...); what is not here is refused as Dify refuses x.exe."""

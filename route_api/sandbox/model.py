@@ -1,0 +1,200 @@
+"""The sandbox's chat model: it quotes from the passages it was given, and says that it is no language model.
+
+Pure: messages in, text out. It understands nothing; it looks for the sentences that share the most words with the
+question. What it remembers of the conversation is what stands in its messages.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .words import first_tokens, is_chinese, sentences, terms
+
+Message = dict[str, str]
+"""`role` (system, user, assistant) and `content`."""
+
+MAX_QUOTES = 3
+MAX_QUOTE_LENGTH = 240
+GOOD_ENOUGH = 0.6
+"""A further sentence is quoted if its score is at least this part of the best one's."""
+LONG_QUERY = 200
+"""From that many characters on, a query of several lines is taken for passages and a question at the end."""
+
+_QUESTION_MARK = re.compile(
+    r"(?:^|\n)[ \t#*【\[]*(?:用户问题|用户提问|当前问题|我的问题|问题|提问|user question|question|query)[】\]*]*[ \t]*[：:][ \t]*",
+    re.IGNORECASE,
+)
+_THINKING = re.compile(r"<think>.*?(?:</think>\s*|$)", re.DOTALL)
+_CONTEXT = re.compile(r"<context>(.*?)</context>", re.DOTALL)
+_SPEAKER = re.compile(r"^\s*(用户|user|human|助手|assistant|ai)\s*[：:]\s*", re.IGNORECASE)
+_NUMBERING = re.compile(r"^\s*(?:\[\d+\]|【[^】]*】|[-*•]|\(?\d+[.)、](?!\d))\s*")
+_HEADING = re.compile(r"[：:]\s*$|^None$")
+_INSTRUCTION = re.compile(
+    r"^(?:你是|请|不要|只用|用.{1,2}句话)|^(?:如果|若|不|只|根据|使用|基于).*(?:回答|资料|上下文|知识库)"
+    r"|^(?:you are|please|use the|answer|avoid|and answer|when answer)\b"
+    r"|^(?:-\s*)?(?:if|do not|don't|only|based on)\b.*\b(?:know|answer|context|passages?|say)\b",
+    re.IGNORECASE,
+)
+_ASKS_FOR_QUESTION = re.compile(
+    r"(?:刚才|之前|上一个|上个|前面|先前).{0,6}(?:问|提).{0,6}(?:什么|啥|哪|问题)|(?:上一个|上个|刚才的?|之前的?)问题"
+    r"|what (?:did|have) i (?:just )?ask|(?:my|the) (?:last|previous|first) question",
+    re.IGNORECASE,
+)
+_ASKS_FOR_ANSWER = re.compile(
+    r"(?:你)?(?:刚才|之前|上面|前面).{0,4}(?:说|答|讲)|再(?:总结|说|讲|短|简)|短一点|简短(?:一)?点|总结一下(?:你|上面|刚才)"
+    r"|summari[sz]e (?:what|that|it|your)|(?:did|have) you (?:just )?sa(?:y|id)|say (?:that|it) again|shorter",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What the model reads out of its messages."""
+
+    question: str
+    passages: list[str]
+    """Sentences, in their order."""
+    earlier: list[tuple[str, str]]
+    """Question and answer of the turns before, oldest first, without thinking."""
+
+
+def read_messages(messages: Sequence[Message]) -> Conversation:
+    """Tell question, passages and earlier turns apart, wherever the caller put them."""
+    material, question = _split_query(messages[-1]["content"])
+    earlier: list[tuple[str, str]] = []
+    system_texts: list[str] = []
+    for message in messages[:-1]:
+        if message["role"] == "system":
+            system_texts.append(message["content"])
+        elif message["role"] == "user":
+            earlier.append((_split_query(message["content"])[1], ""))
+        elif earlier:
+            earlier[-1] = (earlier[-1][0], _THINKING.sub("", message["content"]).strip())
+    passages: list[str] = []
+    spoken: list[tuple[str, str]] = []
+    for text in (*system_texts, material):
+        _read_text(text, passages, spoken)
+    return Conversation(question, passages, [*spoken, *earlier])
+
+
+def _split_query(query: str) -> tuple[str, str]:
+    """What comes before the question, and the question."""
+    marks = list(_QUESTION_MARK.finditer(query))
+    if marks:
+        return query[: marks[-1].start()], query[marks[-1].end() :].strip()
+    before, line_end, last_line = query.strip().rpartition("\n")
+    if line_end and len(query) > LONG_QUERY:
+        return before, last_line.strip()
+    return "", query.strip()
+
+
+def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) -> None:
+    """Add a text's passages and the turns it tells of; headings and instructions are neither."""
+    tagged = _CONTEXT.findall(text)
+    for line in ("\n".join(tagged) if tagged else text).splitlines():
+        speaker = _SPEAKER.match(line)
+        if speaker:
+            said = line[speaker.end() :].strip()
+            if speaker[1].lower() in ("用户", "user", "human"):
+                spoken.append((said, ""))
+            elif spoken:
+                spoken[-1] = (spoken[-1][0], said)
+        elif not _HEADING.search(line):
+            found = (_NUMBERING.sub("", sentence) for sentence in sentences(line))
+            passages.extend(sentence for sentence in found if not _INSTRUCTION.search(sentence))
+
+
+def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[str]:
+    """Up to `limit` sentences that share the most, and the rarest, terms with the question; in their own order."""
+    wanted = terms(question)
+    shared = {position: wanted & terms(sentence) for position, sentence in enumerate(passages)}
+    frequency = Counter(term for found in shared.values() for term in found)
+    scores = {
+        position: sum(math.log(1 + len(passages) / frequency[term]) for term in found)
+        for position, found in shared.items()
+        if found
+    }
+    ranked = sorted(scores, key=lambda position: (-scores[position], not _is_complete(passages[position]), position))
+    chosen: list[int] = []
+    for position in ranked:
+        is_new = all(passages[position] != passages[other] for other in chosen)
+        if is_new and len(chosen) < limit and scores[position] >= GOOD_ENOUGH * scores[ranked[0]]:
+            chosen.append(position)
+    return [passages[position] for position in sorted(chosen)]
+
+
+def _is_complete(sentence: str) -> bool:
+    """A heading has no closing mark; a sentence says more."""
+    return sentence[-1] in "。！？!?；;.”」』"
+
+
+def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int | None = None) -> str:
+    """The model's whole text: a `<think>` block that tells what it looked at, then the answer.
+
+    :param brief: one sentence
+    :param max_tokens: the answer, without the thinking, is cut there
+    """
+    conversation = read_messages(messages)
+    thinking, content = (_in_chinese if is_chinese(conversation.question) else _in_english)(conversation, brief)
+    if max_tokens is not None:
+        content = first_tokens(content, max_tokens)
+    return f"<think>\n{thinking}\n</think>\n\n{content}"
+
+
+def _quote(sentence: str) -> str:
+    return sentence if len(sentence) <= MAX_QUOTE_LENGTH else f"{sentence[:MAX_QUOTE_LENGTH]}…"
+
+
+def _matched(question: str, quotes: Sequence[str]) -> list[str]:
+    return sorted(terms(question) & set().union(*map(terms, quotes)))
+
+
+def _in_chinese(conversation: Conversation, brief: bool) -> tuple[str, str]:
+    question, passages, earlier = conversation.question, conversation.passages, conversation.earlier
+    notice = "（沙盒回答，没有真正的语言模型）"
+    if earlier and _ASKS_FOR_QUESTION.search(question):
+        asked = "；".join(f"「{_quote(past)}」" for past, _ in earlier[-1 if brief else -MAX_QUOTES :])
+        return f"用户问的是之前的提问，对话里有 {len(earlier)} 个。", f"{notice}你之前问的是：{asked}。"
+    if earlier and _ASKS_FOR_ANSWER.search(question):
+        said = sentences(earlier[-1][1].replace(notice, ""))
+        kept = "".join(said[: 1 if brief else MAX_QUOTES]) or "（上一次没有回答）"
+        return "用户问的是我上一次的回答，我重述它的开头。", f"{notice}我刚才说的是：{kept}"
+    seen = f"用户问：「{_quote(question)}」。我看了 {len(passages)} 句资料"
+    if not passages:
+        past = f"上一个问题是「{_quote(earlier[-1][0])}」。" if earlier else ""
+        text = f"我收到的问题是「{_quote(question)}」，没有收到资料，所以无法作答。这是本次对话的第 {len(earlier) + 1} 个问题。"
+        return f"{seen}，没有可以引用的。", f"{notice}{text}{'' if brief else past}"
+    quotes = best_sentences(question, passages, 1 if brief else MAX_QUOTES)
+    if not quotes:
+        text = f"收到了 {len(passages)} 句资料，但没有一句与问题「{_quote(question)}」有相同的词。"
+        return f"{seen}，没有对得上的词。", f"{notice}{text}"
+    thinking = f"{seen}，对得上的词：{'、'.join(_matched(question, quotes))}。"
+    return thinking, f"{notice}资料中写道：{''.join(f'「{_quote(quote)}」' for quote in quotes)}"
+
+
+def _in_english(conversation: Conversation, brief: bool) -> tuple[str, str]:
+    question, passages, earlier = conversation.question, conversation.passages, conversation.earlier
+    notice = "(Sandbox answer, there is no language model.) "
+    if earlier and _ASKS_FOR_QUESTION.search(question):
+        asked = "; ".join(f"「{_quote(past)}」" for past, _ in earlier[-1 if brief else -MAX_QUOTES :])
+        return f"The user asks about earlier questions; there are {len(earlier)}.", f"{notice}You asked: {asked}."
+    if earlier and _ASKS_FOR_ANSWER.search(question):
+        said = sentences(earlier[-1][1].replace(notice.strip(), ""))
+        kept = " ".join(said[: 1 if brief else MAX_QUOTES]) or "(nothing the last time)"
+        return "The user asks for my last answer; I repeat its beginning.", f"{notice}I said: {kept}"
+    seen = f"The user asks: 「{_quote(question)}」. I looked at {len(passages)} sentences"
+    if not passages:
+        past = f" The question before was 「{_quote(earlier[-1][0])}」." if earlier else ""
+        text = (
+            f"I received the question 「{_quote(question)}」 and no passages, so I cannot answer it. "
+            f"It is question {len(earlier) + 1} of this conversation."
+        )
+        return f"{seen}; there is nothing to quote.", f"{notice}{text}{'' if brief else past}"
+    quotes = best_sentences(question, passages, 1 if brief else MAX_QUOTES)
+    if not quotes:
+        text = f"I received {len(passages)} sentences, but none shares a word with 「{_quote(question)}」."
+        return f"{seen}; no word matches.", f"{notice}{text}"
+    thinking = f"{seen}; words that match: {', '.join(_matched(question, quotes))}."
+    return thinking, f"{notice}The passages say: {' '.join(f'「{_quote(quote)}」' for quote in quotes)}"

@@ -1,0 +1,236 @@
+"""Finding passages: SQLite FTS5 over words and Chinese bigrams, scores in 0..1.
+
+A text is indexed as words in lower case and, for scripts without blanks, as all pairs of neighbouring characters,
+plus the last character of each run: so every character begins exactly one token, and a question of one character is
+a prefix search. The score of a passage is the share of the question's meaning (the sum of its tokens' inverse
+document frequencies) that the passage has, so that a threshold says something; BM25 decides between passages that
+have the same.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from sqlite3 import Connection, Row
+
+MIN_CANDIDATES = 200
+"""Passages that BM25 hands to the exact score, at least."""
+MAX_POSTINGS = 8000
+"""Tokens beyond the rarest are left out of the search once so many passages have been named: they say little about
+where to look, and cost the most. They still count in the score."""
+BM25_SHARE, WORDING_SHARE = 0.1, 0.15
+"""Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells the
+passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
+VERBATIM_SCORE = 0.9
+"""The least score of a passage that has the whole question word by word."""
+
+SCHEMA = """
+CREATE VIRTUAL TABLE IF NOT EXISTS segment_index USING fts5(
+    dataset, words, tokenize = 'unicode61 remove_diacritics 0'
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS segment_vocabulary USING fts5vocab(segment_index, 'row');
+"""
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af\U00020000-\U0003ffff"
+_RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
+_CJK_RUN = re.compile(rf"[{_CJK}]+")
+_CHINESE_STOP_WORDS = re.compile(
+    "请问|请告诉我|告诉我|介绍一下|说一说|为什么|是什么|叫什么|做什么|有什么|什么样|什么时候|什么|在哪里|在哪儿|在哪|哪里|哪儿|哪个"
+    "|哪些|怎么样|怎么|怎样|如何|为何|多少|是谁|有谁|谁|是不是|有没有|是否|关于|以及|[的了吗呢吧啊呀是在叫]"
+)
+_ENGLISH_STOP_WORDS = frozenset(
+    "a about an and are at be by can did do does for from has have how i in is it its me of on or please tell than that"
+    " the their there these this to was were what when where which who whom whose why will with you".split()
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A segment (all columns of its row) and how well it answers, 0..1."""
+
+    segment: Row
+    score: float
+
+
+def normalize(text: str) -> str:
+    """The text as it is compared: full-width letters as plain ones, in lower case."""
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def tokenize(text: str) -> list[str]:
+    """The tokens under which a text is indexed."""
+    tokens: list[str] = []
+    for run in _RUN.findall(normalize(text)):
+        if _CJK_RUN.match(run):
+            tokens.extend(run[place : place + 2] for place in range(len(run)))
+        else:
+            tokens.append(run)
+    return tokens
+
+
+def question_tokens(question: str) -> list[str]:
+    """The tokens to look for: no stop words and question words, unless there is nothing else; none twice."""
+    question = normalize(question)
+    runs = [
+        run for run in _RUN.findall(_CHINESE_STOP_WORDS.sub(" ", question)) if run not in _ENGLISH_STOP_WORDS
+    ] or _RUN.findall(question)
+    return list(dict.fromkeys(token for run in runs for token in _run_tokens(run)))
+
+
+def _run_tokens(run: str) -> list[str]:
+    """The tokens by which a run of a question is looked for: those of the text but for the last character alone."""
+    if _CJK_RUN.match(run) and len(run) > 1:
+        return [run[place : place + 2] for place in range(len(run) - 1)]
+    return [run]
+
+
+def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
+    """Make texts findable. The caller holds the transaction and hands tokens (`words_of`), made before it began.
+
+    :param texts: pairs of a segment's `seq` and its words
+    """
+    connection.executemany(
+        "INSERT INTO segment_index (rowid, dataset, words) VALUES (?, ?, ?)",
+        ((seq, _dataset_token(dataset_id), words) for seq, words in texts),
+    )
+
+
+def words_of(content: str, answer: str | None) -> str:
+    """The tokens of a segment as the index takes them."""
+    return " ".join(tokenize(f"{content}\n{answer or ''}"))
+
+
+def unindex_segments(connection: Connection, seqs: Iterable[int]) -> None:
+    """Forget texts, within the caller's transaction."""
+    connection.executemany("DELETE FROM segment_index WHERE rowid = ?", ((seq,) for seq in seqs))
+
+
+def find_passages(
+    connection: Connection,
+    dataset_id: str,
+    question: str,
+    limit: int,
+    document_ids: Collection[str] | None = None,
+) -> list[Passage]:
+    """The best passages of a dataset, best first: of enabled segments of enabled, unarchived, finished documents.
+
+    :param document_ids: look only in these; None: in all
+    """
+    tokens = question_tokens(question)
+    weights = _weights(connection, tokens)
+    expression = _expression(dataset_id, weights)
+    if not expression:
+        return []
+    documents = _searchable_documents(connection, dataset_id, document_ids)
+    rows = connection.execute(
+        "SELECT segment.seq, words, bm25(segment_index, 0, 1) AS bm25 FROM segment_index"
+        " JOIN segment ON segment.seq = segment_index.rowid"
+        " WHERE segment_index MATCH ? AND segment.enabled AND segment.document_id IN (SELECT value FROM json_each(?))"
+        " ORDER BY bm25 LIMIT ?",
+        (expression, documents, max(MIN_CANDIDATES, limit)),
+    ).fetchall()
+    if not rows:
+        return []
+    wording = [_run_tokens(run) for run in _RUN.findall(normalize(question))]
+    best_bm25 = min(row["bm25"] for row in rows)
+    scored = [(_score(row, weights, best_bm25, wording), row["seq"]) for row in rows]
+    scored.sort(key=lambda pair: (-pair[0], pair[1]))
+    return [
+        Passage(connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone(), score)
+        for score, seq in scored[:limit]
+        if score > 0
+    ]
+
+
+def coverage(text: str, question: str) -> float:
+    """The share of the question's tokens that a text has, 0..1, where there is no index to weigh them by."""
+    tokens = question_tokens(question)
+    found = set(tokenize(text))
+    return sum(_contains(found, token) for token in tokens) / len(tokens) if tokens else 0.0
+
+
+def _dataset_token(dataset_id: str) -> str:
+    return dataset_id.replace("-", "")
+
+
+def _is_prefix(token: str) -> bool:
+    return len(token) == 1 and _CJK_RUN.match(token) is not None
+
+
+def _contains(words: Collection[str], token: str) -> bool:
+    return any(word.startswith(token) for word in words) if _is_prefix(token) else token in words
+
+
+@dataclass(frozen=True)
+class _Weight:
+    passages: int
+    inverse_frequency: float
+
+
+def _weights(connection: Connection, tokens: list[str]) -> dict[str, _Weight]:
+    # Deleted rows leave gaps in seq, so this is an upper bound; the weights change by a trifle, and it costs nothing.
+    total = connection.execute("SELECT coalesce(max(seq), 0) FROM segment").fetchone()[0]
+    weights = {}
+    for token in tokens:
+        last = token + "\U0010ffff" if _is_prefix(token) else token
+        passages = connection.execute(
+            "SELECT coalesce(sum(doc), 0) FROM segment_vocabulary WHERE term >= ? AND term <= ?", (token, last)
+        ).fetchone()[0]
+        known = min(max(passages, 1), total)
+        weights[token] = _Weight(passages, math.log(1 + (total - known + 0.5) / (known + 0.5)))
+    return weights
+
+
+def _expression(dataset_id: str, weights: dict[str, _Weight]) -> str:
+    """The FTS5 query: any of the rarest tokens, in this dataset; empty if no token is in any passage."""
+    parts: list[str] = []
+    postings = 0
+    for token, weight in sorted(weights.items(), key=lambda item: item[1].passages):
+        if weight.passages == 0:
+            continue
+        postings += weight.passages
+        if parts and postings > MAX_POSTINGS:
+            break
+        parts.append(f'"{token}" *' if _is_prefix(token) else f'"{token}"')
+    if not parts:
+        return ""
+    return f'dataset : "{_dataset_token(dataset_id)}" AND words : ({" OR ".join(parts)})'
+
+
+def _searchable_documents(connection: Connection, dataset_id: str, among: Collection[str] | None) -> str:
+    """The ids, as a JSON list, of the documents that may be searched."""
+    row = connection.execute(
+        "SELECT json_group_array(id) FROM document WHERE dataset_id = ? AND enabled AND NOT archived"
+        " AND indexing_status = 'completed'",
+        (dataset_id,),
+    ).fetchone()
+    if among is None:
+        return str(row[0])
+    return str(
+        connection.execute(
+            "SELECT json_group_array(value) FROM json_each(?) WHERE value IN (SELECT value FROM json_each(?))",
+            (row[0], _json_list(among)),
+        ).fetchone()[0]
+    )
+
+
+def _json_list(ids: Collection[str]) -> str:
+    return "[" + ",".join(f'"{document_id}"' for document_id in ids) + "]"
+
+
+def _score(row: Row, weights: dict[str, _Weight], best_bm25: float, wording: list[list[str]]) -> float:
+    """A passage's score, 0..1. `wording`: the tokens of the question's runs, nothing left out."""
+    words = f" {row['words']} "
+    found = set(words.split())
+    total = sum(weight.inverse_frequency for weight in weights.values())
+    share = sum(w.inverse_frequency for token, w in weights.items() if _contains(found, token)) / total
+    # FTS5 gives BM25 below zero, the best the lowest; a token that more than half of all have gives zero.
+    relative_bm25 = row["bm25"] / best_bm25 if best_bm25 < 0 else 1.0
+    tokens = [token for run in wording for token in run]
+    same_wording = sum(token in found for token in tokens) / len(tokens)
+    rest = 1 - BM25_SHARE - WORDING_SHARE
+    score = share * (rest + BM25_SHARE * relative_bm25 + WORDING_SHARE * same_wording)
+    if all(f" {' '.join(run)} " in words for run in wording):
+        score = VERBATIM_SCORE + (1 - VERBATIM_SCORE) * score
+    return round(score, 6)

@@ -1,0 +1,1 @@
+"""What each resource takes and gives: marshmallow checks the input and documents the output."""

@@ -1,0 +1,196 @@
+"""Fields and base classes that every resource's schemas share."""
+
+import re
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+MAX_PAGE_SIZE = 1000
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Parameters(Schema):
+    """Input of a request. Keys that we do not know are ignored: RAGFlow's clients send more than we read."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Text(fields.String):
+    """A string without NUL characters, which no database takes, of at most `longest` characters.
+
+    :param blank: whether a string of nothing but white space will do
+    """
+
+    default_error_messages = {
+        "required": "is required.",
+        "null": "must not be null.",
+        "invalid": "must be a string.",
+        "invalid_utf8": "must be valid UTF-8.",
+        "blank": "must not be empty.",
+        "nul": "must not hold a NUL character.",
+        "too_long": "is {length} characters long, the most is {longest}.",
+    }
+
+    def __init__(self, *, longest: int | None = None, blank: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.longest = longest
+        self.blank = blank
+        if longest is not None:
+            self.metadata.setdefault("maxLength", longest)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if "\0" in text:
+            raise self.make_error("nul")
+        if not self.blank and not text.strip():
+            raise self.make_error("blank")
+        if self.longest is not None and len(text) > self.longest:
+            raise self.make_error("too_long", length=len(text), longest=self.longest)
+        return text
+
+
+class Id(fields.String):
+    """A UUID, with or without dashes; loaded in the form that Dify uses, lower case with dashes."""
+
+    default_error_messages = {
+        "required": "is required.",
+        "null": "must not be null.",
+        "invalid": "must be a UUID, such as e0b33974-287c-42cf-bf85-9aa09fa9ae59, with or without dashes.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata.setdefault("format", "uuid")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value.strip()):
+            raise self.make_error("invalid")
+        digits = value.strip().lower().replace("-", "")
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class Whole(fields.Integer):
+    """A whole number between `least` and `most`; `"5"` and `5` alike, since a query string has only text."""
+
+    default_error_messages = {
+        "required": "is required.",
+        "null": "must not be null.",
+        "invalid": "must be a whole number.",
+        "too_large": "must be a whole number of reasonable size.",
+    }
+
+    def __init__(self, *, least: int, most: int, **kwargs: Any) -> None:
+        reach = validate.Range(least, most, error=f"must be a whole number from {least} to {most}.")
+        super().__init__(validate=reach, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, bool) or isinstance(value, float) and not value.is_integer():
+            raise self.make_error("invalid")
+        number: int = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
+class Ratio(fields.Float):
+    """A number from 0 to 1."""
+
+    default_error_messages = {
+        "null": "must not be null.",
+        "invalid": "must be a number from 0 to 1.",
+        "special": "must be a number from 0 to 1.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Range(0, 1, error="must be a number from 0 to 1."), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool):
+            raise self.make_error("invalid")
+        number: float = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
+class Flag(fields.Boolean):
+    """True or false, in any of the usual spellings."""
+
+    default_error_messages = {"null": "must not be null.", "invalid": "must be true or false."}
+
+
+class Choice(Text):
+    """One word out of a list."""
+
+    def __init__(self, choices: list[str], **kwargs: Any) -> None:
+        words = ", ".join(choices)
+        super().__init__(validate=validate.OneOf(choices, error=f"must be one of: {words}."), **kwargs)
+
+
+class Ids(fields.List):
+    """A list of UUIDs; a single one, or several in one string with commas, will do too (RAGFlow's clients send both).
+
+    :param most: how many at the most
+    """
+
+    default_error_messages = {
+        "required": "is required.",
+        "null": "must not be null.",
+        "invalid": "must be a list of UUIDs.",
+        "empty": "must name at least one id.",
+        "too_many": "names {count} ids, the most is {most}.",
+    }
+
+    def __init__(self, *, most: int, empty: bool = False, **kwargs: Any) -> None:
+        super().__init__(Id(), **kwargs)
+        self.most = most
+        self.empty = empty
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        if isinstance(value, str):
+            value = [part for part in value.split(",") if part.strip()]
+        ids = list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))
+        if not ids and not self.empty:
+            raise self.make_error("empty")
+        if len(ids) > self.most:
+            raise self.make_error("too_many", count=len(ids), most=self.most)
+        return ids
+
+
+def page_number() -> Whole:
+    """The `page` parameter of a list; pages count from 1."""
+    return Whole(least=1, most=1_000_000, load_default=1, metadata={"description": "page, from 1"})
+
+
+class Page(Parameters):
+    """Paging and search of a list."""
+
+    page = page_number()
+    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20, metadata={"description": "rows per page"})
+    keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the name must contain"})
+
+
+def describe_problems(messages: Any, path: str = "") -> list[str]:
+    """marshmallow's messages as sentences that begin with the field's name: `kb_id is required.`"""
+    if isinstance(messages, str):
+        return [f"{path} {messages}" if path else messages]
+    if isinstance(messages, list):
+        return [sentence for message in messages for sentence in describe_problems(message, path)]
+    sentences = []
+    for key, inner in messages.items():
+        inner_path = path if key == "_schema" else f"{path}[{key}]" if isinstance(key, int) else str(key)
+        sentences += describe_problems(inner, inner_path)
+    return sentences
+
+
+__all__ = [
+    "Choice",
+    "Flag",
+    "Id",
+    "Ids",
+    "Page",
+    "Parameters",
+    "Ratio",
+    "Text",
+    "ValidationError",
+    "Whole",
+    "describe_problems",
+    "page_number",
+]

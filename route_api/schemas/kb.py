@@ -1,0 +1,119 @@
+"""Knowledge bases: parameters and answers. Source: the API document, part one."""
+
+from typing import Any
+
+from marshmallow import pre_load
+
+from .answers import answer
+from .base import Choice, Flag, Id, Parameters, Ratio, Text, Whole
+
+NAME_LENGTH = 40
+"""Characters; Dify takes no more (datasets/create-name-41-chars)."""
+
+DESCRIPTION_LENGTH = 400
+"""Characters; Dify takes no more (datasets/create-description-401-chars)."""
+
+INDEXING_TECHNIQUES = ["high_quality", "economy"]
+SEARCH_METHODS = ["semantic_search", "full_text_search", "hybrid_search", "keyword_search"]
+
+PERMISSIONS = ["only_me", "all_team_members", "me", "team"]
+MAX_TOP_K = 1024
+
+
+class RetrievalSettings(Parameters):
+    """How a knowledge base searches when the question does not say otherwise; all optional."""
+
+    indexing_technique = Choice(INDEXING_TECHNIQUES, metadata={"description": "`high_quality` (default) or `economy`"})
+    search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search` by default"})
+    embedding_model = Text(longest=255, metadata={"description": "`model@provider`, or the name of the configured one"})
+    reranking_enable = Flag(metadata={"description": "false by default"})
+    score_threshold_enabled = Flag(metadata={"description": "false by default; true may leave few passages"})
+    score_threshold = Ratio(metadata={"description": "0.25 by default; above 0.35 little is found"})
+    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": "number of passages, 5 by default"})
+    weights = Ratio(metadata={"description": "share of meaning against words in hybrid search, 0.6 by default"})
+
+    @pre_load
+    def _ragflow_names(self, data: Any, **_: Any) -> Any:
+        """RAGFlow's UI calls two of the settings otherwise, and the answer of kb/update does too."""
+        names = {"similarity_threshold": "score_threshold", "vector_similarity_weight": "weights"}
+        return {names.get(key, key) if names.get(key) not in data else key: value for key, value in data.items()}
+
+
+class KbCreate(RetrievalSettings):
+    """Parameters of `kb/create`."""
+
+    name = Text(longest=NAME_LENGTH, required=True, metadata={"example": "testApi"})
+    description = Text(longest=DESCRIPTION_LENGTH, blank=True, load_default="")
+    permission = Choice(PERMISSIONS, load_default="only_me")
+
+
+class KbUpdate(RetrievalSettings):
+    """Parameters of `kb/update`; what is left out stays as it is."""
+
+    kb_id = Id(required=True)
+    name = Text(longest=NAME_LENGTH)
+    description = Text(longest=DESCRIPTION_LENGTH, blank=True)
+    permission = Choice(PERMISSIONS)
+
+
+class KbId(Parameters):
+    """The one parameter of `kb/detail` and `kb/rm`."""
+
+    kb_id = Id(required=True)
+
+
+KB_ROW = {
+    "avatar": "",
+    "chunk_num": 4,
+    "description": "",
+    "doc_num": 4,
+    "embd_id": "bge-m3:latest@langgenius/ollama/ollama",
+    "id": "e0b33974-287c-42cf-bf85-9aa09fa9ae59",
+    "language": "Chinese",
+    "name": "测试知识库-1754297802951",
+    "nickname": "admin",
+    "parser_id": "naive",
+    "permission": "only_me",
+    "token_num": 81243,
+    "update_time": 1754297803,
+}
+GRAPHRAG = {"community": True, "entity_types": [], "method": "", "resolution": True, "use_graphrag": True}
+KB_DETAIL = {
+    **KB_ROW,
+    "auth_list": [],
+    "manager_list": [],
+    "pagerank": 0,
+    "parser_config": {"graphrag": GRAPHRAG, "layout_recognize": ""},
+}
+KB_UPDATED = {
+    **KB_ROW,
+    "create_date": "Mon, 04 Aug 2025 08:56:43 GMT",
+    "create_time": 1754297803,
+    "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
+    "pagerank": 0,
+    "parser_config": {
+        "auto_keywords": 0,
+        "auto_questions": 0,
+        "graphrag": GRAPHRAG,
+        "layout_recognize": "",
+        "raptor": {"use_raptor": True},
+    },
+    "similarity_threshold": 0.25,
+    "status": "1",
+    "tenant_id": "",
+    "top_k": 5,
+    "update_date": "Thu, 07 Aug 2025 07:15:58 GMT",
+    "vector_similarity_weight": 0.6,
+}
+KB_CREATED = {
+    "description": "鲁迅杂文赏析",
+    "id": "edccc869-3275-479c-8e59-a850e412eb6f",
+    "kb_id": "edccc869-3275-479c-8e59-a850e412eb6f",
+    "name": "鲁迅杂文",
+}
+
+KbListAnswer = answer("KbListAnswer", {"kbs": [KB_ROW], "total": 2})
+KbCreateAnswer = answer("KbCreateAnswer", KB_CREATED, message="The knowledge base was created.", params={})
+KbDetailAnswer = answer("KbDetailAnswer", KB_DETAIL)
+KbUpdateAnswer = answer("KbUpdateAnswer", KB_UPDATED)
+KbRemoveAnswer = answer("KbRemoveAnswer", "delete DB f3338b4c-d710-4f10-a651-ad75a7df5511 true")

@@ -1,0 +1,84 @@
+"""The blueprint that every resource is made of: where parameters are read, and what a wrong one gets."""
+
+from typing import Any, NoReturn
+
+import flask_smorest
+import orjson
+from flask import Request
+from marshmallow import Schema, ValidationError
+from webargs.flaskparser import FlaskParser
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import UnsupportedMediaType
+
+from ..errors import ValidationFailed
+from ..schemas.base import describe_problems
+
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class ParametersParser(FlaskParser):
+    """Reads the parameters of a request wherever its client put them: query string, JSON object or form.
+
+    The API document and RAGFlow's clients disagree about verbs, so a parameter is found in the query of a GET as well as
+    in the JSON of a POST (product.md, "The envelope"). The location that a view names only says where the OpenAPI
+    document shows it. Where one name comes twice, the body wins.
+    """
+
+    def load_query(self, req: Request, schema: Schema) -> Any:
+        return self._parameters(req, schema)
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        return self._parameters(req, schema)
+
+    def load_form(self, req: Request, schema: Schema) -> Any:
+        return self._parameters(req, schema)
+
+    def _parameters(self, req: Request, schema: Schema) -> Any:
+        query = _given(req.args) if req.args else {}
+        if req.mimetype in FORM_TYPES:
+            form = _given(req.form)
+            if len(form) == 1 and next(iter(form)).lstrip().startswith(("{", "[")):
+                raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
+            return {**query, **form}
+        return {**query, **read_json_object(req)} if has_body(req) else query
+
+    def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:
+        location, problems = next(iter(error.normalized_messages().items()))
+        raise ValidationFailed(" ".join(describe_problems(problems)))
+
+
+def has_body(req: Request) -> bool:
+    """Whether the request brings a body at all."""
+    return bool(req.content_length) or "chunked" in req.headers.get("Transfer-Encoding", "")
+
+
+def _given(values: MultiDict[str, str]) -> dict[str, Any]:
+    """Parameters of a query or form: an empty one is one that was not given, a repeated one is a list."""
+    given = {name: [text for text in texts if text != ""] for name, texts in values.lists()}
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items() if texts}
+
+
+def read_json_object(req: Request) -> dict[str, Any]:
+    """The body of a request, which must be a JSON object.
+
+    :raises UnsupportedMediaType: it does not say that it is JSON
+    :raises ValidationFailed: it is no JSON, or no object
+    """
+    body = req.get_data()
+    if not body:
+        return {}
+    if not req.is_json:
+        raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ValidationFailed(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(decoded, dict):
+        raise ValidationFailed("The body must be a JSON object, such as {\"kb_id\": \"…\"}.")
+    return decoded
+
+
+class ResourceBlueprint(flask_smorest.Blueprint):
+    """A blueprint of flask-smorest whose parameters come from anywhere and whose errors are in the envelope."""
+
+    ARGUMENTS_PARSER = ParametersParser()
