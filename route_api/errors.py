@@ -119,6 +119,13 @@ class ConversationBusy(ApiError):
         super().__init__("An answer in this conversation is still being written; wait for it or stop it first.")
 
 
+class ModelFailed(ApiError):
+    """Dify took the question, and the model could not answer it; the question is kept."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    code = "model_failed"
+
+
 class FileTooLarge(ApiError):
     """The file is over Dify's own limit."""
 
@@ -145,15 +152,24 @@ class DifyError(ApiError):
 
     :param dify_status: the HTTP status of Dify's answer, None if there was none
     :param dify_code: Dify's own error code, None if it gave none
+    :param unexplained: Dify gave no reason at all, the message is ours
     """
 
     status = HTTPStatus.BAD_GATEWAY
     code = "dify_failed"
 
-    def __init__(self, message: str, *, dify_status: int | None = None, dify_code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        dify_status: int | None = None,
+        dify_code: str | None = None,
+        unexplained: bool = False,
+    ) -> None:
         super().__init__(message)
         self.dify_status = dify_status
         self.dify_code = dify_code
+        self.unexplained = unexplained
 
 
 class DifyUnreachable(DifyError):

@@ -16,7 +16,13 @@ from .extensions import db
 
 LONG_TEXT = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 TIME = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
-UTF8MB4 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+UTF8MB4 = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
+}
+"""Emoji, and ids that differ in case only are two ids: MySQL's usual collation would take Alice for alice."""
 
 
 def new_id() -> str:

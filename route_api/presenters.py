@@ -8,6 +8,7 @@ from collections import Counter
 from email.utils import formatdate
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 Json = dict[str, Any]
 
@@ -200,6 +201,23 @@ def indexing_status(documents: list[Json]) -> list[Json]:
     ]
 
 
+def file_info(info: Json) -> Json:
+    """The `file_info` of `document/get`: Dify's facts about a file, its addresses without the host.
+
+    The addresses are signed and good for minutes; the host is left out because callers cannot reach it, nor should they
+    know it.
+    """
+    keys = ("created_at", "created_by", "extension", "id", "mime_type", "name", "size")
+    addresses = {key: without_host(info.get(key) or "") for key in ("download_url", "url")}
+    return {**{key: info.get(key) for key in keys}, **addresses}
+
+
+def without_host(address: str) -> str:
+    """`/files/…` of `http://dify/files/…`."""
+    parts = urlsplit(address)
+    return parts._replace(scheme="", netloc="").geturl()
+
+
 def file_extension(name: str) -> str:
     """`txt` of `a.TXT`, empty if there is none."""
     return PurePath(name).suffix[1:].lower()
@@ -281,6 +299,23 @@ def reference(record: Json) -> Json:
     }
 
 
+def ragflow_reference(records: list[Json], kb_id: str | None) -> Json:
+    """The `reference` that RAGFlow's UI shows under an answer."""
+    chunks = [
+        {
+            "content": segment_text(record["segment"]),
+            "dataset_id": kb_id,
+            "document_id": record["segment"]["document_id"],
+            "document_name": (record["segment"].get("document") or {}).get("name") or "",
+            "id": record["segment"]["id"],
+            "positions": [],
+            "similarity": score(record),
+        }
+        for record in records
+    ]
+    return {"chunks": chunks, "doc_aggs": document_counts(records)}
+
+
 def score(record: Json) -> float:
     """A record's score, 0..1; Dify 1.8.1 has null for keyword search."""
     return float(record.get("score") or 0.0)
@@ -325,15 +360,15 @@ def provider_row(provider: Json) -> Json:
 
     Dify 1.12.1 has no `icon_large` any more (models/list-llm); the small one stands in for it.
     """
-    small = _without_host(provider.get("icon_small"))
-    large = _without_host(provider.get("icon_large")) or small
+    small = _icon_addresses(provider.get("icon_small"))
+    large = _icon_addresses(provider.get("icon_large")) or small
     return {**provider, "icon_large": large, "icon_small": small, "icon_small_dark": None}
 
 
-def _without_host(icon: Any) -> Json:
+def _icon_addresses(icon: Any) -> Json:
     if not isinstance(icon, dict):
         return {}
-    return {language: "/" + str(url).split("://", 1)[-1].split("/", 1)[-1] for language, url in icon.items() if url}
+    return {language: without_host(url) for language, url in icon.items() if url}
 
 
 def http_date(seconds: float) -> str:

@@ -9,6 +9,7 @@ from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
 from .login import ConsoleLogin
+from .refusals import refusal_text
 from .transport import Transport
 from .uploads import RawAnswer
 
@@ -21,6 +22,7 @@ __all__ = [
     "KnowledgeApi",
     "RawAnswer",
     "RemoteFile",
+    "refusal_text",
 ]
 
 

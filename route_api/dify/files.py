@@ -10,8 +10,7 @@ import requests
 from ..errors import DifyFailed, DifyNotFound
 from .console import ConsoleApi
 from .knowledge import KnowledgeApi
-from .refusals import refusal
-from .transport import NETWORK_ERRORS, Transport, network_error, read_body
+from .transport import NETWORK_ERRORS, Transport, expect_success, network_error
 
 Json = dict[str, Any]
 
@@ -101,11 +100,8 @@ class FilesApi:
         :raises DifyFailed: its address is on a host that is not Dify's.
         """
         found = self._address(dataset_id, document_id)
-        response = self._transport.send("GET", self._absolute(found.get("download_url") or found["url"]))
-        if response.status_code == 200:
-            return RemoteFile(response)
-        with response:
-            raise refusal(response.status_code, read_body(response), "DIFY_BASE_URL")
+        url = self._absolute(found.get("download_url") or found["url"])
+        return RemoteFile(expect_success(self._transport.send("GET", url)))
 
     def _address(self, dataset_id: str, document_id: str) -> Json:
         """Ask for the file's address, first by the way that worked last."""
@@ -138,10 +134,14 @@ class FilesApi:
         )
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    default_port = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname, parts.port or default_port
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port of an address; None if it is no address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname, port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _filename(disposition: str) -> str | None:

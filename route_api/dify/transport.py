@@ -114,12 +114,7 @@ class Transport:
             headers=headers,
             read_timeout=read_timeout,
         )
-        if 200 <= response.status_code < 300:
-            return response
-        with response:
-            raise refusal(
-                response.status_code, read_body(response), auth.setting if auth else "DIFY_BASE_URL"
-            )
+        return expect_success(response, auth.setting if auth else "DIFY_BASE_URL")
 
     def send(
         self,
@@ -173,6 +168,18 @@ class Transport:
         if self.dify_version is None:
             self.send("GET", self.base_url + "/v1/").close()
         return self.dify_version
+
+
+def expect_success(response: requests.Response, setting: str = "DIFY_BASE_URL") -> requests.Response:
+    """The answer itself, if it is a 2xx.
+
+    :param setting: name of the setting that the operator should check if Dify refused our credential.
+    :raises DifyError: one of its subclasses, for any other status.
+    """
+    if 200 <= response.status_code < 300:
+        return response
+    with response:
+        raise refusal(response.status_code, read_body(response), setting)
 
 
 def read_body(response: requests.Response) -> bytes:

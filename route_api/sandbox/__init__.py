@@ -6,8 +6,32 @@ from types import ModuleType
 
 from flask import Flask, Response
 
-from . import keys
+from . import (
+    account,
+    app_info,
+    apps,
+    chat,
+    console,
+    console_documents,
+    conversations,
+    datasets,
+    debugger,
+    document_routes,
+    documents,
+    files,
+    keys,
+    messages,
+    metadata,
+    metadata_routes,
+    models,
+    retrieve,
+    search,
+    segment_routes,
+    segments,
+    uploads,
+)
 from .errors import register_error_handlers
+from .indexer import Indexer
 from .store import Store
 
 DIFY_VERSION = "1.12.1"
@@ -16,8 +40,31 @@ DIFY_VERSION = "1.12.1"
 UPLOAD_LIMIT_BYTES = 15 * 1024 * 1024
 """Dify's default of UPLOAD_FILE_SIZE_LIMIT; a file may have exactly as many."""
 
-MODULES: list[ModuleType] = [keys]
-"""Each has a `blueprint`; those with tables have a `SCHEMA` too."""
+MODULES: list[ModuleType] = [
+    account,
+    keys,
+    console,
+    models,
+    apps,
+    app_info,
+    conversations,
+    messages,
+    chat,
+    debugger,
+    datasets,
+    metadata,
+    metadata_routes,
+    files,
+    documents,
+    document_routes,
+    uploads,
+    segments,
+    segment_routes,
+    search,
+    retrieve,
+    console_documents,
+]
+"""Each has a `blueprint`, a `SCHEMA` (its tables), or both."""
 
 
 def create_sandbox(
@@ -39,7 +86,9 @@ def create_sandbox(
     for module in MODULES:
         if hasattr(module, "SCHEMA"):
             store.create_tables(module.SCHEMA)
-        app.register_blueprint(module.blueprint)
+        if hasattr(module, "blueprint"):
+            app.register_blueprint(module.blueprint)
+    app.extensions["sandbox_indexer"] = Indexer(store)
     register_error_handlers(app)
 
     @app.after_request
@@ -53,3 +102,15 @@ def create_sandbox(
         return {"pid": os.getpid(), "status": "ok", "version": DIFY_VERSION}
 
     return app
+
+
+def start_indexing(app: Flask) -> None:
+    """Go on with the documents that an earlier process has left unfinished; uploads need no such call."""
+    indexer: Indexer = app.extensions["sandbox_indexer"]
+    indexer.wake()
+
+
+def stop_indexing(app: Flask) -> None:
+    """End the indexing after the transaction at hand."""
+    indexer: Indexer = app.extensions["sandbox_indexer"]
+    indexer.stop()

@@ -76,6 +76,11 @@ def create_account(store: Store, email: str, name: str, password: str) -> None:
         )
 
 
+def set_password(store: Store, password: str) -> None:
+    """Give the account another password."""
+    store.connection().execute("UPDATE account SET password_hash = ?", (generate_password_hash(password),))
+
+
 def require_console_session(view: Callable[P, R]) -> Callable[P, R]:
     """Let only requests of a console session through; `g.account` is then its account.
 
@@ -177,8 +182,12 @@ def login() -> Response:
     except (binascii.Error, UnicodeDecodeError) as error:
         raise SandboxError(401, "authentication_failed", "Invalid encrypted data") from error
     _refuse_if_locked(store, email)
-    if email.lower() != account["email"].lower() or not check_password_hash(account["password_hash"], password):
-        store.connection().execute("INSERT INTO wrong_password VALUES (?, ?)", (email.lower(), int(time.time())))
+    if email.lower() != account["email"].lower() or not check_password_hash(
+        account["password_hash"], password
+    ):
+        store.connection().execute(
+            "INSERT INTO wrong_password VALUES (?, ?)", (email.lower(), int(time.time()))
+        )
         raise SandboxError(401, "authentication_failed", "Invalid email or password.")
     with store.transaction() as connection:
         connection.execute("DELETE FROM wrong_password WHERE email = ?", (email.lower(),))

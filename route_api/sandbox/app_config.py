@@ -124,9 +124,7 @@ def _invalid(text: str) -> SandboxError:
 
 def form_fields(config: Config) -> list[dict[str, Any]]:
     """The declared variables, each with its `type` beside its own properties."""
-    return [
-        {"type": kind, **field} for item in config["user_input_form"] for kind, field in item.items()
-    ]
+    return [{"type": kind, **field} for item in config["user_input_form"] for kind, field in item.items()]
 
 
 def checked_inputs(config: Config, sent: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +133,9 @@ def checked_inputs(config: Config, sent: dict[str, Any]) -> dict[str, Any]:
     :raises SandboxError: 400 if a value does not fit its declaration: inputs/required-missing, max-length-over,
         value-number
     """
-    return {field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)}
+    return {
+        field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)
+    }
 
 
 def _checked_value(field: dict[str, Any], value: Any) -> Any:
@@ -151,8 +151,9 @@ def _checked_value(field: dict[str, Any], value: Any) -> Any:
             value = float(value) if "." in value else int(value)
         except (TypeError, ValueError) as error:
             raise _invalid(f"{name} in input form must be a valid number") from error
-    if kind == "select" and value not in field.get("options", []):
-        raise _invalid(f"{name} in input form must be one of the following: {field.get('options', [])}")
+    options = list(field.get("options") or [])
+    if kind == "select" and value not in options:
+        raise _invalid(f"{name} in input form must be one of the following: {options}")
     limit = field.get("max_length")
     if isinstance(value, str) and isinstance(limit, int) and 0 < limit < len(value):
         raise _invalid(f"{name} in input form must be less than {limit} characters")

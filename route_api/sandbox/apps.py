@@ -42,9 +42,11 @@ blueprint = Blueprint("apps", __name__)
 
 def find_app(store: Store, app_id: str) -> Row | None:
     """The app's row, if there is one."""
-    return store.connection().execute(  # type: ignore[no-any-return]
-        "SELECT * FROM app WHERE id = ?", (app_id,)
-    ).fetchone()
+    return (
+        store.connection()
+        .execute("SELECT * FROM app WHERE id = ?", (app_id,))  # type: ignore[no-any-return]
+        .fetchone()
+    )
 
 
 def get_app(app_id: object) -> Row:
@@ -205,7 +207,9 @@ def create() -> tuple[dict[str, Any], int]:
     body = Payload("CreateAppPayload", request.get_json())
     name, mode = body.text("name"), body.choice("mode", APP_MODES)
     if mode != "chat":
-        raise SandboxError(400, "invalid_param", f"The Route API sandbox has apps of mode chat only, not {mode}.")
+        raise SandboxError(
+            400, "invalid_param", f"The Route API sandbox has apps of mode chat only, not {mode}."
+        )
     optional = {
         field: body.optional_text(field) for field in ("description", "icon_type", "icon", "icon_background")
     }
@@ -222,9 +226,15 @@ def list_apps() -> dict[str, Any]:
     query = Payload("AppListQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
     name = query.optional_text("name") or ""
-    rows = current_store().connection().execute(
-        "SELECT * FROM app WHERE instr(lower(name), lower(?)) > 0 ORDER BY created_at DESC, rowid DESC", (name,)
-    ).fetchall()
+    rows = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT * FROM app WHERE instr(lower(name), lower(?)) > 0 ORDER BY created_at DESC, rowid DESC",
+            (name,),
+        )
+        .fetchall()
+    )
     if query.fields.get("mode", "all") not in ("chat", "all"):
         rows = []
     shown = rows[(page - 1) * limit : page * limit]

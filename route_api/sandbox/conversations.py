@@ -58,10 +58,14 @@ blueprint = Blueprint("conversations", __name__)
 
 def find_conversation(store: Store, conversation_id: str, app_id: str, source: str, user: str) -> Row | None:
     """The conversation, if it exists and belongs to this user of this app."""
-    return store.connection().execute(  # type: ignore[no-any-return]
-        "SELECT * FROM conversation WHERE id = ? AND app_id = ? AND source = ? AND user = ?",
-        (conversation_id, app_id, source, user),
-    ).fetchone()
+    return (
+        store.connection()
+        .execute(  # type: ignore[no-any-return]
+            "SELECT * FROM conversation WHERE id = ? AND app_id = ? AND source = ? AND user = ?",
+            (conversation_id, app_id, source, user),
+        )
+        .fetchone()
+    )
 
 
 def get_conversation(conversation_id: str, app_id: str, source: str, user: str) -> Row:
@@ -100,11 +104,16 @@ def list_conversations() -> dict[str, Any]:
     )
     last_id = query.optional_id("last_id")
     column, is_descending = sort_by.lstrip("-"), sort_by.startswith("-")
-    rows = current_store().connection().execute(
-        "SELECT * FROM conversation WHERE app_id = ? AND source = 'api' AND user = ?"
-        f" ORDER BY {column} {'DESC' if is_descending else 'ASC'}, number {'DESC' if is_descending else 'ASC'}",
-        (g.app["id"], g.user),
-    ).fetchall()
+    rows = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT * FROM conversation WHERE app_id = ? AND source = 'api' AND user = ?"
+            f" ORDER BY {column} {'DESC' if is_descending else 'ASC'}, number {'DESC' if is_descending else 'ASC'}",
+            (g.app["id"], g.user),
+        )
+        .fetchall()
+    )
     if last_id is not None:
         positions = [position for position, row in enumerate(rows) if row["id"] == last_id]
         if not positions:
@@ -137,9 +146,13 @@ def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
 
 def first_question(store: Store, conversation_id: str) -> str:
     """What the conversation began with."""
-    row = store.connection().execute(
-        "SELECT query FROM message WHERE conversation_id = ? ORDER BY number LIMIT 1", (conversation_id,)
-    ).fetchone()
+    row = (
+        store.connection()
+        .execute(
+            "SELECT query FROM message WHERE conversation_id = ? ORDER BY number LIMIT 1", (conversation_id,)
+        )
+        .fetchone()
+    )
     return row["query"] if row else ""
 
 

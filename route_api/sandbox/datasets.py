@@ -62,7 +62,7 @@ def find_dataset(store: Store, dataset_id: uuid.UUID | str) -> Row:
     row = store.connection().execute("SELECT * FROM dataset WHERE id = ?", (str(dataset_id),)).fetchone()
     if row is None:
         raise SandboxError(404, "not_found", "Dataset not found.")
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def open_dataset(dataset_id: uuid.UUID) -> Row:
@@ -107,7 +107,9 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
         "embedding_model_provider": dataset["embedding_model_provider"],
         "embedding_available": True,
         "retrieval_model_dict": retrieval_model,
-        "summary_index_setting": dict.fromkeys(("enable", "model_name", "model_provider_name", "summary_prompt")),
+        "summary_index_setting": dict.fromkeys(
+            ("enable", "model_name", "model_provider_name", "summary_prompt")
+        ),
         "tags": [],
         "doc_form": dataset["doc_form"],
         "external_knowledge_info": {
@@ -154,9 +156,13 @@ def _checked_fields(body: Payload) -> dict[str, Any]:
     if body.fields.get("permission") is not None:
         fields["permission"] = body.choice("permission", PERMISSIONS, "enum")
     if body.fields.get("retrieval_model") is not None:
-        fields["retrieval_model"] = json.dumps(check_retrieval_model(body.model, body.fields["retrieval_model"]))
+        fields["retrieval_model"] = json.dumps(
+            check_retrieval_model(body.model, body.fields["retrieval_model"])
+        )
     if body.fields.get("partial_member_list") is not None:
-        fields["partial_members"] = json.dumps([member["user_id"] for member in body.fields["partial_member_list"]])
+        fields["partial_members"] = json.dumps(
+            [member["user_id"] for member in body.fields["partial_member_list"]]
+        )
     fields.update(named_embedding_model(body.fields))
     return fields
 
@@ -201,7 +207,8 @@ def create_dataset() -> dict[str, Any]:
     try:
         with store.transaction() as connection:
             connection.execute(
-                f"INSERT INTO dataset ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row
+                f"INSERT INTO dataset ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})",
+                row,
             )
     except IntegrityError as error:
         text = "The dataset name already exists. Please modify your dataset name."
@@ -239,7 +246,9 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
 def update_dataset(connection: Connection, dataset_id: str, fields: dict[str, Any]) -> None:
     """Set columns of a dataset, within the caller's transaction."""
     assignments = ", ".join(f"{name} = :{name}" for name in fields)
-    connection.execute(f"UPDATE dataset SET {assignments} WHERE id = :dataset_id", {**fields, "dataset_id": dataset_id})
+    connection.execute(
+        f"UPDATE dataset SET {assignments} WHERE id = :dataset_id", {**fields, "dataset_id": dataset_id}
+    )
 
 
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>")
@@ -249,7 +258,9 @@ def delete_dataset(dataset_id: uuid.UUID) -> Response:
     dataset = open_dataset(dataset_id)
     store = current_store()
     with store.transaction() as connection:
-        file_ids = connection.execute("SELECT file_id FROM document WHERE dataset_id = ?", (dataset["id"],)).fetchall()
+        file_ids = connection.execute(
+            "SELECT file_id FROM document WHERE dataset_id = ?", (dataset["id"],)
+        ).fetchall()
         seqs = connection.execute("SELECT seq FROM segment WHERE dataset_id = ?", (dataset["id"],)).fetchall()
         unindex_segments(connection, (row["seq"] for row in seqs))
         connection.execute("DELETE FROM dataset WHERE id = ?", (dataset["id"],))

@@ -56,7 +56,9 @@ def ask(app_id: uuid.UUID) -> Response:
     return answer_question(question, response_mode)
 
 
-def _thread(connection: Connection, conversation_id: str | None, parent_id: str | None) -> list[tuple[str, str]]:
+def _thread(
+    connection: Connection, conversation_id: str | None, parent_id: str | None
+) -> list[tuple[str, str]]:
     """The turns that lead to a message of the conversation, oldest first; an unknown one has none."""
     turns: list[tuple[str, str]] = []
     while conversation_id and parent_id:
@@ -88,7 +90,9 @@ def list_conversations(app_id: uuid.UUID) -> dict[str, Any]:
     query = Payload("ChatConversationQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
     connection = current_store().connection()
-    total = connection.execute("SELECT count(*) FROM conversation WHERE app_id = ?", (app["id"],)).fetchone()[0]
+    total = connection.execute("SELECT count(*) FROM conversation WHERE app_id = ?", (app["id"],)).fetchone()[
+        0
+    ]
     rows = connection.execute(
         "SELECT * FROM conversation WHERE app_id = ? ORDER BY updated_at DESC, number DESC LIMIT ? OFFSET ?",
         (app["id"], limit, (page - 1) * limit),
@@ -148,9 +152,14 @@ def _listed_conversation(connection: Connection, conversation: Row) -> dict[str,
 
 
 def _get_conversation(app_id: uuid.UUID, conversation_id: str) -> Row:
-    conversation = current_store().connection().execute(
-        "SELECT * FROM conversation WHERE id = ? AND app_id = ?", (conversation_id, get_app(app_id)["id"])
-    ).fetchone()
+    conversation = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT * FROM conversation WHERE id = ? AND app_id = ?", (conversation_id, get_app(app_id)["id"])
+        )
+        .fetchone()
+    )
     if conversation is None:
         raise SandboxError(404, "not_found", "Conversation Not Exists.")
     return conversation  # type: ignore[no-any-return]
@@ -162,7 +171,14 @@ def get_conversation(app_id: uuid.UUID, conversation_id: uuid.UUID) -> dict[str,
     """One conversation with the configuration that it began with."""
     conversation = _get_conversation(app_id, str(conversation_id))
     config = json.loads(conversation["config"])
-    shown = ("opening_statement", "suggested_questions", "model", "user_input_form", "pre_prompt", "agent_mode")
+    shown = (
+        "opening_statement",
+        "suggested_questions",
+        "model",
+        "user_input_form",
+        "pre_prompt",
+        "agent_mode",
+    )
     return {
         **_conversation(current_store().connection(), conversation),
         "introduction": "",
@@ -230,11 +246,16 @@ def _message(conversation: Row, message: Row) -> dict[str, Any]:
 
 
 def _get_message(app_id: uuid.UUID, message_id: uuid.UUID) -> Row:
-    row = current_store().connection().execute(
-        "SELECT message.*, config FROM message JOIN conversation ON conversation.id = conversation_id"
-        " WHERE message.id = ? AND app_id = ?",
-        (str(message_id), get_app(app_id)["id"]),
-    ).fetchone()
+    row = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT message.*, config FROM message JOIN conversation ON conversation.id = conversation_id"
+            " WHERE message.id = ? AND app_id = ?",
+            (str(message_id), get_app(app_id)["id"]),
+        )
+        .fetchone()
+    )
     if row is None:
         raise SandboxError(404, "not_found", "Message not found")
     return row  # type: ignore[no-any-return]

@@ -93,15 +93,19 @@ def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, m
     """
     row = (
         store.connection()
-        .execute(f"{_SELECT} WHERE document.id = ? AND document.dataset_id = ?", (str(document_id), dataset_id))
+        .execute(
+            f"{_SELECT} WHERE document.id = ? AND document.dataset_id = ?", (str(document_id), dataset_id)
+        )
         .fetchone()
     )
     if row is None:
         raise SandboxError(404, "not_found", missing or "Document not found.")
-    return row  # type: ignore[no-any-return]
+    return row
 
 
-def find_documents(store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()) -> list[Row]:
+def find_documents(
+    store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()
+) -> list[Row]:
     """The rows of a dataset's documents, newest first. `where`: an SQL condition with the parameters `values`."""
     sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} ORDER BY document.created_at DESC, position DESC"
     return store.connection().execute(sql, (dataset_id, *values)).fetchall()
@@ -280,7 +284,8 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
     with store.transaction() as connection:
         for document_id in document_ids:
             row = connection.execute(
-                "SELECT name, indexing_status FROM document WHERE id = ? AND dataset_id = ?", (document_id, dataset_id)
+                "SELECT name, indexing_status FROM document WHERE id = ? AND dataset_id = ?",
+                (document_id, dataset_id),
             ).fetchone()
             if row is not None and action == "disable" and row["indexing_status"] != "completed":
                 raise SandboxError(400, "invalid_action", f"Document: {row['name']} is not completed.")
@@ -288,6 +293,43 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
                 f"UPDATE document SET {assignments}, updated_at = ? WHERE id = ? AND dataset_id = ? AND {unless}",
                 (*values, now, document_id, dataset_id),
             )
+
+
+def rename_document(store: Store, document: Row, name: str) -> None:
+    """Another name for a document, and for its file (documents/console-rename)."""
+    with store.transaction() as connection:
+        now = time.time()
+        connection.execute(
+            "UPDATE document SET name = ?, updated_at = ? WHERE id = ?", (name, now, document["id"])
+        )
+        connection.execute("UPDATE upload_file SET name = ? WHERE id = ?", (name, document["file_id"]))
+
+
+def pause_document(store: Store, document: Row) -> None:
+    """Take a document that is not finished out of the indexer's queue.
+
+    :raises SandboxError: 400, it is finished
+    """
+    paused = store.connection().execute(
+        "UPDATE document SET indexing_status = 'paused', paused_at = ?"
+        " WHERE id = ? AND indexing_status IN ('waiting', 'parsing', 'splitting', 'indexing')",
+        (time.time(), document["id"]),
+    )
+    if not paused.rowcount:
+        raise SandboxError(400, "document_indexing", "Cannot pause completed document.")
+
+
+def resume_document(store: Store, document: Row) -> None:
+    """Put a paused document back into the indexer's queue.
+
+    :raises SandboxError: 400, it is not paused
+    """
+    resumed = store.connection().execute(
+        "UPDATE document SET indexing_status = 'waiting', paused_at = NULL WHERE id = ? AND indexing_status = 'paused'",
+        (document["id"],),
+    )
+    if not resumed.rowcount:
+        raise SandboxError(400, "document_indexing", "Document is not in paused state.")
 
 
 def delete_documents(store: Store, dataset_id: str, document_ids: Iterable[str]) -> None:

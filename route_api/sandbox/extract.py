@@ -15,7 +15,18 @@ from docx.opc.exceptions import PackageNotFoundError
 from docx.table import Table
 from docx.text.paragraph import Paragraph
 
-BLOCK_TAGS = ["p", "div", "br", "li", "tr", "table", "section", "article", "pre", *(f"h{n}" for n in range(1, 7))]
+BLOCK_TAGS = [
+    "p",
+    "div",
+    "br",
+    "li",
+    "tr",
+    "table",
+    "section",
+    "article",
+    "pre",
+    *(f"h{n}" for n in range(1, 7)),
+]
 FULL_LINE_SHARE = 0.85
 """A PDF line at least this long, compared with its page's longest, was broken by the page's margin only."""
 SENTENCE_ENDS = tuple("。！？；：.!?;:")

@@ -181,4 +181,3 @@ def upload_limits() -> dict[str, int]:
         "single_chunk_attachment_limit": 10,
         "attachment_image_file_size_limit": 2,
     }
-

@@ -1,9 +1,12 @@
 """A running answer: produced by a thread of its own, so that a silent model can be pinged over and stopped."""
 
+import logging
 import threading
 import uuid
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
+
+logger = logging.getLogger(__name__)
 
 
 class ModelError(Exception):
@@ -33,7 +36,7 @@ class Generation:
         self.owner = owner
         self.stopped = False
         self._words = words
-        self._queue: SimpleQueue[str | Exception | None] = SimpleQueue()
+        self._queue: SimpleQueue[str | ModelError | None] = SimpleQueue()
         _running[self.task_id] = self
         threading.Thread(target=self._produce, name=f"generation-{self.task_id}", daemon=True).start()
 
@@ -43,8 +46,11 @@ class Generation:
                 if self.stopped:
                     break
                 self._queue.put(word)
-        except Exception as error:  # whatever it is, the thread that answers the client must hear of it
+        except ModelError as error:
             self._queue.put(error)
+        except Exception:  # whatever it is, the thread that answers the client must hear of it
+            logger.exception("the model failed in a way that nobody foresaw")
+            self._queue.put(ModelError("Internal Server Error", code="internal_server_error"))
         finally:
             close = getattr(self._words, "close", None)
             if close:
@@ -64,7 +70,7 @@ class Generation:
                 continue
             if piece is None or self.stopped:
                 return
-            if isinstance(piece, Exception):
+            if isinstance(piece, ModelError):
                 raise piece
             if piece:
                 yield piece

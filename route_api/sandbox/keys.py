@@ -101,7 +101,7 @@ def _authorized_key(key_type: KeyType) -> Row:
     now = int(time.time())
     if now - (row["last_used_at"] or 0) >= USE_RECORDED_EVERY_S:
         connection.execute("UPDATE api_key SET last_used_at = ? WHERE id = ?", (now, row["id"]))
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def require_dataset_key(view: Callable[P, R]) -> Callable[P, R]:

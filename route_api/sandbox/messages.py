@@ -72,11 +72,16 @@ def list_messages() -> dict[str, Any]:
 
 
 def _get_message(message_id: uuid.UUID) -> Row:
-    row = current_store().connection().execute(
-        "SELECT message.*, config FROM message JOIN conversation ON conversation.id = conversation_id"
-        " WHERE message.id = ? AND app_id = ? AND source = 'api' AND user = ?",
-        (str(message_id), g.app["id"], g.user),
-    ).fetchone()
+    row = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT message.*, config FROM message JOIN conversation ON conversation.id = conversation_id"
+            " WHERE message.id = ? AND app_id = ? AND source = 'api' AND user = ?",
+            (str(message_id), g.app["id"], g.user),
+        )
+        .fetchone()
+    )
     if row is None:
         raise SandboxError(404, "not_found", "Message Not Exists.")
     return row  # type: ignore[no-any-return]

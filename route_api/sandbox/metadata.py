@@ -29,7 +29,8 @@ Values = dict[str, Any]
 def dataset_fields(connection: Connection, dataset: Row) -> list[dict[str, str]]:
     """The fields of a dataset: its own, then the built-in ones if they are on."""
     rows = connection.execute(
-        "SELECT id, name, type FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id", (dataset["id"],)
+        "SELECT id, name, type FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id",
+        (dataset["id"],),
     )
     fields = [dict(row) for row in rows]
     if dataset["built_in_metadata"]:
@@ -51,7 +52,9 @@ def document_values(dataset: Row, document: Row, uploader: str) -> Values | None
     return values or None
 
 
-def document_metadata(connection: Connection, dataset: Row, document: Row, uploader: str) -> list[Values] | None:
+def document_metadata(
+    connection: Connection, dataset: Row, document: Row, uploader: str
+) -> list[Values] | None:
     """The same as a list with the fields' ids and types, as documents show it (metadata/document-after-enable)."""
     values = document_values(dataset, document, uploader)
     if values is None:

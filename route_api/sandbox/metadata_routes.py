@@ -27,11 +27,15 @@ blueprint = Blueprint("metadata", __name__)
 def list_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
     """The dataset's own fields, each with the number of documents that have a value."""
     dataset = open_dataset(dataset_id)
-    rows = current_store().connection().execute(
-        "SELECT id, name, type, (SELECT count(*) FROM document, json_each(document.metadata) AS item"
-        "  WHERE document.dataset_id = metadata_field.dataset_id AND item.key = metadata_field.name) AS count"
-        " FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id",
-        (dataset["id"],),
+    rows = (
+        current_store()
+        .connection()
+        .execute(
+            "SELECT id, name, type, (SELECT count(*) FROM document, json_each(document.metadata) AS item"
+            "  WHERE document.dataset_id = metadata_field.dataset_id AND item.key = metadata_field.name) AS count"
+            " FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id",
+            (dataset["id"],),
+        )
     )
     built_in = bool(dataset["built_in_metadata"])
     return {"doc_metadata": [dict(row) for row in rows], "built_in_field_enabled": built_in}

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .words import first_tokens, is_chinese, sentences, terms
+from .search import question_tokens, tokenize
+from .words import first_tokens, is_chinese, sentences
 
 Message = dict[str, str]
 """`role` (system, user, assistant) and `content`."""
@@ -19,9 +20,12 @@ MAX_QUOTES = 3
 MAX_QUOTE_LENGTH = 240
 GOOD_ENOUGH = 0.6
 """A further sentence is quoted if its score is at least this part of the best one's."""
+HEADING_WEIGHT = 0.5
+"""For what has no closing mark: a heading shares words with the question, but answers nothing."""
 LONG_QUERY = 200
 """From that many characters on, a query of several lines is taken for passages and a question at the end."""
 
+_CLOSING_MARKS = "。！？!?；;.”」』"
 _QUESTION_MARK = re.compile(
     r"(?:^|\n)[ \t#*【\[]*(?:用户问题|用户提问|当前问题|我的问题|问题|提问|user question|question|query)[】\]*]*[ \t]*[：:][ \t]*",
     re.IGNORECASE,
@@ -38,13 +42,13 @@ _INSTRUCTION = re.compile(
     re.IGNORECASE,
 )
 _ASKS_FOR_QUESTION = re.compile(
-    r"(?:刚才|之前|上一个|上个|前面|先前).{0,6}(?:问|提).{0,6}(?:什么|啥|哪|问题)|(?:上一个|上个|刚才的?|之前的?)问题"
-    r"|what (?:did|have) i (?:just )?ask|(?:my|the) (?:last|previous|first) question",
+    r"我(?:刚才|刚刚|之前|上一次|先前).{0,4}(?:问|提).{0,6}(?:什么|啥|哪|问题)|我的?(?:上一个|上个|前一个|第一个)问题"
+    r"|what (?:did|have) i (?:just )?ask|my (?:last|previous|first) question",
     re.IGNORECASE,
 )
 _ASKS_FOR_ANSWER = re.compile(
-    r"(?:你)?(?:刚才|之前|上面|前面).{0,4}(?:说|答|讲)|再(?:总结|说|讲|短|简)|短一点|简短(?:一)?点|总结一下(?:你|上面|刚才)"
-    r"|summari[sz]e (?:what|that|it|your)|(?:did|have) you (?:just )?sa(?:y|id)|say (?:that|it) again|shorter",
+    r"你(?:刚才|刚刚|之前|上面|前面|先前).{0,4}(?:说|答|讲)|^(?:请|你|请你)?再(?:总结|说|讲|短|简)|^(?:短|简短)一?点"
+    r"|summari[sz]e (?:what you|that|it\b|your)|what (?:did|have) you (?:just )?sa(?:y|id)|say (?:that|it) again|shorter",
     re.IGNORECASE,
 )
 
@@ -108,26 +112,22 @@ def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) ->
 
 def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[str]:
     """Up to `limit` sentences that share the most, and the rarest, terms with the question; in their own order."""
-    wanted = terms(question)
-    shared = {position: wanted & terms(sentence) for position, sentence in enumerate(passages)}
+    wanted = set(question_tokens(question))
+    shared = {position: wanted.intersection(tokenize(sentence)) for position, sentence in enumerate(passages)}
     frequency = Counter(term for found in shared.values() for term in found)
     scores = {
         position: sum(math.log(1 + len(passages) / frequency[term]) for term in found)
+        * (1 if passages[position][-1] in _CLOSING_MARKS else HEADING_WEIGHT)
         for position, found in shared.items()
         if found
     }
-    ranked = sorted(scores, key=lambda position: (-scores[position], not _is_complete(passages[position]), position))
+    ranked = sorted(scores, key=lambda position: (-scores[position], position))
     chosen: list[int] = []
     for position in ranked:
         is_new = all(passages[position] != passages[other] for other in chosen)
         if is_new and len(chosen) < limit and scores[position] >= GOOD_ENOUGH * scores[ranked[0]]:
             chosen.append(position)
     return [passages[position] for position in sorted(chosen)]
-
-
-def _is_complete(sentence: str) -> bool:
-    """A heading has no closing mark; a sentence says more."""
-    return sentence[-1] in "。！？!?；;.”」』"
 
 
 def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int | None = None) -> str:
@@ -137,7 +137,9 @@ def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int 
     :param max_tokens: the answer, without the thinking, is cut there
     """
     conversation = read_messages(messages)
-    thinking, content = (_in_chinese if is_chinese(conversation.question) else _in_english)(conversation, brief)
+    thinking, content = (_in_chinese if is_chinese(conversation.question) else _in_english)(
+        conversation, brief
+    )
     if max_tokens is not None:
         content = first_tokens(content, max_tokens)
     return f"<think>\n{thinking}\n</think>\n\n{content}"
@@ -148,7 +150,8 @@ def _quote(sentence: str) -> str:
 
 
 def _matched(question: str, quotes: Sequence[str]) -> list[str]:
-    return sorted(terms(question) & set().union(*map(terms, quotes)))
+    found = {token for quote in quotes for token in tokenize(quote)}
+    return [token for token in question_tokens(question) if token in found]
 
 
 def _in_chinese(conversation: Conversation, brief: bool) -> tuple[str, str]:
@@ -179,7 +182,10 @@ def _in_english(conversation: Conversation, brief: bool) -> tuple[str, str]:
     notice = "(Sandbox answer, there is no language model.) "
     if earlier and _ASKS_FOR_QUESTION.search(question):
         asked = "; ".join(f"「{_quote(past)}」" for past, _ in earlier[-1 if brief else -MAX_QUOTES :])
-        return f"The user asks about earlier questions; there are {len(earlier)}.", f"{notice}You asked: {asked}."
+        return (
+            f"The user asks about earlier questions; there are {len(earlier)}.",
+            f"{notice}You asked: {asked}.",
+        )
     if earlier and _ASKS_FOR_ANSWER.search(question):
         said = sentences(earlier[-1][1].replace(notice.strip(), ""))
         kept = " ".join(said[: 1 if brief else MAX_QUOTES]) or "(nothing the last time)"

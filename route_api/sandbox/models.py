@@ -65,9 +65,12 @@ def find_model(name: object, model_type: str = "llm") -> Model | None:
 
 def default_model(model_type: str) -> Model | None:
     """What was set as default, else the first of the type; None if there is none of the type."""
-    row = current_store().connection().execute(
-        "SELECT model FROM default_model WHERE model_type = ?", (model_type,)
-    ).fetchone()
+    row = (
+        current_store()
+        .connection()
+        .execute("SELECT model FROM default_model WHERE model_type = ?", (model_type,))
+        .fetchone()
+    )
     chosen = find_model(row["model"], model_type) if row else None
     return chosen or next((model for model in all_models() if model.type == model_type), None)
 
@@ -170,7 +173,7 @@ def set_default_models() -> dict[str, str]:
 @require_console_session
 def list_providers() -> dict[str, Any]:
     """Our one provider: nothing to configure, no credentials."""
-    models = [
+    models: list[dict[str, Any]] = [
         {
             "model": model.name,
             "model_type": model.type,
@@ -229,7 +232,9 @@ def list_parameter_rules(provider: str) -> dict[str, Any]:
         "data": [
             _rule("temperature", "温度", "Temperature", "float", 0.0, 2.0, 0.3),
             _rule("top_p", "Top P", "Top P", "float", 0.0, 1.0, 0.9),
-            _rule("num_predict" if is_ours else "max_tokens", "最大标记数", "Max Tokens", "int", 1, 32768, 1024),
+            _rule(
+                "num_predict" if is_ours else "max_tokens", "最大标记数", "Max Tokens", "int", 1, 32768, 1024
+            ),
         ]
     }
 
@@ -252,7 +257,9 @@ def _rule(
     }
 
 
-@blueprint.get("/console/api/workspaces/<uuid:workspace_id>/model-providers/<path:provider>/icon_small/<language>")
+@blueprint.get(
+    "/console/api/workspaces/<uuid:workspace_id>/model-providers/<path:provider>/icon_small/<language>"
+)
 def provider_icon(workspace_id: str, provider: str, language: str) -> Response:
     """The picture that the model lists point to."""
     letter = html.escape("沙" if language.startswith("zh") else "S")

@@ -10,6 +10,7 @@ have the same.
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
@@ -22,6 +23,7 @@ where to look, and cost the most. They still count in the score."""
 BM25_SHARE, WORDING_SHARE = 0.1, 0.15
 """Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells the
 passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
+MAX_KEYWORDS = 10
 VERBATIM_SCORE = 0.9
 """The least score of a passage that has the whole question word by word."""
 
@@ -86,9 +88,9 @@ def _run_tokens(run: str) -> list[str]:
 
 
 def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
-    """Make texts findable. The caller holds the transaction and hands tokens (`words_of`), made before it began.
+    """Make texts findable. Within the caller's transaction; the words should be made before it begins, for they take time.
 
-    :param texts: pairs of a segment's `seq` and its words
+    :param texts: pairs of a segment's `seq` and its words (`words_of`)
     """
     connection.executemany(
         "INSERT INTO segment_index (rowid, dataset, words) VALUES (?, ?, ?)",
@@ -96,9 +98,16 @@ def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tupl
     )
 
 
-def words_of(content: str, answer: str | None) -> str:
-    """The tokens of a segment as the index takes them."""
-    return " ".join(tokenize(f"{content}\n{answer or ''}"))
+def words_of(text: str) -> str:
+    """The tokens of a text as the index takes them."""
+    return " ".join(tokenize(text))
+
+
+def keywords_of(text: str) -> tuple[str, ...]:
+    """The words that a text has most, as an economy dataset shows them."""
+    meaningful = set(question_tokens(text))
+    counted = Counter(token for token in tokenize(text) if len(token) > 1 and token in meaningful)
+    return tuple(token for token, _ in counted.most_common(MAX_KEYWORDS))
 
 
 def unindex_segments(connection: Connection, seqs: Iterable[int]) -> None:
@@ -175,7 +184,8 @@ def _weights(connection: Connection, tokens: list[str]) -> dict[str, _Weight]:
     for token in tokens:
         last = token + "\U0010ffff" if _is_prefix(token) else token
         passages = connection.execute(
-            "SELECT coalesce(sum(doc), 0) FROM segment_vocabulary WHERE term >= ? AND term <= ?", (token, last)
+            "SELECT coalesce(sum(doc), 0) FROM segment_vocabulary WHERE term >= ? AND term <= ?",
+            (token, last),
         ).fetchone()[0]
         known = min(max(passages, 1), total)
         weights[token] = _Weight(passages, math.log(1 + (total - known + 0.5) / (known + 0.5)))

@@ -24,7 +24,9 @@ AUTOMATIC_RULES = {
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
-_LEADING_SYMBOLS = re.compile(r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u303f"#$%&'()*+,./:;<=>?@^_`{|}~\s]+""")
+_LEADING_SYMBOLS = re.compile(
+    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u303f"#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _SPACES = re.compile(r"[\t\f\r \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]{2,}")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -47,11 +49,18 @@ class Chunk:
 
     :param answer: of a qa_model document; `content` is then the question
     :param children: of a hierarchical_model document: the child chunks
+    :param keywords: as an economy dataset or the caller has them
     """
 
     content: str
     answer: str | None = None
     children: tuple[str, ...] = ()
+    keywords: tuple[str, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """All that counts and is found."""
+        return f"{self.content}\n{self.answer}" if self.answer else self.content
 
 
 def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -> list[Chunk]:
@@ -74,8 +83,12 @@ def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -
         parents = split_text(text, rules["segmentation"])
     if doc_form != "hierarchical_model":
         return [Chunk(parent) for parent in parents]
-    child_segmentation = rules.get("subchunk_segmentation") or AUTOMATIC_SEGMENTATION
-    return [Chunk(parent, children=tuple(split_text(parent, child_segmentation))) for parent in parents]
+    return [Chunk(parent, children=split_children(parent, rules)) for parent in parents]
+
+
+def split_children(parent: str, rules: dict[str, Any]) -> tuple[str, ...]:
+    """The child chunks of a segment of a hierarchical_model document."""
+    return tuple(split_text(parent, rules.get("subchunk_segmentation") or AUTOMATIC_SEGMENTATION))
 
 
 def clean(text: str, pre_processing_rules: Iterable[dict[str, Any]]) -> str:

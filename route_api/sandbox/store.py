@@ -57,4 +57,4 @@ class Store:
 
 def current_store() -> Store:
     """The store of the application that serves this request."""
-    return current_app.extensions["sandbox_store"]  # type: ignore[no-any-return]
+    return current_app.extensions["sandbox_store"]

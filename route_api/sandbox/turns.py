@@ -3,7 +3,8 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from sqlite3 import Row
 from typing import Any
@@ -81,7 +82,9 @@ class Turn:
         self._prompt_tokens = sum(estimate_tokens(message["content"]) for message in messages)
         self.message_id = str(uuid.uuid4())
         self.conversation_id = question.conversation["id"] if question.conversation else str(uuid.uuid4())
-        self._store_question(question, inputs, {"model": model["name"], "params": params, "messages": messages})
+        self._store_question(
+            question, inputs, {"model": model["name"], "params": params, "messages": messages}
+        )
         self._generation = Generation(words, question.owner)
 
     def _store_question(self, question: Question, inputs: dict[str, Any], request: dict[str, Any]) -> None:
@@ -118,7 +121,7 @@ class Turn:
                 ),
             )
 
-    def _pieces(self) -> Iterator[str]:
+    def _pieces(self) -> Generator[str, None, None]:
         """The answer as it comes, "" for a silence; at the end, however it comes about, what there is is stored."""
         failure: ModelError | None = None
         try:
@@ -148,7 +151,8 @@ class Turn:
                 ),
             )
             connection.execute(
-                "UPDATE conversation SET updated_at = ? WHERE id = ?", (int(time.time()), self.conversation_id)
+                "UPDATE conversation SET updated_at = ? WHERE id = ?",
+                (int(time.time()), self.conversation_id),
             )
 
     def _usage(self) -> dict[str, Any]:
@@ -189,11 +193,12 @@ class Turn:
         """The answer as a stream of server-sent events; `error` has no task id and is the last (chat/error-mid-stream)."""
         ids = {"task_id": self._generation.task_id, "id": self.message_id}
         try:
-            for piece in self._pieces():
-                if piece:
-                    yield self._event("message", **ids, answer=piece, from_variable_selector=None)
-                else:
-                    yield PING
+            with closing(self._pieces()) as pieces:
+                for piece in pieces:
+                    if piece:
+                        yield self._event("message", **ids, answer=piece, from_variable_selector=None)
+                    else:
+                        yield PING
         except ModelError as error:
             yield self._event("error", code=error.code, status=400, message=error.message)
             return

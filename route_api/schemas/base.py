@@ -20,6 +20,7 @@ class Text(fields.String):
     """A string without NUL characters, which no database takes, of at most `longest` characters.
 
     :param blank: whether a string of nothing but white space will do
+    :param trim: whether white space around it is cut off
     """
 
     default_error_messages = {
@@ -32,10 +33,11 @@ class Text(fields.String):
         "too_long": "is {length} characters long, the most is {longest}.",
     }
 
-    def __init__(self, *, longest: int | None = None, blank: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, longest: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.longest = longest
         self.blank = blank
+        self.trim = trim
         if longest is not None:
             self.metadata.setdefault("maxLength", longest)
 
@@ -43,6 +45,8 @@ class Text(fields.String):
         text = super()._deserialize(value, attr, data, **kwargs)
         if "\0" in text:
             raise self.make_error("nul")
+        if self.trim:
+            text = text.strip()
         if not self.blank and not text.strip():
             raise self.make_error("blank")
         if self.longest is not None and len(text) > self.longest:
@@ -68,6 +72,16 @@ class Id(fields.String):
             raise self.make_error("invalid")
         digits = value.strip().lower().replace("-", "")
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class OptionalId(Id):
+    """A UUID that may be left out; null and the empty string mean the same (API document: "首次对话此字段为空")."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_none=True, load_default=None, **kwargs)
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        return super().deserialize(None if value == "" else value, attr, data, **kwargs)
 
 
 class Whole(fields.Integer):
@@ -185,6 +199,7 @@ __all__ = [
     "Flag",
     "Id",
     "Ids",
+    "OptionalId",
     "Page",
     "Parameters",
     "Ratio",

@@ -11,8 +11,9 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import UnsupportedMediaType
 
 from ..errors import ValidationFailed
-from ..schemas.base import describe_problems
+from ..schemas.base import Id, describe_problems
 
+_PATH_ID = Id()
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -76,6 +77,17 @@ def read_json_object(req: Request) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise ValidationFailed("The body must be a JSON object, such as {\"kb_id\": \"…\"}.")
     return decoded
+
+
+def path_id(name: str, text: str) -> str:
+    """An id out of a path, in Dify's form.
+
+    :raises ValidationFailed: it is no UUID; the router would make that a 404, which says less
+    """
+    try:
+        return _PATH_ID.deserialize(text)
+    except ValidationError as error:
+        raise ValidationFailed(" ".join(describe_problems(error.messages, name))) from None
 
 
 class ResourceBlueprint(flask_smorest.Blueprint):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ApiError, DifyNotFound, DifyRejected, DocumentNotFound, KbNameTaken, KbNotFound
+from .errors import ApiError, DifyNotFound, DifyRejected, DocumentNotFound, KbNameTaken, KbNotFound
 
 
 @contextmanager

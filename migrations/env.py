@@ -1,0 +1,22 @@
+"""What Alembic runs for `flask db …`: the application's own engine and tables."""
+
+from alembic import context
+from flask import current_app
+
+db = current_app.extensions["migrate"].db
+
+
+def migrate() -> None:
+    """Run the migrations in one transaction (each statement by itself on MySQL, which has no other way)."""
+    with db.engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=db.metadata,
+            compare_type=True,
+            render_as_batch=connection.dialect.name == "sqlite",
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+migrate()

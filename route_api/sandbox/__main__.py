@@ -1,0 +1,80 @@
+"""`python -m route_api.sandbox`: the sandbox as a server of its own, on loopback only."""
+
+import argparse
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from . import create_sandbox, start_indexing
+
+THREADS = 64
+KEEPALIVE_S = 75
+
+
+class SandboxServer(BaseApplication):  # type: ignore[misc]
+    """gunicorn with one worker, since the indexer's thread and SQLite's writer are one; many threads, for streams."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        super().__init__()
+
+    def load_config(self) -> None:
+        """What gunicorn is told."""
+        settings: dict[str, Any] = {
+            "bind": f"{self._arguments.host}:{self._arguments.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "keepalive": KEEPALIVE_S,
+            "timeout": 0,
+            "graceful_timeout": 1,
+            "proc_name": "route-api-sandbox",
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The application; made in the worker, where its threads must run."""
+        arguments = self._arguments
+        app = create_sandbox(arguments.data_dir, llm_url=arguments.llm_url, llm_model=arguments.llm_model)
+        start_indexing(app)
+        return app
+
+
+def _loopback_host(text: str) -> str:
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        is_loopback = ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no loopback address: the sandbox is for this machine alone"
+        )
+    return f"[{text}]" if ":" in text else text
+
+
+def main() -> None:
+    """Parse the command line and serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m route_api.sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", type=_loopback_host, help="a loopback address")
+    parser.add_argument("--port", default=8001, type=int)
+    parser.add_argument("--data-dir", default=Path("var/sandbox"), type=Path, help="where everything is kept")
+    parser.add_argument(
+        "--llm-url",
+        default=os.environ.get("SANDBOX_LLM_URL", ""),
+        help="base URL of an OpenAI-compatible server that shall answer chats (SANDBOX_LLM_URL)",
+    )
+    parser.add_argument(
+        "--llm-model", default=os.environ.get("SANDBOX_LLM_MODEL", ""), help="its model (SANDBOX_LLM_MODEL)"
+    )
+    SandboxServer(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()

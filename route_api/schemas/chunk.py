@@ -1,0 +1,100 @@
+"""Chunks and retrieval: parameters and answers. Source: the API document, "召回测试" and "文件切片"."""
+
+from typing import Any
+
+from marshmallow import pre_load
+
+from .answers import answer
+from .base import MAX_PAGE_SIZE, Choice, Flag, Id, Ids, Parameters, Ratio, Text, Whole, page_number
+from .document import DOCUMENT_ROW
+from .kb import MAX_TOP_K, SEARCH_METHODS
+
+MAX_CHUNK_IDS = 1000
+"""Chunks in one switch."""
+
+QUESTION_LENGTH = 4000
+"""Characters of a question to search with."""
+
+
+class Retrieval(Parameters):
+    """Parameters of `chunk/retrieval_test`."""
+
+    kb_id = Id(required=True)
+    question = Text(longest=QUESTION_LENGTH, required=True)
+    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": "passages to rank; 5, or 100 where `size` is given"})
+    search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search`; an economy kb has keywords only"})
+    score_threshold_enabled = Flag(load_default=False)
+    similarity_threshold = Ratio(load_default=0.2, metadata={"description": "least score, if the switch above is on"})
+    vector_similarity_weight = Ratio(load_default=0.6, metadata={"description": "share of meaning in hybrid search"})
+    page = page_number()
+    size = Whole(least=1, most=MAX_TOP_K, metadata={"description": "passages per page; all on one page by default"})
+    doc_ids = Ids(most=20, empty=True, load_default=list, metadata={"description": "search in these documents only"})
+
+    @pre_load
+    def _ragflow_names(self, data: Any, **_: Any) -> Any:
+        """RAGFlow's UI sends its kb_id as a list of one."""
+        kb_id = data.get("kb_id")
+        return {**data, "kb_id": kb_id[0]} if isinstance(kb_id, list) and len(kb_id) == 1 else data
+
+
+class ChunkPage(Parameters):
+    """Parameters of `chunk/list`."""
+
+    kb_id = Id(required=True)
+    doc_id = Id(required=True)
+    page = page_number()
+    size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=100, metadata={"description": "chunks per page"})
+    keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the text must contain"})
+
+
+class ChunkSwitch(Parameters):
+    """Parameters of `chunk/switch`."""
+
+    kb_id = Id(required=True)
+    doc_id = Id(required=True)
+    chunk_ids = Ids(most=MAX_CHUNK_IDS, required=True)
+    available_int = Whole(least=0, most=1, required=True, metadata={"description": "1 enable, 0 disable"})
+
+
+class SegmentSwitch(Parameters):
+    """Chunks of the PATCH route: `segment_id`, repeated, as Dify's console has it, or a list in the body."""
+
+    segment_id = Ids(most=MAX_CHUNK_IDS, required=True, metadata={"description": "one id, or several"})
+
+    @pre_load
+    def _other_spellings(self, data: Any, **_: Any) -> Any:
+        for name in ("segment_ids", "chunk_ids"):
+            if name in data and "segment_id" not in data:
+                return {**data, "segment_id": data[name]}
+        return data
+
+
+CHUNK_ROW = {
+    "available_int": 1,
+    "chunk_id": "ae0c9559-49cf-4500-ba0e-02bbd58ec7ef",
+    "content_with_weight": "从百草园到三味书屋",
+    "doc_id": "1ead7466-dd54-4caf-a0a4-dd1e3174901f",
+    "docnm_kwd": "从百草园到三味书屋.txt",
+    "image_id": "",
+    "important_kwd": None,
+    "positions": [],
+    "question_kwd": [],
+}
+RECORD = {
+    "answer": None,
+    "content": "贾宝玉和林黛玉的爱情在《红楼梦》中如何作为故事的推进主线？",
+    "document": {"id": "59f95774-31fc-4e05-a691-eb89f1b5be22", "name": "红楼梦解析"},
+    "score": 0.668397,
+}
+RETRIEVED_CHUNK = {**CHUNK_ROW, "similarity": 0.668397, "term_similarity": 0.668397, "vector_similarity": 0.668397}
+RETRIEVAL = {
+    "query": "文章主旨是什么, 是宝黛爱情吗？",
+    "records": [RECORD],
+    "chunks": [RETRIEVED_CHUNK],
+    "doc_aggs": [{"count": 1, "doc_id": "59f95774-31fc-4e05-a691-eb89f1b5be22", "doc_name": "红楼梦解析"}],
+    "total": 1,
+}
+
+RetrievalAnswer = answer("RetrievalAnswer", RETRIEVAL)
+ChunkListAnswer = answer("ChunkListAnswer", {"chunks": [CHUNK_ROW], "doc": DOCUMENT_ROW, "total": 20})
+ChunkSwitchAnswer = answer("ChunkSwitchAnswer", "", message="Chunks disable successful!")

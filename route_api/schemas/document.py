@@ -1,0 +1,197 @@
+"""Documents: parameters and answers. Source: the API document, part two."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
+
+from .answers import answer
+from .base import MAX_PAGE_SIZE, Choice, Id, Ids, Page, Parameters, Text, Whole, page_number
+
+MAX_FILES = 100
+"""Files in one upload."""
+
+MAX_IDS = 100
+"""Documents in one request."""
+
+LEAST_MAX_TOKENS, MOST_MAX_TOKENS = 50, 4000
+"""Dify takes the upload, and fails while indexing, outside of these (documents/indexing-status-error-max-tokens)."""
+
+
+class DocumentUpload(Parameters):
+    """Parameters of `document/upload`, beside the files themselves."""
+
+    kb_id = Id(required=True)
+    on_duplicate = Choice(
+        ["rename", "replace", "reject"],
+        load_default="rename",
+        metadata={"description": "what becomes of a file whose name the kb has already"},
+    )
+    mode = Choice(["custom", "automatic"], load_default="custom", metadata={"description": "who chooses the splitting"})
+    separator = Text(longest=200, blank=True, load_default="\n\n", metadata={"description": "where a text may be cut"})
+    max_tokens = Whole(least=LEAST_MAX_TOKENS, most=MOST_MAX_TOKENS, load_default=500)
+    chunk_overlap = Whole(least=0, most=MOST_MAX_TOKENS, load_default=50)
+    indexing_technique = Choice(["high_quality", "economy"], load_default="high_quality")
+    doc_form = Choice(["text_model", "qa_model"], load_default="text_model")
+    doc_language = Text(longest=50, load_default="Chinese", metadata={"description": "of the questions of a qa_model"})
+
+    @validates_schema
+    def _overlap_within_chunk(self, data: dict[str, Any], **_: Any) -> None:
+        if data["chunk_overlap"] >= data["max_tokens"]:
+            raise ValidationError({"chunk_overlap": ["must be less than max_tokens."]})
+
+
+class DocumentFiles(Parameters):
+    """The files of `document/upload`."""
+
+    file = fields.List(
+        fields.Raw(metadata={"type": "string", "format": "binary"}),
+        required=True,
+        validate=validate.Length(1, MAX_FILES, error=f"must be 1 to {MAX_FILES} files."),
+        error_messages={"required": "is required: one or several files in multipart/form-data."},
+    )
+
+
+class DocumentPage(Page):
+    """Parameters of `document/list`."""
+
+    kb_id = Id(required=True)
+    page = page_number()
+    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20)
+
+
+class DocumentFile(Parameters):
+    """Parameters of `document/download`."""
+
+    kb_id = Id(required=True)
+    document_id = Id(required=True)
+
+    @pre_load
+    def _other_spelling(self, data: Any, **_: Any) -> Any:
+        """Half of the document's endpoints call it doc_id."""
+        return {**data, "document_id": data["doc_id"]} if "doc_id" in data and "document_id" not in data else data
+
+
+class DocumentSave(DocumentFile):
+    """Parameters of `document/get`."""
+
+    download_dir = Text(
+        longest=200, blank=True, load_default="", metadata={"description": "a folder below DOWNLOAD_ROOT"}
+    )
+
+
+class DocumentRemove(Parameters):
+    """Parameters of `document/rm`."""
+
+    kb_id = Id(required=True)
+    doc_id = Ids(most=MAX_IDS, required=True, metadata={"description": "one id, or a list of them"})
+
+
+class DocumentSwitch(DocumentRemove):
+    """Parameters of `document/change_status`."""
+
+    action = Choice(["enable", "disable"], required=True)
+
+    @pre_load
+    def _ragflow_spelling(self, data: Any, **_: Any) -> Any:
+        """RAGFlow's UI sends `status` 0 or 1, and `doc_ids` from 0.20."""
+        data = dict(data)
+        if "doc_ids" in data:
+            data.setdefault("doc_id", data["doc_ids"])
+        if str(data.get("status")) in ("0", "1"):
+            data.setdefault("action", "enable" if str(data["status"]) == "1" else "disable")
+        return data
+
+
+class DocumentBatch(Parameters):
+    """Parameters of `document/status`."""
+
+    kb_id = Id(required=True)
+    batch = Text(longest=64, required=True, metadata={"description": "what the upload answered"})
+
+    @validates_schema
+    def _path_safe(self, data: dict[str, Any], **_: Any) -> None:
+        if not data["batch"].isalnum():
+            raise ValidationError({"batch": ["must be letters and digits, such as 20250811051145512224."]})
+
+
+DOCUMENT_ROW = {
+    "chunk_num": 20,
+    "create_date": "Mon, 11 Aug 2025 05:11:45 GMT",
+    "create_time": 1754889105,
+    "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
+    "id": "4982aa94-d810-48a9-92fe-82a3a7913933",
+    "kb_id": "e5176734-ead9-44cf-8bd6-124bc73564e0",
+    "location": "",
+    "meta_fields": {},
+    "name": "从百草园到三味书屋.txt",
+    "parser_config": {"pages": [[]]},
+    "parser_id": "naive",
+    "process_begin_at": None,
+    "process_duation": 0,
+    "process_duration": 0,
+    "progress": 1.0,
+    "progress_msg": "",
+    "run": "3",
+    "size": 4862,
+    "source_type": "local",
+    "status": "1",
+    "thumbnail": "",
+    "token_num": 3200,
+    "type": "text_model",
+    "update_date": "Mon, 11 Aug 2025 05:11:45 GMT",
+    "update_time": 1754889105,
+}
+UPLOADED_DOCUMENT = {
+    "batch": "20250811071149495508",
+    "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
+    "id": "48bc77c2-b5c5-4115-98e6-8ed9834f1d52",
+    "kb_id": "44ec9e21-6cd7-44ac-bfd3-da8d04cb4b6b",
+    "location": "",
+    "name": "111111.txt",
+    "parser_config": {"pages": [[]]},
+    "parser_id": "naive",
+    "run": "0",
+    "size": 4862,
+    "thumbnail": "",
+    "type": "txt",
+}
+SAVED_FILE = {
+    "download_url": "/v1/document/download?kb_id=44ec9e21-…&document_id=48bc77c2-…",
+    "file_info": {
+        "created_at": 1752214968.581919,
+        "created_by": "c85ba575-0a9f-4c7c-bc1b-95dc6810efaf",
+        "download_url": "/files/debad906-…/file-preview?timestamp=1752224762&…&as_attachment=true",
+        "extension": "pdf",
+        "id": "debad906-570e-4302-b1a4-0ffd5253d0d1",
+        "mime_type": "application/pdf",
+        "name": "水价测算导则.pdf",
+        "size": 810648,
+        "url": "/files/debad906-…/file-preview?timestamp=1752224762&…",
+    },
+    "file_path": "downloads/水价测算导则.pdf",
+}
+INDEXING_STATUS = {
+    "cleaning_completed_at": 1754889106,
+    "completed_at": 1754889106,
+    "completed_segments": 20,
+    "error": None,
+    "id": "8c0f2fd0-1baa-434a-8207-95dfe8fa1ae2",
+    "indexing_status": "completed",
+    "parsing_completed_at": 1754889105,
+    "processing_started_at": 1754889105,
+    "progress": 1.0,
+    "splitting_completed_at": 1754889106,
+    "total_segments": 20,
+}
+
+DocumentUploadAnswer = answer("DocumentUploadAnswer", [UPLOADED_DOCUMENT])
+DocumentListAnswer = answer("DocumentListAnswer", {"docs": [DOCUMENT_ROW], "total": 2})
+DocumentSaveAnswer = answer("DocumentSaveAnswer", SAVED_FILE, message="The document was saved as …")
+DocumentRemoveAnswer = answer("DocumentRemoveAnswer", "", message="The document was deleted.")
+DocumentSwitchAnswer = answer("DocumentSwitchAnswer", "", message="Document disable successful!")
+DocumentStatusAnswer = answer(
+    "DocumentStatusAnswer",
+    {"data": [INDEXING_STATUS]},
+    info="request document status successful!",
+    status_code=0,
+)

@@ -1,0 +1,178 @@
+"""Turns in our database: claimed and stored before Dify is called, completed after. Short transactions, plain SQL.
+
+SQLAlchemy's Core rather than its sessions: a turn is two transactions of two statements, on the path whose cost counts.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from .errors import ConversationBusy, ConversationNotFound
+from .models import Conversation, Message, User, new_id, utc_now
+
+Json = dict[str, Any]
+
+NAME_LENGTH = 50
+"""Characters of a conversation's name; the column holds no more."""
+
+INSERT_USER = insert(User)
+INSERT_CONVERSATION = insert(Conversation)
+INSERT_MESSAGE = insert(Message)
+LAST_TURN = (
+    select(
+        Conversation.kb_id,
+        Conversation.dify_conversation_id,
+        Message.position,
+        Message.claimed_until,
+    )
+    .select_from(Conversation)
+    .outerjoin(Message)
+    .where(Conversation.id == bindparam("conversation_id"), Conversation.user_id == bindparam("user_id"))
+    .order_by(Message.position.desc())
+    .limit(1)
+)
+COMPLETE_MESSAGE = update(Message).where(Message.id == bindparam("message_id"))
+RENEW_CLAIM = (
+    update(Message).where(Message.id == bindparam("message_id")).values(claimed_until=bindparam("until"))
+)
+NAME_DIFY_CONVERSATION = (
+    update(Conversation)
+    .where(Conversation.id == bindparam("of_conversation"))
+    .values(dify_conversation_id=bindparam("dify_id"))
+)
+
+
+@dataclass(slots=True)
+class Turn:
+    """A turn that this process has claimed.
+
+    :param dify_conversation_id: None until Dify has named its conversation
+    :param meta_data: what the message remembers besides its texts; `status` is added as the turn goes on
+    """
+
+    user_id: str
+    conversation_id: str
+    message_id: str
+    is_new_conversation: bool
+    dify_conversation_id: str | None
+    meta_data: Json = field(default_factory=dict)
+
+
+def begin_turn(
+    engine: Engine,
+    *,
+    user_id: str,
+    conversation_id: str | None,
+    kb_id: str | None,
+    query: str,
+    chat_type: str,
+    name: str | None,
+    claim_s: float,
+) -> Turn:
+    """Store the question and claim the conversation. A kb other than the conversation's starts a new one.
+
+    :param conversation_id: 32 hex digits; None starts a conversation
+    :param claim_s: seconds after which the claim ends by itself, should this process die
+    :raises ConversationNotFound: the user has no such conversation
+    :raises ConversationBusy: another turn of it is running
+    """
+    now = utc_now()
+    message = {
+        "id": new_id(),
+        "chat_type": chat_type,
+        "query": query,
+        "response": "",
+        "meta_data": {"status": "pending", "kb_id": kb_id},
+        "create_time": now,
+        "claimed_until": now + timedelta(seconds=claim_s),
+    }
+    if conversation_id is not None:
+        turn = _continue(engine, user_id, conversation_id, kb_id, message, now)
+        if turn is not None:
+            return turn
+    conversation = {
+        "id": new_id(),
+        "user_id": user_id,
+        "name": (name or " ".join(query.split()))[:NAME_LENGTH],
+        "chat_type": chat_type,
+        "create_time": now,
+        "kb_id": kb_id,
+    }
+    message |= {"conversation_id": conversation["id"], "position": 1}
+    try:
+        _start(engine, conversation, message)
+    except IntegrityError:
+        # The user's first turn ever: looking first would cost every other turn a query.
+        _remember_user(engine, user_id)
+        _start(engine, conversation, message)
+    return Turn(user_id, message["conversation_id"], message["id"], True, None, message["meta_data"])
+
+
+def _continue(
+    engine: Engine, user_id: str, conversation_id: str, kb_id: str | None, message: Json, now: datetime
+) -> Turn | None:
+    """Add the message to the conversation; None if the conversation is about another kb."""
+    try:
+        with engine.begin() as connection:
+            last = connection.execute(LAST_TURN, {"conversation_id": conversation_id, "user_id": user_id}).first()
+            if last is None:
+                raise ConversationNotFound(conversation_id)
+            if kb_id is not None and kb_id != last.kb_id:
+                return None
+            if last.claimed_until is not None and last.claimed_until > now:
+                raise ConversationBusy
+            message |= {"conversation_id": conversation_id, "position": (last.position or 0) + 1}
+            connection.execute(INSERT_MESSAGE, message)
+    except IntegrityError as error:
+        raise ConversationBusy from error
+    return Turn(user_id, conversation_id, message["id"], False, last.dify_conversation_id, message["meta_data"])
+
+
+def _start(engine: Engine, conversation: Json, message: Json) -> None:
+    with engine.begin() as connection:
+        connection.execute(INSERT_CONVERSATION, conversation)
+        connection.execute(INSERT_MESSAGE, message)
+
+
+def _remember_user(engine: Engine, user_id: str) -> None:
+    try:
+        with engine.begin() as connection:
+            connection.execute(INSERT_USER, {"id": user_id})
+    except IntegrityError:
+        # Another request of this user was faster; the row is there, which is all we want.
+        return
+
+
+def renew_claim(engine: Engine, turn: Turn, claim_s: float) -> None:
+    """Keep the conversation claimed for another `claim_s` seconds: the model is still writing."""
+    with engine.begin() as connection:
+        values = {"message_id": turn.message_id, "until": utc_now() + timedelta(seconds=claim_s)}
+        connection.execute(RENEW_CLAIM, values)
+
+
+def complete_turn(engine: Engine, turn: Turn, response: str, status: str, dify: Json | None = None) -> None:
+    """Store what was answered and let go of the conversation.
+
+    :param status: done, stopped or failed
+    :param dify: Dify's event or answer that names its `conversation_id` and `message_id`
+    """
+    dify = dify or {}
+    values = {
+        "response": response,
+        "meta_data": {**turn.meta_data, "status": status},
+        "claimed_until": None,
+        "dify_message_id": dify.get("message_id"),
+    }
+    with engine.begin() as connection:
+        connection.execute(COMPLETE_MESSAGE, {"message_id": turn.message_id, **values})
+        _name_dify_conversation(connection, turn, dify.get("conversation_id"))
+
+
+def _name_dify_conversation(connection: Connection, turn: Turn, dify_id: str | None) -> None:
+    if dify_id and dify_id != turn.dify_conversation_id:
+        connection.execute(
+            NAME_DIFY_CONVERSATION, {"of_conversation": turn.conversation_id, "dify_id": dify_id}
+        )

@@ -1,0 +1,45 @@
+"""`/datasets`: the two paths that the API document has in Dify's own form."""
+
+from typing import Any
+
+from flask import Response, request
+
+from ..envelope import success
+from ..errors import ValidationFailed
+from ..extensions import dify
+from ..schemas import chunk as schemas
+from .chunk import set_availability
+from .resource import ResourceBlueprint, path_id
+
+blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
+
+
+@blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"])
+@blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"])
+@blueprint.response(200, description="Dify's own answer, unchanged")
+def create_document_by_file(kb_id: str) -> Response:
+    """Upload a file in Dify's own form and get Dify's own answer, unchanged: what the Java backend calls.
+
+    Upstream calls: 1. The body is passed on as it comes, with constant memory.
+    """
+    kb_id = path_id("kb_id", kb_id)
+    if request.mimetype != "multipart/form-data":
+        raise ValidationFailed("The body must be multipart/form-data with the parts data and file.")
+    answer = dify.knowledge.create_document_raw(
+        kb_id, request.headers["Content-Type"], request.stream, request.content_length
+    )
+    return Response(answer.body, status=answer.status, content_type=answer.content_type)
+
+
+@blueprint.route("/<kb_id>/documents/<doc_id>/segment/<action>", methods=["PATCH"])
+@blueprint.arguments(schemas.SegmentSwitch, location="query")
+@blueprint.response(200, schemas.ChunkSwitchAnswer)
+def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:
+    """Let chunks be found, or not; `chunk/switch` in the form of Dify's console.
+
+    Upstream calls: 1 with a console login; without one, 1 for each chunk.
+    """
+    if action not in ("enable", "disable"):
+        raise ValidationFailed(f"action must be one of: enable, disable; it is '{action}'.")
+    set_availability(path_id("kb_id", kb_id), path_id("doc_id", doc_id), given["segment_id"], action)
+    return success("", f"Chunks {action} successful!")

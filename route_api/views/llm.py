@@ -1,0 +1,23 @@
+"""`/llm`: the models of the Dify workspace."""
+
+from flask import Response
+
+from .. import presenters
+from ..envelope import success
+from ..extensions import dify
+from ..schemas import model as schemas
+from .resource import ResourceBlueprint
+
+blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="Models")
+
+
+@blueprint.route("/my_llms", methods=["GET", "POST"])
+@blueprint.arguments(schemas.ModelType, location="query")
+@blueprint.response(200, schemas.ModelListAnswer)
+def list_models(given: dict[str, str]) -> Response:
+    """The models of a type, by provider.
+
+    Upstream calls: 1.
+    """
+    providers = dify.knowledge.list_models(given["model_type"])["data"]
+    return success([presenters.provider_row(provider) for provider in providers], "Get models successful!")

@@ -1,0 +1,28 @@
+from typing import Iterator
+
+import pytest
+import responses
+
+from route_api.dify import Dify
+
+from .recordings import DIFY, VERSIONS
+
+
+@pytest.fixture
+def mock_dify() -> Iterator[responses.RequestsMock]:
+    """A Dify that answers, in order, what a test plays; what it does not expect fails."""
+    with responses.RequestsMock(responses.registries.OrderedRegistry) as mock:
+        yield mock
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """Each recorded version of Dify in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def dify() -> Dify:
+    return Dify(
+        DIFY, "dataset-secret", "app-secret", {"small": "app-small"}, "admin@example.com", "Secret123"
+    )

@@ -1,0 +1,85 @@
+"""A server of a few lines on loopback, for what a mock cannot show: timing, broken connections, reuse."""
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import Callable, Iterator
+
+
+class Loopback:
+    """Accepts connections until closed; `handle` answers each request by writing to the socket."""
+
+    def __init__(self, handle: Callable[[socket.socket, bytes], None]) -> None:
+        self._handle = handle
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests: list[bytes] = []
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        # A blocked accept() is woken by shutdown only.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(10)
+        with connection:
+            try:
+                while request := self._read_request(connection):
+                    with self._lock:
+                        self.requests.append(request)
+                    self._handle(connection, request)
+            except OSError:  # The handler has closed or reset the connection, or the client has.
+                return
+
+    @staticmethod
+    def _read_request(connection: socket.socket) -> bytes:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            chunk = connection.recv(65536)
+            if not chunk:
+                return b""
+            data += chunk
+        head, _, body = data.partition(b"\r\n\r\n")
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                missing = int(line[15:]) - len(body)
+                while missing > 0:
+                    chunk = connection.recv(65536)
+                    data += chunk
+                    missing -= len(chunk)
+        return data
+
+
+@contextmanager
+def loopback(handle: Callable[[socket.socket, bytes], None]) -> Iterator[Loopback]:
+    server = Loopback(handle)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
+    """A whole JSON answer that keeps the connection open."""
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    )
+    return head.encode() + body
+
+
+def reset(connection: socket.socket) -> None:
+    """Drop a connection with a TCP reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    connection.close()

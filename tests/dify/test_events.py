@@ -1,0 +1,230 @@
+import random
+import socket
+import time
+from typing import Any, Iterator
+
+import orjson
+import pytest
+
+from route_api.dify import Dify
+from route_api.dify.events import LONGEST_EVENT, EventStream
+from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
+
+from .loopback import loopback, reset
+from .recordings import VERSIONS, cases, load
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAIN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+FIRST = 'data: {"event":"message","answer":"知"}\n\n'.encode()
+END = b'data: {"event":"message_end"}\n\n'
+
+STREAMS = [
+    (version, case)
+    for version in VERSIONS
+    for area in ("chat", "debugger")
+    for case in cases(version, area)
+    if load(version, case)["response"]["headers"].get("Content-Type", "").startswith("text/event-stream")
+]
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class Pieces:
+    """A streaming response whose body arrives in the given pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self.raw = self
+        self.closed = False
+
+    def read1(self, size: int) -> bytes:
+        return next(self._pieces, b"")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def cut(data: bytes, seed: int) -> list[bytes]:
+    """`data` cut at random places, in the middle of characters and line ends too."""
+    chosen = random.Random(seed)
+    places = sorted(chosen.choices(range(len(data)), k=chosen.randint(1, len(data) // 3)))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)]) if a < b]
+
+
+def events_in(text: str) -> list[dict[str, Any]]:
+    """The recorded events, read in the simplest way there is."""
+    events = []
+    for block in text.strip().split("\n\n"):
+        events.append(
+            {"event": "ping"} if block == "event: ping" else orjson.loads(block.removeprefix("data: "))
+        )
+    return events
+
+
+def read(pieces: list[bytes]) -> list[dict[str, Any]]:
+    return list(EventStream(Pieces(pieces)))  # type: ignore[arg-type]
+
+
+def test_there_are_streams_of_both_versions_with_ends_errors_and_pings() -> None:
+    kinds = {(v, e["event"]) for v, case in STREAMS for e in events_in(load(v, case)["response"]["body"])}
+    assert {(v, kind) for v in VERSIONS for kind in ("message", "message_end", "error", "ping")} <= kinds
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("version, case", STREAMS)
+def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(
+    version: str, case: str, line_end: str
+) -> None:
+    text = load(version, case)["response"]["body"]
+    data = text.replace("\n", line_end).encode()
+    for seed in range(5):
+        assert read(cut(data, seed)) == events_in(text)
+
+
+def test_a_stream_that_arrives_byte_by_byte_gives_the_same_events() -> None:
+    data = FIRST + b"event: ping\r\n\r\n: comment\n\n\n\n" + FIRST.replace(b"\n", b"\r\n") + END
+    events = read([data[i : i + 1] for i in range(len(data))])
+    assert [event["event"] for event in events] == ["message", "ping", "message", "message_end"]
+
+
+def test_reading_stops_at_message_end_and_closes_the_connection() -> None:
+    response = Pieces([FIRST + END, FIRST])
+    assert [e["event"] for e in EventStream(response)] == ["message", "message_end"]  # type: ignore[arg-type]
+    assert response.closed
+    assert response.read1(1) == FIRST
+
+
+def test_data_over_several_lines_is_one_event() -> None:
+    assert read([b'event: message\ndata: {"event":\ndata: "message_end"}\n\n']) == [{"event": "message_end"}]
+
+
+def test_a_stream_without_a_last_event_is_incomplete() -> None:
+    stream = EventStream(Pieces([FIRST]))  # type: ignore[arg-type]
+    events = iter(stream)
+    assert next(events)["answer"] == "知"
+    with pytest.raises(DifyUnreachable, match="before it was complete"):
+        next(events)
+
+
+@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: [1]\n\n", b"data: \xff\n\n"])
+def test_what_is_no_event_fails(data: bytes) -> None:
+    with pytest.raises(DifyFailed):
+        read([data])
+
+
+def test_an_event_that_never_ends_is_not_collected_for_ever() -> None:
+    endless = [b"data: " + b"x" * (1024 * 1024)] * (LONGEST_EVENT // 1024 // 1024 + 5)
+    response = Pieces(endless)
+    with pytest.raises(DifyFailed, match="too long"):
+        list(EventStream(response))  # type: ignore[arg-type]
+    assert response.read1(1)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_event_is_handed_on_before_the_next_one_is_sent(chunked: bool) -> None:
+    frame = chunk if chunked else bytes
+    seen: list[float] = []
+
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall((CHUNKED_HEAD if chunked else PLAIN_HEAD) + frame(FIRST))
+        for _ in range(200):  # The second event waits until the first was seen.
+            if seen:
+                break
+            time.sleep(0.01)
+        connection.sendall(frame(END))
+        connection.close()
+
+    with stream(send) as events:
+        assert next(events)["event"] == "message"
+        seen.append(time.monotonic())
+        assert next(events)["event"] == "message_end"
+        assert time.monotonic() - seen[0] < 0.5
+        assert next(events, None) is None
+
+
+def test_one_event_in_two_packets_is_one_event() -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD + chunk(FIRST[:-8]))
+        time.sleep(0.05)
+        connection.sendall(chunk(FIRST[-8:] + END))
+
+    with stream(send) as events:
+        assert [event["event"] for event in events] == ["message", "message_end"]
+
+
+def test_a_reset_between_events_is_a_broken_connection() -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD + chunk(FIRST))
+        time.sleep(0.05)
+        reset(connection)
+
+    with stream(send) as events:
+        assert next(events)["event"] == "message"
+        with pytest.raises(DifyUnreachable):
+            next(events)
+
+
+@pytest.mark.parametrize(
+    "head, body", [(CHUNKED_HEAD, chunk(FIRST)), (PLAIN_HEAD, FIRST), (CHUNKED_HEAD, b"ff\r\nda")]
+)
+def test_a_close_without_a_last_event_is_a_broken_connection(head: bytes, body: bytes) -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(head + body)
+        connection.close()
+
+    with stream(send) as events:
+        with pytest.raises(DifyUnreachable):
+            list(events)
+
+
+def test_silence_between_events_is_a_timeout() -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD + chunk(FIRST))
+        time.sleep(1)
+
+    with stream(send) as events:
+        assert next(events)["event"] == "message"
+        with pytest.raises(DifyTimeout):
+            next(events)
+
+
+def test_silence_before_the_first_event_is_a_timeout_of_the_call() -> None:
+    with loopback(lambda connection, request: time.sleep(1)) as server:
+        with pytest.raises(DifyTimeout):
+            Dify(server.url, "k", "a", event_timeout=0.2).chat().stream({"query": "x"})
+
+
+def test_closing_a_stream_drops_the_connection_at_once() -> None:
+    gone: list[bool] = []
+
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD + chunk(FIRST))
+        gone.append(connection.recv(1) == b"")
+
+    with loopback(send) as server:
+        answer = Dify(server.url, "k", "a").chat().stream({"query": "x"})
+        assert next(iter(answer))["event"] == "message"
+        answer.close()
+        for _ in range(200):
+            if gone:
+                break
+            time.sleep(0.01)
+    assert gone == [True]
+
+
+class stream:
+    """The events that the client reads from a server which answers with `send`."""
+
+    def __init__(self, send: Any) -> None:
+        self._server = loopback(send)
+
+    def __enter__(self) -> Iterator[dict[str, Any]]:
+        server = self._server.__enter__()
+        self._stream = Dify(server.url, "k", "a", event_timeout=0.3).chat().stream({"query": "x"})
+        return iter(self._stream)
+
+    def __exit__(self, *error: Any) -> None:
+        self._stream.close()
+        self._server.__exit__(None, None, None)

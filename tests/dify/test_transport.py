@@ -1,0 +1,177 @@
+import socket
+import time
+from typing import Any
+
+import pytest
+import responses
+
+from route_api.dify import Dify
+from route_api.dify.auth import ServiceKey
+from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
+
+from .loopback import answer, loopback, reset
+from .recordings import DIFY, load, play
+
+
+def ok(connection: socket.socket, request: bytes) -> None:
+    connection.sendall(answer(b'{"ok":true}'))
+
+
+def client(url: str, **settings: Any) -> Dify:
+    return Dify(url, "dataset-secret", "app-secret", connect_timeout=2, **settings)
+
+
+def test_calls_share_a_connection_and_carry_the_key() -> None:
+    with loopback(ok) as server:
+        dify = client(server.url + "/")
+        assert [dify.knowledge.get_dataset("d") for _ in range(3)] == [{"ok": True}] * 3
+        assert server.connections == 1
+    assert server.requests[0].startswith(b"GET /v1/datasets/d HTTP/1.1\r\n")
+    assert b"Authorization: Bearer dataset-secret\r\n" in server.requests[0]
+
+
+def test_a_get_on_a_connection_that_dify_reset_is_sent_once_more() -> None:
+    def reset_first(connection: socket.socket, request: bytes) -> None:
+        ok(connection, request) if len(server.requests) > 1 else reset(connection)
+
+    with loopback(reset_first) as server:
+        assert client(server.url).knowledge.get_dataset("d") == {"ok": True}
+        assert len(server.requests) == 2
+
+
+def test_a_get_is_not_sent_a_third_time() -> None:
+    with loopback(lambda connection, request: reset(connection)) as server:
+        with pytest.raises(DifyUnreachable):
+            client(server.url).knowledge.get_dataset("d")
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+def test_anything_but_a_get_is_never_sent_twice(method: str) -> None:
+    with loopback(lambda connection, request: reset(connection)) as server:
+        with pytest.raises(DifyUnreachable):
+            client(server.url).transport.request(method, "/v1/x", json={"a": 1})
+        assert len(server.requests) == 1
+
+
+def test_a_slow_get_times_out_and_is_not_sent_again() -> None:
+    with loopback(lambda connection, request: time.sleep(1)) as server:
+        with pytest.raises(DifyTimeout):
+            client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
+        time.sleep(0.1)
+        assert len(server.requests) == 1
+
+
+def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
+    def half(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(answer(b'{"ok":true}')[:-3])
+        connection.close()
+
+    with loopback(half) as server:
+        with pytest.raises(DifyUnreachable):
+            client(server.url).knowledge.get_dataset("d")
+
+
+def test_an_answer_that_stalls_is_a_timeout() -> None:
+    def stall(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(answer(b'{"ok":true}')[:-3])
+        time.sleep(0.5)
+
+    with loopback(stall) as server:
+        with pytest.raises(DifyTimeout):
+            client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
+
+
+def test_what_speaks_no_http_is_unreachable() -> None:
+    with loopback(lambda connection, request: connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
+        with pytest.raises(DifyUnreachable):
+            client(server.url).knowledge.get_dataset("d")
+
+
+def test_a_closed_port_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(DifyUnreachable) as caught:
+        client(f"http://127.0.0.1:{port}").knowledge.get_dataset("d")
+    assert "127.0.0.1" not in caught.value.message
+
+
+def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = answer(b"", "301 Moved", "Location: http://127.0.0.1:1/elsewhere\r\n")
+    with loopback(lambda connection, request: connection.sendall(moved)) as server:
+        with pytest.raises(DifyFailed, match="DIFY_BASE_URL"):
+            client(server.url).knowledge.get_dataset("d")
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with loopback(ok) as server:
+        assert client(server.url).knowledge.get_dataset("d") == {"ok": True}
+
+
+def test_cookies_are_not_kept() -> None:
+    with_cookie = answer(b"{}", headers="Set-Cookie: session=1; Path=/\r\n")
+    with loopback(lambda connection, request: connection.sendall(with_cookie)) as server:
+        dify = client(server.url)
+        dify.knowledge.get_dataset("d")
+        dify.knowledge.get_dataset("d")
+    assert not any(b"cookie" in request.lower() for request in server.requests)
+
+
+@pytest.mark.parametrize("case", ["datasets/delete", "documents/delete", "chat/conversation-delete"])
+def test_both_kinds_of_204_are_a_success_without_content(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
+) -> None:
+    play(mock_dify, version, case, path="/v1/x")
+    assert dify.transport.request("DELETE", "/v1/x") is None
+
+
+def test_a_web_page_instead_of_json_tells_the_operator_to_check_the_address(
+    dify: Dify, mock_dify: responses.RequestsMock
+) -> None:
+    mock_dify.get(f"{DIFY}/v1/x", body="<html>the web frontend</html>")
+    with pytest.raises(DifyFailed, match="DIFY_BASE_URL"):
+        dify.transport.request("GET", "/v1/x")
+
+
+def test_parameters_are_encoded_and_none_is_left_out(dify: Dify, mock_dify: responses.RequestsMock) -> None:
+    mock_dify.get(f"{DIFY}/v1/x", json={})
+    dify.transport.request(
+        "GET", "/v1/x", params={"page": 1, "keyword": "a&b 知识", "none": None, "id": ["1", "2"]}
+    )
+    assert mock_dify.calls[0].request.url == (
+        f"{DIFY}/v1/x?page=1&keyword=a%26b+%E7%9F%A5%E8%AF%86&id=1&id=2"
+    )
+
+
+def test_the_version_is_read_from_any_answer(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    assert dify.transport.dify_version is None
+    play(mock_dify, version, "datasets/list-wrong-key")
+    with pytest.raises(DifyAuthFailed, match="DIFY_DATASET_API_KEY"):
+        dify.knowledge.list_datasets(1, 20)
+    assert dify.transport.server_version() == version
+
+
+def test_the_version_is_asked_for_without_a_key_if_no_answer_has_told_it(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "general/service-index")
+    assert dify.transport.server_version() == version
+    assert dify.transport.server_version() == version
+    assert len(mock_dify.calls) == 1
+    assert "Authorization" not in mock_dify.calls[0].request.headers
+
+
+def test_a_key_does_not_show_in_its_repr() -> None:
+    key = ServiceKey("dataset-secret", "DIFY_DATASET_API_KEY")
+    assert "secret" not in repr(key) and "DIFY_DATASET_API_KEY" in repr(key)
+
+
+def test_lists_come_as_dify_sent_them(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
+    play(mock_dify, version, "datasets/list-default")
+    assert (
+        dify.knowledge.list_datasets(1, 20)["total"]
+        == load(version, "datasets/list-default")["response"]["body"]["total"]
+    )

@@ -1,0 +1,170 @@
+"""A sandbox as the chat tests need it: set up, with apps, keys and a console session, and no delays."""
+
+import base64
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from route_api.sandbox import create_sandbox
+from route_api.sandbox.bootstrap import bootstrap
+
+PROVIDER = "route-api/sandbox/sandbox"
+MODEL = {"provider": PROVIDER, "name": "sandbox-extractive", "completion_params": {}}
+VARIABLES = ("instructions", "context", "history")
+PROMPT = "{{instructions}}\n\n已知资料：\n{{context}}\n\n历史对话：\n{{history}}"
+
+
+def form(**declarations: dict[str, Any]) -> list[dict[str, Any]]:
+    """A user_input_form of paragraphs."""
+    return [
+        {"paragraph": {"label": name, "variable": name, "required": False, "default": "", **more}}
+        for name, more in declarations.items()
+    ]
+
+
+class Sandbox:
+    """A bootstrapped sandbox and its caller: the console's session, one app, its key.
+
+    :param session: cookies of a login that was made before; checking a password is slow by design
+    """
+
+    def __init__(self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None) -> None:
+        self._session = session
+        self.data_dir = data_dir
+        self.credentials = credentials
+        self.flask: Flask = create_sandbox(data_dir)
+        self.flask.config.update(SANDBOX_WORD_DELAY_S=0.0)
+        self.client: FlaskClient = self.flask.test_client()
+        self.app_key = credentials["DIFY_APP_API_KEY"]
+        self.csrf_token = ""
+
+    def open_session(self) -> None:
+        """Begin the console's session, with the cookies of an earlier login if there are some."""
+        if self._session is None:
+            assert self.login().status_code == 200
+            return
+        for name, value in self._session.items():
+            self.client.set_cookie(name, value)
+        self.csrf_token = self._session["csrf_token"]
+
+    def anonymous(self) -> FlaskClient:
+        """A client without cookies."""
+        return self.flask.test_client(use_cookies=False)
+
+    def login(self, password: str | None = None, email: str | None = None) -> TestResponse:
+        """Log in to the console; the client keeps the cookies."""
+        encoded = base64.b64encode((password or self.credentials["DIFY_CONSOLE_PASSWORD"]).encode()).decode()
+        body = {
+            "email": email or self.credentials["DIFY_CONSOLE_EMAIL"],
+            "password": encoded,
+            "remember_me": True,
+        }
+        answer = self.client.post("/console/api/login", json=body)
+        if answer.status_code == 200:
+            self.csrf_token = self.cookie("csrf_token")
+        return answer
+
+    def cookie(self, name: str) -> str:
+        """The value of one of the client's cookies, "" if there is none."""
+        cookie = self.client.get_cookie(name)
+        return cookie.value if cookie else ""
+
+    def console(self, method: str, path: str, **more: Any) -> TestResponse:
+        """A console call within the session, which begins with the first."""
+        if not self.csrf_token:
+            self.open_session()
+        headers = {"X-CSRF-Token": self.csrf_token}
+        return self.client.open(f"/console/api{path}", method=method, headers=headers, **more)
+
+    def service(self, method: str, path: str, key: str = "", **more: Any) -> TestResponse:
+        """A service call with the app's key."""
+        headers = {"Authorization": f"Bearer {key or self.app_key}"}
+        return self.anonymous().open(f"/v1{path}", method=method, headers=headers, **more)
+
+    def make_app(self, **config: Any) -> tuple[str, str]:
+        """A new app with this configuration: its id and its key."""
+        app_id = self.console("POST", "/apps", json={"name": "合同一", "mode": "chat"}).json["id"]
+        body = {"model": MODEL, "suggested_questions_after_answer": {"enabled": True}, **config}
+        assert self.console("POST", f"/apps/{app_id}/model-config", json=body).status_code == 200
+        return app_id, self.console("POST", f"/apps/{app_id}/api-keys").json["token"]
+
+    def wait_until_indexed(self, dataset_id: str, batch: str) -> None:
+        """Wait until an upload can be found."""
+        key = self.credentials["DIFY_DATASET_API_KEY"]
+        for _ in range(100):
+            answer = self.service("GET", f"/datasets/{dataset_id}/documents/{batch}/indexing-status", key)
+            if [document["indexing_status"] for document in answer.json["data"]] == ["completed"]:
+                return
+            time.sleep(0.05)
+        raise AssertionError("the document was not indexed within 5 s")
+
+    def ask(self, query: str = "你好", key: str = "", **more: Any) -> dict[str, Any]:
+        """A blocking question of alice to an app: the answer."""
+        body = {"inputs": {}, "query": query, "user": "alice", "response_mode": "blocking", **more}
+        answer = self.service("POST", "/chat-messages", key=key, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json  # type: ignore[no-any-return]
+
+    def debug(self, app_id: str, query: str = "你好", **more: Any) -> dict[str, Any]:
+        """A blocking question in the debugger: the answer."""
+        body = {
+            "inputs": {},
+            "query": query,
+            "model_config": {"model": MODEL},
+            "response_mode": "blocking",
+            **more,
+        }
+        answer = self.console("POST", f"/apps/{app_id}/chat-messages", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json  # type: ignore[no-any-return]
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    """The events of a stream; a ping is `{"event": "ping"}`."""
+    blocks = [block for block in text.split("\n\n") if block.strip()]
+    return [json.loads(block[6:]) if block.startswith("data: ") else {"event": "ping"} for block in blocks]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A data folder as the first start makes it, and a login."""
+
+    data_dir: Path
+    credentials: dict[str, str]
+    session: dict[str, str]
+
+    def copy_to(self, data_dir: Path) -> Sandbox:
+        """A sandbox with a copy of the folder."""
+        shutil.copytree(self.data_dir, data_dir)
+        return Sandbox(data_dir, self.credentials, self.session)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Made once, since hashing a password is slow by design."""
+    data_dir = tmp_path_factory.mktemp("template")
+    credentials = bootstrap(data_dir)
+    first = Sandbox(data_dir, credentials)
+    assert first.login().status_code == 200
+    cookies = {name: first.cookie(name) for name in ("access_token", "refresh_token", "csrf_token")}
+    return Template(data_dir, credentials, cookies)
+
+
+@pytest.fixture
+def sandbox(template: Template, tmp_path: Path) -> Sandbox:
+    """A sandbox of the test's own."""
+    return template.copy_to(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A sandbox that the tests of a module share, each with an app of its own."""
+    return template.copy_to(tmp_path_factory.mktemp("shared") / "data")
