@@ -49,10 +49,14 @@ class Config:
     DIFY_CONSOLE_EMAIL: str = setting("", "a Dify account, for what its service API lacks (see the README)")
     DIFY_CONSOLE_PASSWORD: str = setting("", "the password of that account", secret=True)
     DIFY_FILES_URL: str = setting("", "Dify's own `FILES_URL`, if its files have another address", check=dify_address)
-    DIFY_CONNECT_TIMEOUT: float = setting(5.0, "seconds to wait for a connection to Dify", check=validate.Range(min=0.1))
+    DIFY_CONNECT_TIMEOUT: float = setting(
+        5.0, "seconds to wait for a connection to Dify", check=validate.Range(min=0.1)
+    )
     DIFY_READ_TIMEOUT: float = setting(30.0, "seconds to wait for Dify's answer", check=validate.Range(min=0.1))
     DIFY_CHAT_TIMEOUT: float = setting(300.0, "seconds that a model may be silent", check=validate.Range(min=11))
-    DIFY_UPLOAD_TIMEOUT: float = setting(300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1))
+    DIFY_UPLOAD_TIMEOUT: float = setting(
+        300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
+    )
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
     DIFY_EMBEDDING_PROVIDER: str = setting("", "its provider, `langgenius/ollama/ollama` for example")
     DATABASE_URL: str = setting(DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True)
@@ -130,7 +134,7 @@ def _typed_fields() -> list[tuple[Any, Any]]:
 
 
 def _read(env: Env, name: str, kind: Any, check: Any) -> Any:
-    parsers = {
+    parsers: dict[Any, Any] = {
         str: env.str,
         int: env.int,
         float: env.float,

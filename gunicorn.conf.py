@@ -1,8 +1,11 @@
 """How gunicorn runs Route API: `gunicorn wsgi:app`.
 
-Measured with the load generator of `benchmarks/`: sync workers serve 39 requests a second once Dify takes 50 ms, gthread
-stalls beyond 60 open streams, gevent holds 1,000. Never add `--preload`: it imports sockets before gevent patches them.
+Measured: sync workers serve 39 requests a second once Dify takes 50 ms, gthread stalls beyond 60 open streams, gevent
+holds 1,000. Never add `--preload`: it imports sockets before gevent patches them.
 """
+
+import sys
+from typing import Any
 
 from config import Config
 
@@ -18,3 +21,14 @@ timeout = 60
 """Seconds without a sign of life of the whole worker, not of a request: streams may run for hours."""
 graceful_timeout = 30
 max_requests = 0
+control_socket_disable = True
+"""Two gateways of one user would share the one socket."""
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to start without a Dify: every request would fail."""
+    if not settings.DIFY_BASE_URL:
+        server.log.error(
+            "DIFY_BASE_URL is not set. Set it and Dify's keys, or start with `make serve` for the sandbox."
+        )
+        sys.exit(2)

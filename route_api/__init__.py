@@ -13,6 +13,7 @@ from .dify import Dify
 from .extensions import api, cors, db, migrate
 from .views import BLUEPRINTS
 
+
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application.
 

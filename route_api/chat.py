@@ -16,10 +16,11 @@ import orjson
 from flask import current_app
 
 from . import presenters, prompts
+from .database import autocommit_engine
 from .dify import ChatApi, EventStream, refusal_text
 from .envelope import elapsed_s, failure_body
 from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, ModelFailed
-from .extensions import db, dify
+from .extensions import dify
 from .retrieval import find_passages
 from .turns import Turn, begin_turn, complete_turn, renew_claim
 
@@ -75,7 +76,7 @@ class Chat:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.app: ChatApi = dify.chat()
-        self.engine = db.engine
+        self.engine = autocommit_engine()
         self.turn: Turn
         self.prompt: Prompt
 
@@ -206,7 +207,9 @@ class Chat:
                     case "message_end":
                         status = "done"
                     case "error":
-                        raise ModelFailed(f"The model could not answer: {refusal_text(event.get('status', 500), event)}")
+                        raise ModelFailed(
+                            f"The model could not answer: {refusal_text(event.get('status', 500), event)}"
+                        )
                     case "ping":
                         yield KEEP_ALIVE
                     case _ if latest is None:

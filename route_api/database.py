@@ -4,8 +4,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-from sqlalchemy import event
+from flask import Flask, current_app
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
 from .extensions import db
@@ -26,10 +26,17 @@ def engine_options(database_uri: str) -> dict[str, Any]:
 
 
 def init_app(app: Flask) -> None:
-    """Prepare SQLite's connections, if SQLite it is; the other two need nothing."""
+    """Prepare SQLite's connections, if SQLite it is, and the engine whose statements commit by themselves."""
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
+        app.extensions["autocommit_engine"] = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def autocommit_engine() -> Engine:
+    """The application's engine, with the same pool, for statements that each are a transaction of their own."""
+    engine: Engine = current_app.extensions["autocommit_engine"]
+    return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

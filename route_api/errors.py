@@ -27,21 +27,21 @@ class ApiError(Exception):
 class ValidationFailed(ApiError):
     """A parameter is missing, of the wrong type or out of its range."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status: int = HTTPStatus.BAD_REQUEST
     code = "validation_failed"
 
 
 class NotSupported(ApiError):
     """A documented parameter that this version or this Dify cannot honour; refused rather than ignored."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status: int = HTTPStatus.BAD_REQUEST
     code = "not_supported"
 
 
 class KbNotFound(ApiError):
     """No knowledge base has this id."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "kb_not_found"
 
     def __init__(self, kb_id: str) -> None:
@@ -51,7 +51,7 @@ class KbNotFound(ApiError):
 class DocumentNotFound(ApiError):
     """The knowledge base has no document with this id."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "document_not_found"
 
     def __init__(self, document_id: str) -> None:
@@ -61,14 +61,14 @@ class DocumentNotFound(ApiError):
 class ChunkNotFound(ApiError):
     """The document has no chunk with this id."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "chunk_not_found"
 
 
 class BatchNotFound(ApiError):
     """The knowledge base has no upload batch of this name; an upload over the same file name ends the older batch."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "batch_not_found"
 
     def __init__(self, batch: str) -> None:
@@ -78,7 +78,7 @@ class BatchNotFound(ApiError):
 class ConversationNotFound(ApiError):
     """No such conversation, or another user's: the two look alike on purpose."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "conversation_not_found"
 
     def __init__(self, conversation_id: str) -> None:
@@ -88,7 +88,7 @@ class ConversationNotFound(ApiError):
 class KbNameTaken(ApiError):
     """Dify wants the names of knowledge bases to be unique."""
 
-    status = HTTPStatus.CONFLICT
+    status: int = HTTPStatus.CONFLICT
     code = "kb_name_taken"
 
     def __init__(self, name: str) -> None:
@@ -98,21 +98,21 @@ class KbNameTaken(ApiError):
 class DocumentNameTaken(ApiError):
     """The kb has an enabled document of this name and the caller asked for `on_duplicate: reject`."""
 
-    status = HTTPStatus.CONFLICT
+    status: int = HTTPStatus.CONFLICT
     code = "document_name_taken"
 
 
 class DocumentBusy(ApiError):
     """Dify still indexes the document, or is switching it, and refuses the change for now."""
 
-    status = HTTPStatus.CONFLICT
+    status: int = HTTPStatus.CONFLICT
     code = "document_busy"
 
 
 class ConversationBusy(ApiError):
     """A turn of this conversation is running; Dify garbles both histories when two run at once (FINDINGS g)."""
 
-    status = HTTPStatus.CONFLICT
+    status: int = HTTPStatus.CONFLICT
     code = "conversation_busy"
 
     def __init__(self) -> None:
@@ -122,28 +122,28 @@ class ConversationBusy(ApiError):
 class ModelFailed(ApiError):
     """Dify took the question, and the model could not answer it; the question is kept."""
 
-    status = HTTPStatus.BAD_GATEWAY
+    status: int = HTTPStatus.BAD_GATEWAY
     code = "model_failed"
 
 
 class FileTooLarge(ApiError):
     """The file is over Dify's own limit."""
 
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    status: int = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "file_too_large"
 
 
 class FileTypeNotSupported(ApiError):
     """Dify does not take files with this extension."""
 
-    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    status: int = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "file_type_not_supported"
 
 
 class UploadFailed(ApiError):
     """Some files of an upload failed; `data` holds those that did not."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status: int = HTTPStatus.BAD_REQUEST
     code = "upload_failed"
 
 
@@ -155,7 +155,7 @@ class DifyError(ApiError):
     :param unexplained: Dify gave no reason at all, the message is ours
     """
 
-    status = HTTPStatus.BAD_GATEWAY
+    status: int = HTTPStatus.BAD_GATEWAY
     code = "dify_failed"
 
     def __init__(
@@ -181,7 +181,7 @@ class DifyUnreachable(DifyError):
 class DifyTimeout(DifyError):
     """Dify did not answer in time."""
 
-    status = HTTPStatus.GATEWAY_TIMEOUT
+    status: int = HTTPStatus.GATEWAY_TIMEOUT
     code = "dify_timeout"
 
 
@@ -200,14 +200,14 @@ class DifyForbidden(DifyError):
 class DifyNotFound(DifyError):
     """Dify knows nothing under this id."""
 
-    status = HTTPStatus.NOT_FOUND
+    status: int = HTTPStatus.NOT_FOUND
     code = "not_found"
 
 
 class DifyRejected(DifyError):
     """Dify refused the request as wrong (any other 4xx)."""
 
-    status = HTTPStatus.BAD_REQUEST
+    status: int = HTTPStatus.BAD_REQUEST
     code = "dify_rejected"
 
 
@@ -218,12 +218,12 @@ class DifyFailed(DifyError):
 class ConsoleNotConfigured(DifyError):
     """The call needs Dify's console, and no console login is configured."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "console_not_configured"
 
 
 class ConsoleLoginRefused(DifyError):
     """Dify refused the console login; it is not tried again, six wrong passwords lock the account for a day."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "console_login_refused"

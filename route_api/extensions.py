@@ -8,6 +8,7 @@ from flask_migrate import Migrate
 from flask_smorest import Api
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData
+from sqlalchemy.orm import DeclarativeBase
 from werkzeug.local import LocalProxy
 
 if TYPE_CHECKING:
@@ -21,9 +22,15 @@ NAMING_CONVENTION = {
 }
 """Every constraint has a name, so that a migration can drop it on any database."""
 
+class Base(DeclarativeBase):
+    """What our tables inherit from."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
 api = Api()
 cors = CORS()
-db = SQLAlchemy(metadata=MetaData(naming_convention=NAMING_CONVENTION))
+db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
 
 dify = cast("Dify", LocalProxy(lambda: current_app.extensions["dify"]))

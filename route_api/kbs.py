@@ -42,7 +42,7 @@ def dataset_changes(wanted: Json, dataset: Json, configured: Embedding) -> Json:
     :param wanted: the checked parameters of `kb/update`
     :param dataset: the dataset as Dify has it now
     """
-    technique = wanted.get("indexing_technique", dataset.get("indexing_technique") or "high_quality")
+    technique: str = wanted.get("indexing_technique") or dataset.get("indexing_technique") or "high_quality"
     embedding = stored_embedding(dataset)
     changes: Json = {key: wanted[key] for key in ("name", "description") if key in wanted}
     if "permission" in wanted:

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, DateTime, ForeignKey, Index, Integer, String, Text,
 from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from .extensions import db
+from .extensions import Base
 
 LONG_TEXT = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 TIME = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
@@ -35,7 +35,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-class User(db.Model):
+class User(Base):
     """A person on the caller's side; the row appears with the first turn of a `user_id`."""
 
     __tablename__ = "user"
@@ -48,7 +48,7 @@ class User(db.Model):
     conversations: Mapped[list["Conversation"]] = relationship(back_populates="user", passive_deletes=True)
 
 
-class Conversation(db.Model):
+class Conversation(Base):
     """A thread of turns of one user about one knowledge base, or about none."""
 
     __tablename__ = "conversation"
@@ -68,7 +68,7 @@ class Conversation(db.Model):
     )
 
 
-class Message(db.Model):
+class Message(Base):
     """One turn: the question and what was answered.
 
     `position` counts the turns of a conversation from 1; time cannot order them, turns of one second look alike. The

@@ -1,13 +1,15 @@
-"""Turns in our database: claimed and stored before Dify is called, completed after. Short transactions, plain SQL.
+"""Turns in our database: claimed and stored before Dify is called, completed after.
 
-SQLAlchemy's Core rather than its sessions: a turn is two transactions of two statements, on the path whose cost counts.
+Plain statements that commit by themselves, two before and two after the model: BEGIN and COMMIT would be four more round
+trips on the path whose cost counts. Their order makes up for it: whichever is the last one to be carried out before a
+crash, the question is there, or nobody was told that it was taken.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy import Engine, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .errors import ConversationBusy, ConversationNotFound
@@ -35,9 +37,7 @@ LAST_TURN = (
     .limit(1)
 )
 COMPLETE_MESSAGE = update(Message).where(Message.id == bindparam("message_id"))
-RENEW_CLAIM = (
-    update(Message).where(Message.id == bindparam("message_id")).values(claimed_until=bindparam("until"))
-)
+RENEW_CLAIM = update(Message).where(Message.id == bindparam("message_id")).values(claimed_until=bindparam("until"))
 NAME_DIFY_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
@@ -80,7 +80,7 @@ def begin_turn(
     :raises ConversationBusy: another turn of it is running
     """
     now = utc_now()
-    message = {
+    message: Json = {
         "id": new_id(),
         "chat_type": chat_type,
         "query": query,
@@ -116,7 +116,7 @@ def _continue(
 ) -> Turn | None:
     """Add the message to the conversation; None if the conversation is about another kb."""
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             last = connection.execute(LAST_TURN, {"conversation_id": conversation_id, "user_id": user_id}).first()
             if last is None:
                 raise ConversationNotFound(conversation_id)
@@ -132,14 +132,14 @@ def _continue(
 
 
 def _start(engine: Engine, conversation: Json, message: Json) -> None:
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         connection.execute(INSERT_CONVERSATION, conversation)
         connection.execute(INSERT_MESSAGE, message)
 
 
 def _remember_user(engine: Engine, user_id: str) -> None:
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             connection.execute(INSERT_USER, {"id": user_id})
     except IntegrityError:
         # Another request of this user was faster; the row is there, which is all we want.
@@ -148,7 +148,7 @@ def _remember_user(engine: Engine, user_id: str) -> None:
 
 def renew_claim(engine: Engine, turn: Turn, claim_s: float) -> None:
     """Keep the conversation claimed for another `claim_s` seconds: the model is still writing."""
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         values = {"message_id": turn.message_id, "until": utc_now() + timedelta(seconds=claim_s)}
         connection.execute(RENEW_CLAIM, values)
 
@@ -166,13 +166,9 @@ def complete_turn(engine: Engine, turn: Turn, response: str, status: str, dify: 
         "claimed_until": None,
         "dify_message_id": dify.get("message_id"),
     }
-    with engine.begin() as connection:
+    dify_id = dify.get("conversation_id")
+    with engine.connect() as connection:
+        if dify_id and dify_id != turn.dify_conversation_id:
+            connection.execute(NAME_DIFY_CONVERSATION, {"of_conversation": turn.conversation_id, "dify_id": dify_id})
+        # Last, since it lets the next turn in, which must find Dify's id.
         connection.execute(COMPLETE_MESSAGE, {"message_id": turn.message_id, **values})
-        _name_dify_conversation(connection, turn, dify.get("conversation_id"))
-
-
-def _name_dify_conversation(connection: Connection, turn: Turn, dify_id: str | None) -> None:
-    if dify_id and dify_id != turn.dify_conversation_id:
-        connection.execute(
-            NAME_DIFY_CONVERSATION, {"of_conversation": turn.conversation_id, "dify_id": dify_id}
-        )

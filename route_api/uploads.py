@@ -21,8 +21,8 @@ from .errors import (
     ValidationFailed,
 )
 from .extensions import dify
-from .paging import DIFY_MAX_LIMIT
 from .lookups import kb_must_exist
+from .paging import DIFY_MAX_LIMIT
 
 Json = dict[str, Any]
 

@@ -43,7 +43,7 @@ class ConsoleSession(Credential):
     setting = "DIFY_CONSOLE_EMAIL"
 
     def refresh_request(self) -> dict[str, Any]:
-        """What a refresh sends: arguments for :meth:`Transport.open`."""
+        """What a refresh sends: arguments for :meth:`Transport.send`."""
         raise NotImplementedError
 
 

@@ -52,8 +52,7 @@ class ChatApi:
         return EventStream(response)
 
     def stop(self, task_id: str, user: str) -> None:
-        """End a running generation. Dify says success for a wrong task or user as well
-        (chat/stop-other-user)."""
+        """End a running generation. A wrong task or user is a success as well (chat/stop-other-user)."""
         path = f"/v1/chat-messages/{task_id}/stop"
         self._transport.request("POST", path, auth=self._auth, json={"user": user})
 

@@ -29,8 +29,7 @@ class ConsoleApi:
         self._request("POST", "/console/api/workspaces/current/default-model", json=body)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
-        """A page of documents, each with `completed_segments` and `total_segments`, which the service API
-        lacks."""
+        """A page of documents with `completed_segments` and `total_segments`, which the service API lacks."""
         params = {"page": page, "limit": limit, "keyword": keyword, "fetch": "true"}
         documents: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
         return documents

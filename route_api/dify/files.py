@@ -109,11 +109,10 @@ class FilesApi:
             try:
                 found = way(dataset_id, document_id)
             except DifyNotFound as error:
-                if (
-                    error.dify_code is None
-                ):  # The HTML page of an unknown route, not the JSON of an unknown document.
-                    continue
-                raise
+                # An unknown document is JSON with a code, an unknown route an HTML page.
+                if error.dify_code is not None:
+                    raise
+                continue
             self._ways = (way, *(other for other in self._ways if other != way))
             return found
         raise DifyFailed("This version of Dify does not hand out the original files.")

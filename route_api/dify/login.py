@@ -11,9 +11,8 @@ from typing import Any, Callable
 import orjson
 import requests
 
-from ..errors import ConsoleLoginRefused, ConsoleNotConfigured
+from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
 from .auth import BearerSession, ConsoleSession, CookieSession
-from .refusals import refusal
 from .separators import version_tuple
 from .transport import Transport, read_body
 
@@ -121,14 +120,17 @@ class ConsoleLogin:
                 return _session_in(response, answer), answer
             if response.status_code in _REFUSALS:
                 return None, answer
-            raise refusal(response.status_code, answer, ConsoleSession.setting)
+            status = response.status_code
+            raise DifyFailed(
+                f"Dify's console answered a login with HTTP status {status}.", dify_status=status
+            )
 
 
 def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | None:
     """The session that an answer brings, in cookies or in its body; None if in neither (DIFFERENCES 2)."""
     cookies = {cookie.name: cookie.value or "" for cookie in response.cookies}
     try:
-        if cookies:
+        if any(name.endswith("csrf_token") for name in cookies):  # A load balancer may set others.
             return CookieSession(cookies)
         tokens = orjson.loads(body)["data"]
         return BearerSession(tokens["access_token"], tokens["refresh_token"])

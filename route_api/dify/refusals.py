@@ -27,15 +27,14 @@ _KNOWN_REFUSALS = (
 # flask-restx adds its guesses to a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?"
 _TAIL = re.compile(r"\s*You have requested this URI.*", re.DOTALL)
 
-# "<field>\n  <what is wrong> [type=..., input_value=...": the part of a pydantic text that quotes nobody's
-# data.
+# "<field>\n  <what is wrong> [type=..., input_value=...": of a pydantic text, what quotes nobody's data.
 _PYDANTIC_FIELD = re.compile(r"^(\S+)\n  (?:Value error, )?([^\n]+?) \[type=", re.MULTILINE)
 
 _LONGEST_TEXT = 300
 
 _DANGEROUS = re.compile(
     r"[<>{}\n\r]|http|://|/v1/|/api/"  # markup, dumps, addresses
-    r"|\bSELECT\b|\bINSERT\b|\bUPDATE\b|\bLINE \d|psycopg|pymysql|sqlalchemy|relation \""  # SQL
+    r"|(?-i:\b(SELECT|INSERT|UPDATE|DELETE|LINE \d))|psycopg|pymysql|sqlalchemy|relation \""  # SQL
     r"|validation error|pydantic|Traceback|File \"|\.py\b"  # the insides of Python
     r"|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|host=|port[ =]\d"  # hosts
     r"|\b(sk|app|dataset)-\w{4}|Bearer",  # keys

@@ -22,17 +22,15 @@ from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
 from .auth import Credential
 from .refusals import refusal
 
-NETWORK_ERRORS = (requests.RequestException, HTTPError, OSError)
-"""Everything that requests, urllib3 and sockets raise when the network fails us."""
+NETWORK_ERRORS = (HTTPError, OSError)
+"""What urllib3, requests (whose errors are OSErrors) and sockets raise when the network fails us."""
 
 
 def network_error(error: Exception) -> DifyError:
     """Our error for one of :data:`NETWORK_ERRORS`."""
     if isinstance(error, (requests.ReadTimeout, ReadTimeoutError)):
         return DifyTimeout("Dify did not answer in time.")
-    if isinstance(error, (requests.ConnectionError, HTTPError, OSError)):
-        return DifyUnreachable("Dify cannot be reached, or broke the connection.")
-    return DifyFailed("Dify's answer was no valid HTTP.")
+    return DifyUnreachable("Dify cannot be reached, or broke the connection.")
 
 
 class _RetryGet(Retry):
@@ -84,36 +82,14 @@ class Transport:
             return read_json(response)
 
     def open(
-        self,
-        method: str,
-        path: str,
-        *,
-        auth: Credential | None = None,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        data: IO[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-        read_timeout: float | None = None,
+        self, method: str, path: str, *, auth: Credential | None = None, **options: Any
     ) -> requests.Response:
         """Make a call and return its answer with the body still unread. The caller must close it.
 
-        :param path: from the root of the server, such as `/v1/datasets`.
-        :param params: query; a list gives the parameter several times, None leaves it out.
-        :param json: a body to be sent as JSON; or else
-        :param data: a body to be streamed, with its Content-Type and Content-Length in `headers`.
-        :param read_timeout: seconds to wait for the next bytes of the answer.
+        :param path: from the root of the server, such as `/v1/datasets`. Other arguments: see :meth:`send`.
         :raises DifyError: one of its subclasses, for anything but a 2xx.
         """
-        response = self.send(
-            method,
-            self.base_url + path,
-            auth=auth,
-            params=params,
-            json=json,
-            data=data,
-            headers=headers,
-            read_timeout=read_timeout,
-        )
+        response = self.send(method, self.base_url + path, auth=auth, **options)
         return expect_success(response, auth.setting if auth else "DIFY_BASE_URL")
 
     def send(
@@ -128,8 +104,12 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,
     ) -> requests.Response:
-        """As :meth:`open`, but for a whole `url`, and whatever status came is returned.
+        """Send one request and return the answer, whatever its status. The caller must close it.
 
+        :param params: query; a list gives the parameter several times, None leaves it out.
+        :param json: a body to be sent as JSON; or else
+        :param data: a body to be streamed, with its Content-Type and, if known, Content-Length in `headers`.
+        :param read_timeout: seconds to wait for the next bytes of the answer.
         :raises DifyUnreachable: no connection, or it broke.
         :raises DifyTimeout: no answer in time.
         """
@@ -149,8 +129,7 @@ class Transport:
             request.body = data  # type: ignore[assignment]  # The type leaves out files, which can be sent.
         if auth is not None:
             auth(request)
-        # urllib3 holds every write of a body to the connect timeout; a busy Dify may well stall an upload for
-        # longer.
+        # urllib3 holds every write of a body to the connect timeout, and a busy Dify may stall an upload.
         connect_timeout = self._connect_timeout if data is None else self._read_timeout
         timeout = (connect_timeout, read_timeout or self._read_timeout)
         try:

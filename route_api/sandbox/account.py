@@ -1,4 +1,4 @@
-"""The console's one account: setup, login with cookies and CSRF token, refresh, logout, as Dify 1.12.1 has them."""
+"""The console's one account, as in Dify 1.12.1: setup, login with cookies and CSRF token, refresh, logout."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ from .tokens import TokenError, issue_token, read_token
 ACCESS_TOKEN_LIFETIME_S = 3600
 REFRESH_TOKEN_LIFETIME_S = 30 * 24 * 3600
 MAX_WRONG_PASSWORDS = 5
-"""More than these in a row lock the address for `LOCK_S` (README of the recordings, auth/login-bad-password)."""
+"""More than these in a row lock the address for `LOCK_S` (auth/login-bad-password)."""
 LOCK_S = 24 * 3600
 
 SCHEMA = """
@@ -98,7 +98,8 @@ def require_console_session(view: Callable[P, R]) -> Callable[P, R]:
         if account is None:
             raise SandboxError(401, "unauthorized", "Invalid token.")
         try:
-            read_token(token, account["token_secret"])
+            if read_token(token, account["token_secret"]).get("user_id") != account["id"]:
+                raise TokenError("Invalid token.")
         except TokenError as error:
             raise SandboxError(401, "unauthorized", str(error)) from error
         _check_csrf_token(account)
@@ -113,7 +114,8 @@ def _check_csrf_token(account: Row) -> None:
     try:
         if not cookie or not hmac.compare_digest(cookie.encode(), header.encode()):
             raise TokenError("the cookie and the header differ")
-        read_token(cookie, account["token_secret"])
+        if read_token(cookie, account["token_secret"]).get("sub") != account["id"]:
+            raise TokenError("it is another kind of token")
     except TokenError as error:
         raise SandboxError(401, "unauthorized", "CSRF token is missing or invalid.") from error
 
@@ -138,10 +140,11 @@ def init_status() -> dict[str, str]:
 def set_up() -> tuple[Response, int]:
     """Make the account, once; its errors have a shape of their own (provisioning/setup-again)."""
     body = request.get_json()
+    fields = body if isinstance(body, dict) else {}
     if find_account(current_store()) is not None:
         error: dict[str, Any] = {"type": "authorization_error", "message": "Forbidden", "status": 403}
         return jsonify({"error": error}), 403
-    email, name, password = (str(body.get(field) or "") for field in ("email", "name", "password"))
+    email, name, password = (str(fields.get(field) or "") for field in ("email", "name", "password"))
     if not (is_email(email) and name and is_strong_password(password)):
         text = "Validation error for parameter 'payload'"
         error = {"type": "validation_error", "message": text, "status": 422, "details": text}
@@ -199,7 +202,7 @@ def login() -> Response:
 
 
 def _refuse_if_locked(store: Store, email: str) -> None:
-    """Dify keeps counting from the first wrong password of the last day; a locked address is not even checked."""
+    """Count the wrong passwords of the last day; a locked address is not even checked."""
     wrong = store.connection().execute(
         "SELECT count(*) FROM wrong_password WHERE email = ? AND tried_at > ?",
         (email.lower(), int(time.time()) - LOCK_S),
@@ -268,7 +271,7 @@ def refresh() -> Response | tuple[Response, int]:
 @blueprint.post("/console/api/logout")
 @require_console_session
 def logout() -> Response:
-    """Empty the cookies and forget the refresh token; access tokens stay valid until they expire, as in Dify."""
+    """Empty the cookies and forget the refresh token; access tokens live on until they expire, as in Dify."""
     current_store().connection().execute(
         "DELETE FROM refresh_token WHERE token = ?", (request.cookies.get("refresh_token", ""),)
     )

@@ -1,4 +1,4 @@
-"""An app's configuration (Dify: model_config): what a new app has, and how one that was sent is checked and filled."""
+"""An app's configuration (Dify: model_config): what a new app has, and how a sent one is checked and filled."""
 
 import re
 from copy import deepcopy
@@ -82,16 +82,29 @@ def saved_config(sent: dict[str, Any]) -> Config:
 
     :raises SandboxError: 400 with Dify's text, as in provisioning/model-config-*
     """
-    config = {field: deepcopy(sent.get(field, default)) for field, default in _SAVED_DEFAULTS.items()}
+    config = {field: _checked_field(field, sent.get(field)) for field in _SAVED_DEFAULTS if field != "model"}
     config["model"] = _checked_model(sent.get("model"))
-    form = config["user_input_form"]
-    if not isinstance(form, list) or not all(isinstance(item, dict) and len(item) == 1 for item in form):
+    if not all(_declares_one_variable(item) for item in config["user_input_form"]):
         raise _invalid("user_input_form must be a list of objects")
     for field in form_fields(config):
         name = field.get("variable")
         if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
             raise _invalid("variable in user_input_form must be a string, and cannot start with a number")
     return config
+
+
+def _declares_one_variable(item: object) -> bool:
+    return isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item.values())), dict)
+
+
+def _checked_field(field: str, value: object) -> Any:
+    default = _SAVED_DEFAULTS[field]
+    if value is None:
+        return deepcopy(default)
+    wanted: type = str if default is None else type(default)
+    if not isinstance(value, wanted):
+        raise _invalid(f"{field} must be of {wanted.__name__} type")
+    return value
 
 
 def _checked_model(model: object) -> dict[str, Any]:
@@ -130,8 +143,8 @@ def form_fields(config: Config) -> list[dict[str, Any]]:
 def checked_inputs(config: Config, sent: dict[str, Any]) -> dict[str, Any]:
     """The values of the declared variables; what is not declared is dropped, what is left out is None.
 
-    :raises SandboxError: 400 if a value does not fit its declaration: inputs/required-missing, max-length-over,
-        value-number
+    :raises SandboxError: 400, a value does not fit its declaration (inputs/required-missing, max-length-over,
+        value-number)
     """
     return {
         field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)
@@ -154,7 +167,7 @@ def _checked_value(field: dict[str, Any], value: Any) -> Any:
     options = list(field.get("options") or [])
     if kind == "select" and value not in options:
         raise _invalid(f"{name} in input form must be one of the following: {options}")
-    limit = field.get("max_length")
+    limit: object = field.get("max_length")
     if isinstance(value, str) and isinstance(limit, int) and 0 < limit < len(value):
         raise _invalid(f"{name} in input form must be less than {limit} characters")
     return value

@@ -22,7 +22,9 @@ def find_context(
     dataset_ids = _enabled_dataset_ids(settings)
     if not dataset_ids:
         return None, []
-    top_k = settings.get("top_k") or DEFAULT_TOP_K
+    top_k = settings.get("top_k")
+    if not isinstance(top_k, int) or top_k < 1:
+        top_k = DEFAULT_TOP_K
     connection = store.connection()
     found = [
         (dataset_id, passage)
@@ -69,6 +71,8 @@ def find_context(
 
 def _enabled_dataset_ids(settings: dict[str, Any]) -> list[str]:
     """Dify's shape: `{"datasets": {"datasets": [{"dataset": {"enabled": true, "id": "..."}}]}}`."""
-    entries = (settings.get("datasets") or {}).get("datasets") or []
-    datasets = (entry.get("dataset") or {} for entry in entries)
-    return [str(dataset["id"]) for dataset in datasets if dataset.get("enabled") and dataset.get("id")]
+    try:
+        datasets = [entry["dataset"] for entry in settings["datasets"]["datasets"]]
+        return [str(dataset["id"]) for dataset in datasets if dataset.get("enabled")]
+    except (AttributeError, KeyError, TypeError):
+        return []

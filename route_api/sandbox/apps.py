@@ -74,7 +74,8 @@ def create_app(store: Store, account_id: str, config: Config, **fields: str | No
     with store.transaction() as connection:
         connection.execute(
             "INSERT INTO app (id, name, description, icon_type, icon, icon_background, site_code, config,"
-            " config_saved_at, created_by, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " config_saved_at, created_by, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 app_id,
                 fields["name"],

@@ -18,7 +18,7 @@ from .store import Store, current_store
 EMAIL = "sandbox@route-api.example"
 APP_NAME = "Route API sandbox"
 CREDENTIALS_FILE = "credentials.json"
-"""Holds the password, which the database has as a hash only, and the id of the app; readable by its owner only."""
+"""The password, which the database has as a hash only, and the id of the app; readable by its owner only."""
 VARIABLES = ("instructions", "context", "history")
 
 

@@ -49,7 +49,7 @@ def ask() -> Response:
 
 
 def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
-    """Every turn, failed and stopped ones too, in their true order, where Dify shuffles those of one second."""
+    """Every turn, failed and stopped too, in their true order, where Dify shuffles those of one second."""
     rows = store.connection().execute(
         "SELECT query, answer FROM message WHERE conversation_id = ? ORDER BY number", (conversation["id"],)
     )
@@ -59,6 +59,6 @@ def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
 @blueprint.post("/v1/chat-messages/<task_id>/stop")
 @require_app("json")
 def stop(task_id: str) -> dict[str, str]:
-    """Stop a running answer of the same user; success in any case (chat/stop-unknown-task, stop-other-user)."""
+    """Stop an answer of the same user; success in any case (chat/stop-unknown-task, stop-other-user)."""
     stop_generation(task_id, owner_of_task(g.app["id"], "api", g.user))
     return {"result": "success"}

@@ -50,8 +50,8 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE INDEX IF NOT EXISTS message_of_conversation ON message (conversation_id);
 """
-"""`source` is api (then `user` is the end user) or console (the account's id); `config` is that of the first turn;
-`model_request` is what the model received."""
+"""`source` is api (then `user` is the end user) or console (then the account's id); `config` is that of the first
+turn; `model_request` is what the model received."""
 
 blueprint = Blueprint("conversations", __name__)
 
@@ -103,13 +103,13 @@ def list_conversations() -> dict[str, Any]:
         or "-updated_at"
     )
     last_id = query.optional_id("last_id")
-    column, is_descending = sort_by.lstrip("-"), sort_by.startswith("-")
+    column, direction = sort_by.lstrip("-"), "DESC" if sort_by.startswith("-") else "ASC"
     rows = (
         current_store()
         .connection()
         .execute(
             "SELECT * FROM conversation WHERE app_id = ? AND source = 'api' AND user = ?"
-            f" ORDER BY {column} {'DESC' if is_descending else 'ASC'}, number {'DESC' if is_descending else 'ASC'}",
+            f" ORDER BY {column} {direction}, number {direction}",
             (g.app["id"], g.user),
         )
         .fetchall()
@@ -126,7 +126,7 @@ def list_conversations() -> dict[str, Any]:
 @blueprint.post("/v1/conversations/<uuid:conversation_id>/name")
 @require_app("json")
 def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
-    """Give a name; with `auto_generate` it is the beginning of the first question, where Dify asks its model."""
+    """Give a name; with `auto_generate` the beginning of the first question, where Dify asks its model."""
     body = Payload("ConversationRenamePayload", request.get_json())
     name = body.optional_text("name")
     is_generated = bool(body.fields.get("auto_generate"))
@@ -159,7 +159,7 @@ def first_question(store: Store, conversation_id: str) -> str:
 @blueprint.delete("/v1/conversations/<uuid:conversation_id>")
 @require_app("json")
 def delete(conversation_id: uuid.UUID) -> Response:
-    """DANGER, as in Dify: deletes anybody's conversation, of any app (chat/conversation-delete-other-user)."""
+    """DANGER, as in Dify: deletes anybody's, of any app (chat/conversation-delete-other-user)."""
     current_store().connection().execute(
         "DELETE FROM conversation WHERE id = ? AND source = 'api'", (str(conversation_id),)
     )

@@ -134,14 +134,6 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
     }
 
 
-def detailed_payload(store: Store, dataset: Row) -> dict[str, Any]:
-    """The same with the members, which only a dataset for some members has (datasets/get-partial-members)."""
-    payload = dataset_payload(store, dataset)
-    if dataset["permission"] == "partial_members":
-        payload["partial_member_list"] = json.loads(dataset["partial_members"])
-    return payload
-
-
 def _checked_fields(body: Payload) -> dict[str, Any]:
     """The columns that a request sets; what it leaves out is not in the answer.
 
@@ -219,8 +211,12 @@ def create_dataset() -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>")
 @require_dataset_key
 def get_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """One dataset."""
-    return detailed_payload(current_store(), open_dataset(dataset_id))
+    """One dataset; one for some members has these too (datasets/get-partial-members)."""
+    dataset = open_dataset(dataset_id)
+    payload = dataset_payload(current_store(), dataset)
+    if dataset["permission"] == "partial_members":
+        payload["partial_member_list"] = json.loads(dataset["partial_members"])
+    return payload
 
 
 @blueprint.patch("/v1/datasets/<uuid:dataset_id>")
@@ -240,7 +236,9 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
             update_dataset(connection, dataset["id"], fields)
     except IntegrityError as error:
         raise SandboxError(400, "invalid_param", "Dataset name already exists") from error
-    return detailed_payload(store, find_dataset(store, dataset_id))
+    dataset = find_dataset(store, dataset_id)
+    members = json.loads(dataset["partial_members"]) if dataset["permission"] == "partial_members" else []
+    return {**dataset_payload(store, dataset), "partial_member_list": members}
 
 
 def update_dataset(connection: Connection, dataset_id: str, fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The console's debugger: chat with a configuration per request, and what the console shows of conversations."""
+"""The console's debugger: chat with a configuration per request; what the console shows of conversations."""
 
 import json
 import uuid
@@ -264,7 +264,7 @@ def _get_message(app_id: uuid.UUID, message_id: uuid.UUID) -> Row:
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-messages/<uuid:message_id>/suggested-questions")
 @require_console_session
 def suggest(app_id: uuid.UUID, message_id: uuid.UUID) -> dict[str, Any]:
-    """What could be asked next, if the conversation's configuration switches it on (debugger/console-suggested)."""
+    """What could be asked next, if the configuration switches it on (debugger/console-suggested)."""
     message = _get_message(app_id, message_id)
     if not json.loads(message["config"])["suggested_questions_after_answer"].get("enabled"):
         text = "Function Suggested questions after answer disabled."

@@ -1,10 +1,11 @@
-"""A running answer: produced by a thread of its own, so that a silent model can be pinged over and stopped."""
+"""A running answer: produced by a thread of its own, so that a silent model can be stopped."""
 
 import logging
 import threading
 import uuid
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
+from weakref import WeakValueDictionary
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ class ModelError(Exception):
         self.code = code
 
 
-_running: dict[str, "Generation"] = {}
+_running: WeakValueDictionary[str, "Generation"] = WeakValueDictionary()
+"""By task id; one that is over is forgotten by itself."""
 
 
 class Generation:
@@ -76,14 +78,9 @@ class Generation:
                 yield piece
 
     def stop(self) -> None:
-        """End it now, even if the model is silent."""
+        """End it now, even if the model is silent; its thread ends with the next word."""
         self.stopped = True
         self._queue.put(None)
-
-    def forget(self) -> None:
-        """It is over: nobody can stop it any more, and the thread ends with the next word."""
-        self.stop()
-        _running.pop(self.task_id, None)
 
 
 def stop_generation(task_id: str, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible server (Ollama, vLLM, ...), which answers instead of our extracts."""
+"""A language model behind an OpenAI-compatible server (Ollama, vLLM, ...) that answers instead of our model."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def streamed_completion(
 
 
 def _deltas(response: requests.Response) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines(chunk_size=1):
+    for line in response.iter_lines(chunk_size=1):  # a bigger chunk would hold words back until it is full
         if not line.startswith(b"data:") or line == b"data: [DONE]":
             continue
         try:

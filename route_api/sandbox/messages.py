@@ -21,7 +21,7 @@ blueprint = Blueprint("messages", __name__)
 
 
 def message_payload(message: Row) -> dict[str, Any]:
-    """A message as the service API shows it, with the inputs it was asked with (inputs/messages-show-inputs)."""
+    """A message as the service API shows it, inputs and all (inputs/messages-show-inputs)."""
     return {
         "id": message["id"],
         "conversation_id": message["conversation_id"],
@@ -52,7 +52,8 @@ def page_of_messages(conversation_id: str, query: Payload) -> tuple[list[Row], b
             raise SandboxError(404, "not_found", "First Message Not Exists.")
         before = first["number"]
     rows = connection.execute(
-        "SELECT * FROM message WHERE conversation_id = :conversation_id AND (:before IS NULL OR number < :before)"
+        "SELECT * FROM message"
+        " WHERE conversation_id = :conversation_id AND (:before IS NULL OR number < :before)"
         " ORDER BY number DESC LIMIT :rows",
         {"conversation_id": conversation_id, "before": before, "rows": limit + 1},
     ).fetchall()

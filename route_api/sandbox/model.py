@@ -1,7 +1,7 @@
 """The sandbox's chat model: it quotes from the passages it was given, and says that it is no language model.
 
-Pure: messages in, text out. It understands nothing; it looks for the sentences that share the most words with the
-question. What it remembers of the conversation is what stands in its messages.
+Pure: messages in, text out. It understands nothing; it looks for the sentences that share the most words with
+the question. What it remembers of the conversation is what stands in its messages.
 """
 
 import math
@@ -34,9 +34,11 @@ _THINKING = re.compile(r"<think>.*?(?:</think>\s*|$)", re.DOTALL)
 _CONTEXT = re.compile(r"<context>(.*?)</context>", re.DOTALL)
 _SPEAKER = re.compile(r"^\s*(用户|user|human|助手|assistant|ai)\s*[：:]\s*", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:\[\d+\]|【[^】]*】|[-*•]|\(?\d+[.)、](?!\d))\s*")
-_HEADING = re.compile(r"[：:]\s*$|^None$")
+_HEADING = re.compile(r"[：:]\s*$|^None$|^\[\d+\].*\.\w{1,5}$")
+"""A title, a variable that was left out, or the name of the document that a passage is from."""
 _INSTRUCTION = re.compile(
     r"^(?:你是|请|不要|只用|用.{1,2}句话)|^(?:如果|若|不|只|根据|使用|基于).*(?:回答|资料|上下文|知识库)"
+    r"|^(?:资料|上下文|知识库).{0,8}没有.*(?:请|不要)"
     r"|^(?:you are|please|use the|answer|avoid|and answer|when answer)\b"
     r"|^(?:-\s*)?(?:if|do not|don't|only|based on)\b.*\b(?:know|answer|context|passages?|say)\b",
     re.IGNORECASE,
@@ -48,7 +50,8 @@ _ASKS_FOR_QUESTION = re.compile(
 )
 _ASKS_FOR_ANSWER = re.compile(
     r"你(?:刚才|刚刚|之前|上面|前面|先前).{0,4}(?:说|答|讲)|^(?:请|你|请你)?再(?:总结|说|讲|短|简)|^(?:短|简短)一?点"
-    r"|summari[sz]e (?:what you|that|it\b|your)|what (?:did|have) you (?:just )?sa(?:y|id)|say (?:that|it) again|shorter",
+    r"|summari[sz]e (?:what you|that|it\b|your)"
+    r"|what (?:did|have) you (?:just )?sa(?:y|id)|say (?:that|it) again|shorter",
     re.IGNORECASE,
 )
 
@@ -111,7 +114,7 @@ def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) ->
 
 
 def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[str]:
-    """Up to `limit` sentences that share the most, and the rarest, terms with the question; in their own order."""
+    """Up to `limit` sentences that share the most and the rarest terms with the question, in their order."""
     wanted = set(question_tokens(question))
     shared = {position: wanted.intersection(tokenize(sentence)) for position, sentence in enumerate(passages)}
     frequency = Counter(term for found in shared.values() for term in found)

@@ -1,4 +1,4 @@
-"""The sandbox's models: what the service API and the console list, the default models, the parameter rules."""
+"""The sandbox's models: what both APIs list, the default models, the parameter rules."""
 
 import html
 from dataclasses import dataclass
@@ -146,15 +146,18 @@ def get_default_model() -> dict[str, Any]:
 @blueprint.post("/console/api/workspaces/current/default-model")
 @require_console_session
 def set_default_models() -> dict[str, str]:
-    """Set default models. A setting without provider is skipped, as Dify does (console-default-post-no-provider)."""
+    """Set default models; a setting without provider is skipped (models/console-default-post-no-provider)."""
     payload = Payload("ParserPostDefault", request.get_json())
     settings = payload.required("model_settings")
     if not isinstance(settings, list):
         payload.refuse("model_settings", "Input should be a valid list", "list_type", settings)
     wanted: list[tuple[str, str]] = []
     for position, setting in enumerate(settings):
+        if not isinstance(setting, dict):
+            text = "Input should be a valid dictionary or instance of Inner"
+            payload.refuse(f"model_settings.{position}", text, "model_type", setting)
         field = f"model_settings.{position}.model_type"
-        model_type = Payload("ParserPostDefault", {field: (setting or {}).get("model_type")}).choice(
+        model_type = Payload("ParserPostDefault", {field: setting.get("model_type")}).choice(
             field, MODEL_TYPES, "enum"
         )
         if "provider" not in setting:
@@ -219,7 +222,7 @@ def list_models_of_provider(provider: str) -> dict[str, Any]:
 @blueprint.get("/console/api/workspaces/current/model-providers/<path:provider>/models/parameter-rules")
 @require_console_session
 def list_parameter_rules(provider: str) -> dict[str, Any]:
-    """Which parameters a model takes, under which names: `num_predict` is what others call max_tokens (FINDINGS a).
+    """Which parameters a model takes: `num_predict` is what others call max_tokens (FINDINGS a).
 
     A configured language model is asked over OpenAI's API, so there it is `max_tokens`.
     """
@@ -265,6 +268,7 @@ def provider_icon(workspace_id: str, provider: str, language: str) -> Response:
     letter = html.escape("沙" if language.startswith("zh") else "S")
     picture = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24"><rect width="24" height="24" rx="5" '
-        f'fill="#c9a227"/><text x="12" y="17" text-anchor="middle" font-size="14" fill="#fff">{letter}</text></svg>'
+        f'fill="#c9a227"/><text x="12" y="17" text-anchor="middle" font-size="14" fill="#fff">'
+        f"{letter}</text></svg>"
     )
     return Response(picture, content_type="image/svg+xml")

@@ -92,7 +92,8 @@ class Turn:
             if question.conversation is None:
                 name = question.query[:NAME_LENGTH] + ("…" if len(question.query) > NAME_LENGTH else "")
                 connection.execute(
-                    "INSERT INTO conversation (id, app_id, source, user, name, inputs, config, created_at, updated_at)"
+                    "INSERT INTO conversation"
+                    " (id, app_id, source, user, name, inputs, config, created_at, updated_at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         self.conversation_id,
@@ -122,7 +123,7 @@ class Turn:
             )
 
     def _pieces(self) -> Generator[str, None, None]:
-        """The answer as it comes, "" for a silence; at the end, however it comes about, what there is is stored."""
+        """The answer as it comes, "" for a silence; at the end, however it comes, what there is is stored."""
         failure: ModelError | None = None
         try:
             for piece in self._generation.pieces(self._silence_s):
@@ -133,7 +134,7 @@ class Turn:
             raise
         finally:
             self.was_stopped = self._generation.stopped
-            self._generation.forget()
+            self._generation.stop()
             self._store_answer(failure)
 
     def _store_answer(self, failure: ModelError | None) -> None:
@@ -156,7 +157,7 @@ class Turn:
             )
 
     def _usage(self) -> dict[str, Any]:
-        """Counts of tokens; zero for a stopped answer (chat/streaming-stopped). Nothing costs anything here."""
+        """Counts of tokens; zero for a stopped answer (chat/streaming-stopped). Nothing costs anything."""
         prompt_tokens = 0 if self.was_stopped else self._prompt_tokens
         completion_tokens = 0 if self.was_stopped else estimate_tokens(self.answer)
         return {
@@ -190,7 +191,7 @@ class Turn:
         return f"data: {_json(event)}\n\n"
 
     def events(self) -> Iterator[str]:
-        """The answer as a stream of server-sent events; `error` has no task id and is the last (chat/error-mid-stream)."""
+        """The answer as server-sent events; `error` has no task id and is the last (chat/error-mid-stream)."""
         ids = {"task_id": self._generation.task_id, "id": self.message_id}
         try:
             with closing(self._pieces()) as pieces:

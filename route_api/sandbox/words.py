@@ -39,6 +39,6 @@ def first_tokens(text: str, limit: int) -> str:
 def pieces(text: str) -> Iterator[str]:
     """The text as a model would stream it: a word or a few Chinese characters at a time.
 
-    A `<think>` tag is cut in two, as real models and the recordings' fake do, so that clients must be able to join it.
+    A `<think>` tag is cut in two, as by real models and the recordings' fake: clients must be able to join it.
     """
     return (match.group() for match in _PIECE.finditer(text))

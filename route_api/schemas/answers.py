@@ -23,11 +23,11 @@ def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any
 def schema_like(name: str, example: dict[str, Any]) -> Schema:
     """A schema that asks for every key of the example with a value of its type; null stands for any type."""
     columns = {key: _field_like(f"{name}{key.title().replace('_', '')}", value) for key, value in example.items()}
-    return Schema.from_dict(columns, name=name)()  # type: ignore[arg-type]
+    return Schema.from_dict(columns, name=name)()
 
 
 def _field_like(name: str, example: Any) -> fields.Field[Any]:
-    shown = {"metadata": {"example": example}, "required": True}
+    shown: Any = {"metadata": {"example": example}, "required": True}
     match example:
         case None:
             return fields.Raw(allow_none=True, **shown)

@@ -34,12 +34,11 @@ class Text(fields.String):
     }
 
     def __init__(self, *, longest: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        limit = {} if longest is None else {"maxLength": longest}
+        super().__init__(metadata={**limit, **kwargs.pop("metadata", {})}, **kwargs)
         self.longest = longest
         self.blank = blank
         self.trim = trim
-        if longest is not None:
-            self.metadata.setdefault("maxLength", longest)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -64,8 +63,7 @@ class Id(fields.String):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.metadata.setdefault("format", "uuid")
+        super().__init__(metadata={"format": "uuid", **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value.strip()):
@@ -157,7 +155,7 @@ class Ids(fields.List):
         self.most = most
         self.empty = empty
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
             value = [part for part in value.split(",") if part.strip()]
         ids = list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))

@@ -21,8 +21,12 @@ class Retrieval(Parameters):
 
     kb_id = Id(required=True)
     question = Text(longest=QUESTION_LENGTH, required=True)
-    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": "passages to rank; 5, or 100 where `size` is given"})
-    search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search`; an economy kb has keywords only"})
+    top_k = Whole(
+        least=1, most=MAX_TOP_K, metadata={"description": "passages to rank; 5, or 100 where `size` is given"}
+    )
+    search_method = Choice(
+        SEARCH_METHODS, metadata={"description": "`semantic_search`; an economy kb has keywords only"}
+    )
     score_threshold_enabled = Flag(load_default=False)
     similarity_threshold = Ratio(load_default=0.2, metadata={"description": "least score, if the switch above is on"})
     vector_similarity_weight = Ratio(load_default=0.6, metadata={"description": "share of meaning in hybrid search"})

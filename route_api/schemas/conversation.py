@@ -23,7 +23,9 @@ class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
     user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
-    message = Text(longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; `query` means the same"})
+    message = Text(
+        longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; `query` means the same"}
+    )
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
     conversation_name = Text(longest=CONVERSATION_NAME_LENGTH, metadata={"description": "name of a new conversation"})
     streaming = Flag(load_default=False, metadata={"description": "`stream` means the same"})

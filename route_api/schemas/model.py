@@ -20,7 +20,10 @@ class DefaultModel(Parameters):
     provider = Text(longest=255, required=True, metadata={"example": "langgenius/ollama/ollama"})
 
 
-ICONS = {"en_US": "/console/api/workspaces/…/icon_small/en_US", "zh_Hans": "/console/api/workspaces/…/icon_small/zh_Hans"}
+ICONS = {
+    "en_US": "/console/api/workspaces/…/icon_small/en_US",
+    "zh_Hans": "/console/api/workspaces/…/icon_small/zh_Hans",
+}
 MODEL = {
     "deprecated": False,
     "features": [],

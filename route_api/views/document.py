@@ -9,8 +9,8 @@ from flask import Response, current_app, stream_with_context
 from werkzeug.datastructures import FileStorage
 
 from .. import presenters
-from ..downloads import folder_below, save_file
 from ..dify import RemoteFile
+from ..downloads import folder_below, save_file
 from ..envelope import success
 from ..errors import ApiError, BatchNotFound, DifyError, DifyRejected, DocumentBusy
 from ..extensions import dify

@@ -8,10 +8,10 @@ from .. import presenters
 from ..envelope import success
 from ..extensions import dify
 from ..kbs import Embedding, dataset_changes, dataset_to_create
+from ..lookups import kb_must_exist, kb_name_must_be_free
 from ..paging import read_page
 from ..schemas import kb as schemas
 from ..schemas.base import Page
-from ..lookups import kb_must_exist, kb_name_must_be_free
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")

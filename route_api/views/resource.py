@@ -75,7 +75,7 @@ def read_json_object(req: Request) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise ValidationFailed(f"The body is not valid JSON: {error}.") from None
     if not isinstance(decoded, dict):
-        raise ValidationFailed("The body must be a JSON object, such as {\"kb_id\": \"…\"}.")
+        raise ValidationFailed('The body must be a JSON object, such as {"kb_id": "…"}.')
     return decoded
 
 

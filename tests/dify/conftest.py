@@ -11,7 +11,7 @@ from .recordings import DIFY, VERSIONS
 @pytest.fixture
 def mock_dify() -> Iterator[responses.RequestsMock]:
     """A Dify that answers, in order, what a test plays; what it does not expect fails."""
-    with responses.RequestsMock(responses.registries.OrderedRegistry) as mock:
+    with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
         yield mock
 
 

@@ -33,6 +33,11 @@ def body_of(recorded: dict[str, Any]) -> bytes:
     return body.encode() if isinstance(body, str) else orjson.dumps(body).replace(b"<dify>", DIFY.encode())
 
 
+def sent(mock: responses.RequestsMock, index: int = -1) -> Any:
+    """The JSON that one of our requests carried, by default the last; None if it had no body."""
+    return orjson.loads(mock.calls[index].request.body or b"null")
+
+
 def play(
     mock: responses.RequestsMock, version: str, case: str, path: str | None = None
 ) -> responses.BaseResponse:

@@ -5,14 +5,9 @@ import responses
 from route_api.dify import Dify
 from route_api.errors import DifyForbidden, DifyNotFound, DifyRejected
 
-from .recordings import body_of, load, play
+from .recordings import body_of, load, play, sent
 
 QUESTION = {"query": "你好", "user": "alice", "inputs": {"context": ""}}
-
-
-def sent(mock: responses.RequestsMock) -> dict:
-    body: dict = orjson.loads(mock.calls[-1].request.body)
-    return body
 
 
 def test_a_blocking_answer_comes_as_dify_sent_it(

@@ -85,7 +85,7 @@ def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(
 
 def test_a_stream_that_arrives_byte_by_byte_gives_the_same_events() -> None:
     data = FIRST + b"event: ping\r\n\r\n: comment\n\n\n\n" + FIRST.replace(b"\n", b"\r\n") + END
-    events = read([data[i : i + 1] for i in range(len(data))])
+    events = read([bytes([byte]) for byte in data])
     assert [event["event"] for event in events] == ["message", "ping", "message", "message_end"]
 
 

@@ -8,6 +8,7 @@ from typing import Iterator
 import orjson
 import pytest
 import responses
+from urllib3 import HTTPHeaderDict
 
 from route_api.dify import Dify
 from route_api.dify.auth import BearerSession, ConsoleSession, CookieSession
@@ -16,7 +17,7 @@ from route_api.dify.transport import Transport
 from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreachable
 
 from .loopback import answer, loopback
-from .recordings import DIFY, play
+from .recordings import DIFY, body_of, load, play, sent
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123"
 PASSWORD_SENT = {"1.8.1": PASSWORD, "1.12.1": base64.b64encode(PASSWORD.encode()).decode()}
@@ -55,8 +56,7 @@ def test_the_version_is_asked_first_and_decides_how_the_password_is_sent(
 ) -> None:
     session = logged_in(login, mock_dify, version)
     assert paths(mock_dify) == ["/v1/", "/console/api/login"]
-    body = orjson.loads(mock_dify.calls[1].request.body)
-    assert body == {"email": EMAIL, "password": PASSWORD_SENT[version], "remember_me": True}
+    assert sent(mock_dify) == {"email": EMAIL, "password": PASSWORD_SENT[version], "remember_me": True}
     assert type(session) is KIND[version]
 
 
@@ -85,7 +85,7 @@ def test_a_session_is_used_until_it_is_50_minutes_old_and_then_refreshed(
     assert second is not first and login.session() is second
     refresh = mock_dify.calls[-1].request
     if version == "1.8.1":
-        assert orjson.loads(refresh.body) == {"refresh_token": "<refresh-token>"}
+        assert sent(mock_dify) == {"refresh_token": "<refresh-token>"}
     else:
         assert refresh.headers["Cookie"] == "refresh_token=<refresh-token>" and not refresh.body
 
@@ -95,12 +95,10 @@ def test_after_a_refresh_the_new_csrf_token_is_sent(
 ) -> None:
     logged_in(login, mock_dify, "1.12.1")
     clock.now = REFRESH_AFTER
-    new_cookies = [(name, f"new-{name}") for name in ("csrf_token", "access_token", "refresh_token")]
-    mock_dify.post(
-        f"{DIFY}/console/api/refresh-token",
-        json={"result": "success"},
-        headers=[("Set-Cookie", f"{name}={value}; Path=/") for name, value in new_cookies],  # type: ignore[arg-type]
-    )
+    headers = HTTPHeaderDict()
+    for name in ("csrf_token", "access_token", "refresh_token"):
+        headers.add("Set-Cookie", f"{name}=new-{name}; Path=/")
+    mock_dify.post(f"{DIFY}/console/api/refresh-token", json={"result": "success"}, headers=headers)
     assert login.session().headers() == {
         "Cookie": "access_token=new-access_token; csrf_token=new-csrf_token",
         "X-CSRF-Token": "new-csrf_token",
@@ -144,12 +142,11 @@ def test_a_server_of_unknown_version_that_wants_base64_gets_it(
     login: ConsoleLogin, mock_dify: responses.RequestsMock
 ) -> None:
     mock_dify.get(f"{DIFY}/v1/", status=404)
-    play(mock_dify, "1.12.1", "auth/login-plain-password")
+    refused = body_of(load("1.12.1", "auth/login-plain-password"))
+    mock_dify.post(f"{DIFY}/console/api/login", body=refused, status=401)
     play(mock_dify, "1.12.1", "auth/login")
-    mock_dify.registered()[1].headers.pop("X-Version")
     assert type(login.session()) is CookieSession
-    sent = [orjson.loads(call.request.body)["password"] for call in mock_dify.calls[1:]]
-    assert sent == [PASSWORD, PASSWORD_SENT["1.12.1"]]
+    assert [sent(mock_dify, index)["password"] for index in (1, 2)] == [PASSWORD, PASSWORD_SENT["1.12.1"]]
 
 
 def test_a_dify_that_cannot_answer_has_not_refused(
@@ -170,6 +167,15 @@ def test_a_login_that_brings_no_session_counts_as_refused(
     mock_dify.post(f"{DIFY}/console/api/login", json={"result": "fail", "data": "no workspace"})
     with pytest.raises(ConsoleLoginRefused):
         login.session()
+
+
+def test_a_cookie_of_a_load_balancer_is_not_taken_for_a_session(
+    login: ConsoleLogin, mock_dify: responses.RequestsMock
+) -> None:
+    play(mock_dify, "1.8.1", "general/service-index")
+    tokens = body_of(load("1.8.1", "auth/login"))
+    mock_dify.post(f"{DIFY}/console/api/login", body=tokens, headers={"Set-Cookie": "LB=1; Path=/"})
+    assert type(login.session()) is BearerSession
 
 
 def test_a_refresh_token_is_not_sent_again_after_the_connection_broke(

@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ class Sandbox:
     :param session: cookies of a login that was made before; checking a password is slow by design
     """
 
-    def __init__(self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None
+    ) -> None:
         self._session = session
         self.data_dir = data_dir
         self.credentials = credentials
@@ -96,13 +99,24 @@ class Sandbox:
         assert self.console("POST", f"/apps/{app_id}/model-config", json=body).status_code == 200
         return app_id, self.console("POST", f"/apps/{app_id}/api-keys").json["token"]
 
-    def wait_until_indexed(self, dataset_id: str, batch: str) -> None:
-        """Wait until an upload can be found."""
+    def make_dataset(self) -> str:
+        """A dataset with one indexed document about 葫芦庙: its id."""
         key = self.credentials["DIFY_DATASET_API_KEY"]
+        body = {"name": "lab", "indexing_technique": "economy"}
+        dataset_id: str = self.service("POST", "/datasets", key, json=body).json["id"]
+        document = {
+            "name": "葫芦庙.txt",
+            "text": "葫芦庙内寄居着一个穷儒，姓贾名化。葫芦庙在仁清巷内。",
+            "indexing_technique": "economy",
+            "process_rule": {"mode": "automatic"},
+        }
+        answer = self.service("POST", f"/datasets/{dataset_id}/document/create-by-text", key, json=document)
+        assert answer.status_code == 200, answer.text
+        path = f"/datasets/{dataset_id}/documents/{answer.json['batch']}/indexing-status"
         for _ in range(100):
-            answer = self.service("GET", f"/datasets/{dataset_id}/documents/{batch}/indexing-status", key)
-            if [document["indexing_status"] for document in answer.json["data"]] == ["completed"]:
-                return
+            documents = self.service("GET", path, key).json["data"]
+            if [document["indexing_status"] for document in documents] == ["completed"]:
+                return dataset_id
             time.sleep(0.05)
         raise AssertionError("the document was not indexed within 5 s")
 
@@ -111,7 +125,7 @@ class Sandbox:
         body = {"inputs": {}, "query": query, "user": "alice", "response_mode": "blocking", **more}
         answer = self.service("POST", "/chat-messages", key=key, json=body)
         assert answer.status_code == 200, answer.text
-        return answer.json  # type: ignore[no-any-return]
+        return answer.json
 
     def debug(self, app_id: str, query: str = "你好", **more: Any) -> dict[str, Any]:
         """A blocking question in the debugger: the answer."""
@@ -124,7 +138,15 @@ class Sandbox:
         }
         answer = self.console("POST", f"/apps/{app_id}/chat-messages", json=body)
         assert answer.status_code == 200, answer.text
-        return answer.json  # type: ignore[no-any-return]
+        return answer.json
+
+
+def stop_after_first_event(answer: TestResponse, stop: Callable[[str], TestResponse]) -> str:
+    """Read a stream, but stop it once it has begun; `stop` is called with the task's id."""
+    stream = answer.iter_encoded()
+    first = next(stream).decode()
+    assert stop(events_of(first)[0]["task_id"]).json == {"result": "success"}
+    return first + b"".join(stream).decode()
 
 
 def events_of(text: str) -> list[dict[str, Any]]:
@@ -162,9 +184,3 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 def sandbox(template: Template, tmp_path: Path) -> Sandbox:
     """A sandbox of the test's own."""
     return template.copy_to(tmp_path / "data")
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """A sandbox that the tests of a module share, each with an app of its own."""
-    return template.copy_to(tmp_path_factory.mktemp("shared") / "data")

@@ -21,7 +21,7 @@ Json = Any
 
 def recorded(case: str) -> dict[str, Any]:
     """A recording."""
-    return json.loads((RECORDINGS / f"{case}.json").read_text())  # type: ignore[no-any-return]
+    return json.loads((RECORDINGS / f"{case}.json").read_text())
 
 
 @dataclass
@@ -239,30 +239,9 @@ def waiting_is_short(scene: Scene) -> None:
         scene.sandbox.flask.config["SANDBOX_PING_AFTER_S"] = 0.1
 
 
-def dataset(scene: Scene) -> str:
-    """A dataset with one indexed document about 葫芦庙: its id."""
-    key = scene.sandbox.credentials["DIFY_DATASET_API_KEY"]
-    made = scene.sandbox.service(
-        "POST", "/datasets", key, json={"name": "lab", "indexing_technique": "economy"}
-    )
-    text = "葫芦庙内寄居着一个穷儒，姓贾名化。葫芦庙在仁清巷内。"
-    document = {
-        "name": "葫芦庙.txt",
-        "text": text,
-        "indexing_technique": "economy",
-        "process_rule": {"mode": "automatic"},
-    }
-    answer = scene.sandbox.service(
-        "POST", f"/datasets/{made.json['id']}/document/create-by-text", key, json=document
-    )
-    assert answer.status_code == 200, answer.text
-    scene.sandbox.wait_until_indexed(made.json["id"], answer.json["batch"])
-    return made.json["id"]  # type: ignore[no-any-return]
-
-
 def app_with_dataset(scene: Scene) -> None:
     """The app has a dataset."""
-    bound = {"dataset": {"enabled": True, "id": dataset(scene)}}
+    bound = {"dataset": {"enabled": True, "id": scene.sandbox.make_dataset()}}
     settings = {"retrieval_model": "multiple", "top_k": 4, "datasets": {"datasets": [bound]}}
     scene.key = scene.sandbox.make_app(dataset_configs=settings)[1]
 
@@ -270,7 +249,7 @@ def app_with_dataset(scene: Scene) -> None:
 def override_with_dataset(scene: Scene) -> None:
     """The dataset that the request names exists."""
     bound = scene.request["body"]["model_config"]["dataset_configs"]["datasets"]["datasets"][0]["dataset"]
-    scene.ids[bound["id"]] = dataset(scene)
+    scene.ids[bound["id"]] = scene.sandbox.make_dataset()
 
 
 SPECIAL: dict[str, Callable[[Scene], None]] = {

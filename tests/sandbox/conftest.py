@@ -1,22 +1,34 @@
 """Fixtures of the knowledge half of the sandbox."""
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from .chat_fixtures import bootstrapped
+from .chat_fixtures import Template, template
 from .knowledge import Knowledge
 
-__all__ = ["bootstrapped"]
+__all__ = ["template"]
 
 
 @pytest.fixture
-def knowledge(bootstrapped: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Knowledge]:
+def knowledge(template: Template, tmp_path: Path) -> Iterator[Knowledge]:
     """An empty sandbox of the test's own."""
-    template, credentials = bootstrapped
-    shutil.copytree(template, tmp_path / "data")
-    sandbox = Knowledge(tmp_path / "data", credentials)
+    sandbox = Knowledge(template.copy_to(tmp_path / "data"))
     yield sandbox
     sandbox.stop()
+
+
+@pytest.fixture
+def reopen(knowledge: Knowledge) -> Iterator[Callable[[], Knowledge]]:
+    """Makes a sandbox over the data of `knowledge`, as after a restart."""
+    made: list[Knowledge] = []
+
+    def make() -> Knowledge:
+        knowledge.stop()
+        made.append(knowledge.again())
+        return made[-1]
+
+    yield make
+    for sandbox in made:
+        sandbox.stop()

@@ -3,7 +3,6 @@
 import io
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -50,10 +49,14 @@ FINAL = ("completed", "error", "paused")
 class Knowledge:
     """A sandbox and its caller: a dataset key and, once it is needed, a console session."""
 
-    def __init__(self, data_dir: Path, credentials: dict[str, str]) -> None:
-        self._caller = Sandbox(data_dir, credentials)
-        self.app: Flask = self._caller.flask
-        self.key = credentials["DIFY_DATASET_API_KEY"]
+    def __init__(self, caller: Sandbox) -> None:
+        self.caller = caller
+        self.app: Flask = caller.flask
+        self.key = caller.credentials["DIFY_DATASET_API_KEY"]
+
+    def again(self) -> "Knowledge":
+        """Another sandbox over the same data, as after a restart."""
+        return Knowledge(Sandbox(self.caller.data_dir, self.caller.credentials))
 
     @property
     def store(self) -> Store:
@@ -71,15 +74,15 @@ class Knowledge:
 
     def service(self, method: str, path: str, key: str = "", **more: Any) -> TestResponse:
         """A service call with the dataset key."""
-        return self._caller.service(method, path, key=key or self.key, **more)
+        return self.caller.service(method, path, key=key or self.key, **more)
 
     def console(self, method: str, path: str, **more: Any) -> TestResponse:
         """A console call within the session."""
-        return self._caller.console(method, path, **more)
+        return self.caller.console(method, path, **more)
 
     def anonymous(self, method: str, path: str, **more: Any) -> TestResponse:
         """A call without any credential."""
-        return self._caller.anonymous().open(path, method=method, **more)
+        return self.caller.anonymous().open(path, method=method, **more)
 
     def create_dataset(self, name: str = "红楼梦", **fields: Any) -> str:
         """A new dataset's id."""

@@ -1,7 +1,7 @@
 """The chat and console half of the sandbox against the recordings of Dify 1.12.1.
 
-Every recorded case of these areas is either replayed (status, keys, JSON types; of an error its code and text, of a
-stream its events and their keys) or named in `UNCLAIMED` with the reason.
+Every recorded case of these areas is either replayed (status, keys, JSON types; of an error its code and text,
+of a stream its events and their keys) or named in `UNCLAIMED` with the reason.
 """
 
 import json
@@ -13,10 +13,10 @@ from werkzeug.test import TestResponse
 
 from route_api.sandbox.tokens import issue_token
 
-from .chat_fixtures import Sandbox, events_of, sandbox, shared_sandbox, template
+from .chat_fixtures import Sandbox, events_of, sandbox, stop_after_first_event, template
 from .chat_scenes import ALL_CASES, RECORDINGS, Scene, arrange, fitted, recorded
 
-__all__ = ["sandbox", "shared_sandbox", "template"]
+__all__ = ["sandbox", "template"]
 
 _ADVANCED = "the sandbox has no advanced-chat apps"
 _YAML = "no import and export of apps: it would need a YAML library for what the gateway never calls"
@@ -61,7 +61,7 @@ DECLARED_BY_THE_RECORDING = (
     "agent_mode",
     "dataset_configs",
 )
-"""Parts of a configuration that are given back as they were sent: the recordings sent others than these tests."""
+"""Parts of a configuration that come back as they were sent: the recordings sent others than these tests."""
 
 
 def send(scene: Scene) -> TestResponse:
@@ -135,7 +135,7 @@ def changed_cookies(sandbox: Sandbox, kind: str, cookies: dict[str, str]) -> dic
 
 
 def differences(theirs: Any, ours: Any, where: str = "") -> list[str]:
-    """Where our JSON has other keys or other types; null and an empty list fit anything, one number type another."""
+    """Where our JSON has other keys or types; null and an empty list fit anything, one number type another."""
     if theirs is None or ours is None:
         return []
     if isinstance(theirs, dict) and isinstance(ours, dict):
@@ -163,9 +163,9 @@ def differences(theirs: Any, ours: Any, where: str = "") -> list[str]:
 
 
 def plain_text(scene: Scene, message: str) -> str:
-    """An error's text without flask-restx's guesses and with our names; pydantic's echo of the input is left out."""
+    """An error's text with our names, without flask-restx's guesses and pydantic's echo of the input."""
     message = re.sub(r" You have requested this URI.*", "", message)
-    return fitted(scene, re.sub(r"input_value=.*?, input_type", "input_type", message))  # type: ignore[no-any-return]
+    return fitted(scene, re.sub(r"input_value=.*?, input_type", "input_type", message))
 
 
 def stream_shape(text: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -206,6 +206,24 @@ def test_the_sandbox_answers_as_dify_did(sandbox: Sandbox, case: str) -> None:
             assert plain_text(scene, str(answer.json.get("message"))) == plain_text(
                 scene, str(body.get("message"))
             )
+
+
+@pytest.mark.parametrize("case", STREAMS_TO_STOP)
+def test_a_stopped_stream_ends_as_dify_s_did(sandbox: Sandbox, case: str) -> None:
+    theirs, scene = recorded(case)["response"], arrange(sandbox, case)
+
+    def stop(task_id: str) -> TestResponse:
+        if case.startswith("chat/"):
+            return sandbox.service(
+                "POST", f"/chat-messages/{task_id}/stop", scene.key, json={"user": "alice"}
+            )
+        return sandbox.console("POST", f"/apps/{scene.app_id}/chat-messages/{task_id}/stop")
+
+    text = stop_after_first_event(send(scene), stop)
+    assert stream_shape(text) == stream_shape(theirs["body"])
+    last, their_last = events_of(text)[-1], events_of(theirs["body"])[-1]
+    assert differences(their_last, last) == []
+    assert last["metadata"]["usage"]["total_tokens"] == their_last["metadata"]["usage"]["total_tokens"] == 0
 
 
 def cookie_names(cookies: list[str]) -> list[str]:

@@ -1,0 +1,44 @@
+# Route API. `make serve` and `make test` are all that a new person needs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+CODE := route_api tests migrations config.py wsgi.py gunicorn.conf.py
+
+.PHONY: help serve test check format clean
+
+help:
+	@echo "make serve    set everything up and serve on http://127.0.0.1:8000 (PORT=... for another port)"
+	@echo "make test     run every test that this machine can run"
+	@echo "make check    formatting, linters, types, import contracts"
+	@echo "make format   rewrite the code in the one format"
+
+serve: $(VENV)/serve
+	@exec $(BIN)/python -m route_api
+
+test: $(VENV)/test
+	$(BIN)/pytest
+
+check: $(VENV)/test
+	$(BIN)/black --quiet --check --diff -l 120 $(CODE)
+	$(BIN)/isort --check $(CODE)
+	$(BIN)/flake8 $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/test
+	$(BIN)/black --quiet -l 120 $(CODE)
+	$(BIN)/isort $(CODE)
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/serve: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Route API needs Python 3.11 or newer.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/test: requirements-dev.txt $(VENV)/serve
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
