@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 CODE := route_api tests migrations config.py wsgi.py gunicorn.conf.py
 
-.PHONY: help serve test check format clean
+.PHONY: help serve test check format docs clean
 
 help:
 	@echo "make serve    set everything up and serve on http://127.0.0.1:8000 (PORT=... for another port)"
 	@echo "make test     run every test that this machine can run"
 	@echo "make check    formatting, linters, types, import contracts"
 	@echo "make format   rewrite the code in the one format"
+	@echo "make docs     write docs/api.md anew from the code"
 
 serve: $(VENV)/serve
 	@exec $(BIN)/python -m route_api
@@ -29,6 +30,9 @@ check: $(VENV)/test
 format: $(VENV)/test
 	$(BIN)/black --quiet -l 120 $(CODE)
 	$(BIN)/isort $(CODE)
+
+docs: $(VENV)/serve
+	@DATABASE_URL=sqlite:// $(BIN)/flask --app wsgi api-reference > docs/api.md
 
 clean:
 	rm -rf $(VENV)

@@ -45,6 +45,7 @@ def configure(app: Flask, config: Config) -> None:
         API_TITLE="Route API",
         API_VERSION="v1",
         OPENAPI_VERSION="3.0.3",
+        API_SPEC_OPTIONS={"servers": [{"url": "/v1"}, {"url": "/"}]},
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
     )

@@ -192,7 +192,7 @@ class Chat:
         The first, empty piece is for `stream`: closing a generator that never started would run nothing of it.
         """
         before = b'data: {"code":0,"message":"","data":' + orjson.dumps(self._ids())[:-1] + b',"answer":'
-        parts: list[str] = []
+        text = ""
         status, latest = "stopped", None
         renew_at = monotonic() + RENEW_AFTER_S
         try:
@@ -200,10 +200,10 @@ class Chat:
             for event in events:
                 match event.get("event"):
                     case "message" | "agent_message":
-                        parts.append(event["answer"])
+                        text += event["answer"]
                         yield b"%b%b}}\n\n" % (before, orjson.dumps(event["answer"]))
                     case "message_replace":
-                        parts[:] = [event["answer"]]
+                        text = event["answer"]
                     case "message_end":
                         status = "done"
                     case "error":
@@ -228,9 +228,9 @@ class Chat:
             events.close()
             if status == "stopped":
                 self._stop_generation(latest)
-            self._complete("".join(parts), status, latest)
+            self._complete(text, status, latest)
         if status == "done":
-            yield self._last_event("".join(parts))
+            yield self._last_event(text)
             yield LAST_LINE
 
     def _last_event(self, text: str) -> bytes:

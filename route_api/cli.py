@@ -1,7 +1,18 @@
 """Commands of `flask`."""
 
+import click
 from flask import Flask
+
+from .extensions import api
+from .reference import api_reference
 
 
 def register_commands(app: Flask) -> None:
     """Add our commands to the application's."""
+    app.cli.add_command(print_reference)
+
+
+@click.command("api-reference")
+def print_reference() -> None:
+    """Print the API reference, which `make docs` keeps in docs/api.md."""
+    click.echo(api_reference(api.spec.to_dict()), nl=False)

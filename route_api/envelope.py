@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
+import marshmallow
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -25,6 +26,17 @@ HTTP_ERROR_CODES = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+
+
+class Failure(marshmallow.Schema):
+    """A failed answer, for the OpenAPI document."""
+
+    code = marshmallow.fields.Constant(-1, metadata={"example": -1})
+    data = marshmallow.fields.Raw(metadata={"description": "null, or what was done where a batch failed in part"})
+    elapsed_s = marshmallow.fields.Float(metadata={"example": 0.0123})
+    message = marshmallow.fields.String(metadata={"example": "kb_id is required."})
+    error = marshmallow.fields.String(metadata={"example": "validation_failed"})
+    request_id = marshmallow.fields.String(metadata={"example": "9f6c4d2be0a84f0ab1f2f2a1c6a0e6d4"})
 
 
 def elapsed_s() -> float:

@@ -11,6 +11,8 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 from werkzeug.local import LocalProxy
 
+from .envelope import Failure
+
 if TYPE_CHECKING:
     from .dify import Dify
 
@@ -28,7 +30,16 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
-api = Api()
+class EnvelopeApi(Api):
+    """flask-smorest, which leaves errors to our envelope and documents them in its form."""
+
+    ERROR_SCHEMA = Failure
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: `envelope.register_error_handlers` has done it."""
+
+
+api = EnvelopeApi()
 cors = CORS()
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()

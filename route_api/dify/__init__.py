@@ -65,9 +65,7 @@ class Dify:
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)
-        self.console = ConsoleApi(
-            self.transport, ConsoleLogin(self.transport, console_email, console_password)
-        )
+        self.console = ConsoleApi(self.transport, ConsoleLogin(self.transport, console_email, console_password))
         self.files = FilesApi(self.transport, self.knowledge, self.console, files_url)
 
         def chat_api(key: ServiceKey) -> ChatApi:

@@ -10,9 +10,7 @@ from .transport import Transport
 class ChatApi:
     """Calls of one app, whose key is the credential. Dify keeps users apart by the text in `user` alone."""
 
-    def __init__(
-        self, transport: Transport, auth: Credential, *, answer_timeout: float, event_timeout: float
-    ) -> None:
+    def __init__(self, transport: Transport, auth: Credential, *, answer_timeout: float, event_timeout: float) -> None:
         """
         :param answer_timeout: seconds that a whole blocking answer may take.
         :param event_timeout: seconds without any event of a stream. Dify sends a ping every 10

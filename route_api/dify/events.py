@@ -84,9 +84,7 @@ def parse_event(block: bytes) -> Event | None:
         lines = block.split(b"\n")
         data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
         if not data:
-            names = [
-                line[6:].strip().decode(errors="replace") for line in lines if line.startswith(b"event:")
-            ]
+            names = [line[6:].strip().decode(errors="replace") for line in lines if line.startswith(b"event:")]
             return {"event": names[-1]} if names else None
     try:
         event = orjson.loads(data)

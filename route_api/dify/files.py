@@ -72,39 +72,14 @@ class FilesApi:
             console.document_download,  # 1.12.1
         )
 
-    def describe(self, dataset_id: str, document_id: str) -> Json:
-        """Facts and addresses of the original file, in the form of 1.8.1's upload-file.
+    def locate(self, dataset_id: str, document_id: str) -> Json:
+        """Where the original file is: `url`, `download_url` or both, signed and valid for minutes. One call.
 
-        `id`, `name`, `size`, `extension`, `mime_type`, `created_by`, `created_at`, and as Dify gives them,
-        signed and valid for minutes, `url` (to be shown) and `download_url` (to be saved). One call, or two
-        where Dify's answer has the address alone.
+        The way that worked last is tried first.
 
         :raises DifyNotFound: no such document, or it was not made from a file.
+        :raises ConsoleNotConfigured: only the console knows, and there is no login for it.
         """
-        found = self._address(dataset_id, document_id)
-        if "download_url" in found:
-            return found
-        source = self._knowledge.get_document(dataset_id, document_id).get("data_source_info") or {}
-        download_url = found["url"]
-        # The signature does not cover the wish for an attachment (documents/preview-url).
-        return {
-            **source.get("upload_file", {}),
-            "url": download_url.replace(_AS_ATTACHMENT, ""),
-            "download_url": download_url,
-        }
-
-    def open_file(self, dataset_id: str, document_id: str) -> RemoteFile:
-        """Start to download the original file. The caller must close it.
-
-        :raises DifyNotFound: no such document, or it was not made from a file.
-        :raises DifyFailed: its address is on a host that is not Dify's.
-        """
-        found = self._address(dataset_id, document_id)
-        url = self._absolute(found.get("download_url") or found["url"])
-        return RemoteFile(expect_success(self._transport.send("GET", url)))
-
-    def _address(self, dataset_id: str, document_id: str) -> Json:
-        """Ask for the file's address, first by the way that worked last."""
         for way in self._ways:
             try:
                 found = way(dataset_id, document_id)
@@ -117,9 +92,36 @@ class FilesApi:
             return found
         raise DifyFailed("This version of Dify does not hand out the original files.")
 
+    def describe(self, dataset_id: str, document_id: str) -> Json:
+        """Facts and addresses of the original file, in the form of 1.8.1's upload-file.
+
+        `id`, `name`, `size`, `extension`, `mime_type`, `created_by`, `created_at`, and, as Dify gives them,
+        `url` (to be shown) and `download_url` (to be saved). One call; two where :meth:`locate`, whose errors
+        are raised here too, finds the address alone.
+        """
+        found = self.locate(dataset_id, document_id)
+        if "download_url" in found:
+            return found
+        source = self._knowledge.get_document(dataset_id, document_id).get("data_source_info") or {}
+        download_url = found["url"]
+        # The signature does not cover the wish for an attachment (documents/preview-url).
+        return {
+            **source.get("upload_file", {}),
+            "url": download_url.replace(_AS_ATTACHMENT, ""),
+            "download_url": download_url,
+        }
+
+    def open_file(self, found: Json) -> RemoteFile:
+        """Start to download the file that :meth:`locate` or :meth:`describe` found. The caller must close it.
+
+        :raises DifyNotFound: the address has expired.
+        :raises DifyFailed: the address is on a host that is not Dify's.
+        """
+        url = self._absolute(found.get("download_url") or found["url"])
+        return RemoteFile(expect_success(self._transport.send("GET", url)))
+
     def _absolute(self, url: str) -> str:
-        """The whole of an address that Dify gave; it is relative unless Dify's FILES_URL is set (contract
-        README, 19).
+        """The whole of an address, which is relative unless Dify's FILES_URL is set (contract README, 19).
 
         :raises DifyFailed: it leads to another host. We would fetch whatever is there for our caller.
         """

@@ -54,13 +54,15 @@ class KnowledgeApi:
     def delete_dataset(self, dataset_id: str) -> None:
         self._send("DELETE", f"/v1/datasets/{dataset_id}")
 
-    def retrieve(self, dataset_id: str, query: str, retrieval_model: Json) -> Json:
+    def retrieve(self, dataset_id: str, query: str, retrieval_model: Json | None = None) -> Json:
         """
         :param query: 1 to 250 characters.
         :param retrieval_model: whole: without `reranking_enable` or `score_threshold_enabled` Dify fails
-            (README 12).
+            (contract README, 12). None takes the dataset's own.
         """
-        body = {"query": query, "retrieval_model": retrieval_model}
+        body: Json = {"query": query}
+        if retrieval_model is not None:
+            body["retrieval_model"] = retrieval_model
         return self._send("POST", f"/v1/datasets/{dataset_id}/retrieve", body)
 
     def enable_built_in_metadata(self, dataset_id: str) -> None:
@@ -114,9 +116,7 @@ class KnowledgeApi:
             headers=headers,
             read_timeout=self._upload_timeout,
         ) as response:
-            answer = RawAnswer(
-                response.status_code, response.headers.get("Content-Type", ""), read_body(response)
-            )
+            answer = RawAnswer(response.status_code, response.headers.get("Content-Type", ""), read_body(response))
         if answer.status == 401:
             raise refusal(401, answer.body, self._auth.setting)
         return answer

@@ -121,9 +121,7 @@ class ConsoleLogin:
             if response.status_code in _REFUSALS:
                 return None, answer
             status = response.status_code
-            raise DifyFailed(
-                f"Dify's console answered a login with HTTP status {status}.", dify_status=status
-            )
+            raise DifyFailed(f"Dify's console answered a login with HTTP status {status}.", dify_status=status)
 
 
 def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | None:

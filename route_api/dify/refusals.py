@@ -13,9 +13,7 @@ import orjson
 from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
 
 STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
-NO_INDEX = (
-    "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
-)
+NO_INDEX = "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
 
 # Refusals that Dify words badly, recognised in its raw text, and our words for them.
 _KNOWN_REFUSALS = (
@@ -65,7 +63,11 @@ def refusal(status: int, body: bytes, setting: str) -> DifyError:
     except orjson.JSONDecodeError:
         said = None
     code = said.get("code") if isinstance(said, dict) else None
-    facts: dict[str, Any] = {"dify_status": status, "dify_code": code if isinstance(code, str) else None}
+    facts: dict[str, Any] = {
+        "dify_status": status,
+        "dify_code": code if isinstance(code, str) else None,
+        "unexplained": not _text_in(said),
+    }
     if status == 401:
         text = f"Dify refused the gateway's own credentials. The operator should check {setting}."
         return DifyAuthFailed(text, **facts)

@@ -40,6 +40,4 @@ def escape_separators(data: dict[str, Any], version: str | None) -> dict[str, An
 
 
 def _escape(separator: str) -> str:
-    return "".join(
-        char if char.isascii() else char.encode("ascii", "backslashreplace").decode() for char in separator
-    )
+    return "".join(char if char.isascii() else char.encode("ascii", "backslashreplace").decode() for char in separator)

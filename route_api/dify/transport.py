@@ -54,9 +54,7 @@ class _RetryGet(Retry):
 class Transport:
     """Sends requests to one Dify server; shared by all threads of a process."""
 
-    def __init__(
-        self, base_url: str, *, connect_timeout: float, read_timeout: float, pool_size: int = 2000
-    ) -> None:
+    def __init__(self, base_url: str, *, connect_timeout: float, read_timeout: float, pool_size: int = 2000) -> None:
         """
         :param base_url: address of the server, without `/v1`.
         :param connect_timeout: seconds to wait for a connection.
@@ -81,9 +79,7 @@ class Transport:
         with self.open(method, path, **options) as response:
             return read_json(response)
 
-    def open(
-        self, method: str, path: str, *, auth: Credential | None = None, **options: Any
-    ) -> requests.Response:
+    def open(self, method: str, path: str, *, auth: Credential | None = None, **options: Any) -> requests.Response:
         """Make a call and return its answer with the body still unread. The caller must close it.
 
         :param path: from the root of the server, such as `/v1/datasets`. Other arguments: see :meth:`send`.

@@ -74,7 +74,8 @@ def create_sandbox(
 
     :param data_dir: where everything is kept; made if it is missing
     :param upload_limit: largest file in bytes
-    :param llm_url: base URL of an OpenAI-compatible server that shall answer chats; empty: our own extracts do
+    :param llm_url: base URL of an OpenAI-compatible server that shall answer chats; empty: our own extracts
+        do
     :param llm_model: the model to ask there
     """
     app = Flask(__name__)

@@ -32,6 +32,7 @@ class SandboxServer(BaseApplication):  # type: ignore[misc]
             "keepalive": KEEPALIVE_S,
             "timeout": 0,
             "graceful_timeout": 1,
+            "control_socket_disable": True,
             "proc_name": "route-api-sandbox",
         }
         for name, value in settings.items():
@@ -40,7 +41,12 @@ class SandboxServer(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The application; made in the worker, where its threads must run."""
         arguments = self._arguments
-        app = create_sandbox(arguments.data_dir, llm_url=arguments.llm_url, llm_model=arguments.llm_model)
+        app = create_sandbox(
+            arguments.data_dir,
+            upload_limit=arguments.upload_limit_mb * 1024 * 1024,
+            llm_url=arguments.llm_url,
+            llm_model=arguments.llm_model,
+        )
         start_indexing(app)
         return app
 
@@ -65,6 +71,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", type=_loopback_host, help="a loopback address")
     parser.add_argument("--port", default=8001, type=int)
     parser.add_argument("--data-dir", default=Path("var/sandbox"), type=Path, help="where everything is kept")
+    parser.add_argument("--upload-limit-mb", default=15, type=int, help="largest file; 15 as in Dify")
     parser.add_argument(
         "--llm-url",
         default=os.environ.get("SANDBOX_LLM_URL", ""),

@@ -56,7 +56,7 @@ R = TypeVar("R")
 
 def find_account(store: Store) -> Row | None:
     """The account; None before the setup."""
-    return store.connection().execute("SELECT * FROM account").fetchone()  # type: ignore[no-any-return]
+    return store.connection().execute("SELECT * FROM account").fetchone()
 
 
 def create_account(store: Store, email: str, name: str, password: str) -> None:
@@ -185,12 +185,8 @@ def login() -> Response:
     except (binascii.Error, UnicodeDecodeError) as error:
         raise SandboxError(401, "authentication_failed", "Invalid encrypted data") from error
     _refuse_if_locked(store, email)
-    if email.lower() != account["email"].lower() or not check_password_hash(
-        account["password_hash"], password
-    ):
-        store.connection().execute(
-            "INSERT INTO wrong_password VALUES (?, ?)", (email.lower(), int(time.time()))
-        )
+    if email.lower() != account["email"].lower() or not check_password_hash(account["password_hash"], password):
+        store.connection().execute("INSERT INTO wrong_password VALUES (?, ?)", (email.lower(), int(time.time())))
         raise SandboxError(401, "authentication_failed", "Invalid email or password.")
     with store.transaction() as connection:
         connection.execute("DELETE FROM wrong_password WHERE email = ?", (email.lower(),))

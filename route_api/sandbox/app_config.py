@@ -1,4 +1,4 @@
-"""An app's configuration (Dify: model_config): what a new app has, and how a sent one is checked and filled."""
+"""An app's configuration (Dify: model_config): what a new app has, how a sent one is checked and filled."""
 
 import re
 from copy import deepcopy
@@ -146,9 +146,7 @@ def checked_inputs(config: Config, sent: dict[str, Any]) -> dict[str, Any]:
     :raises SandboxError: 400, a value does not fit its declaration (inputs/required-missing, max-length-over,
         value-number)
     """
-    return {
-        field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)
-    }
+    return {field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)}
 
 
 def _checked_value(field: dict[str, Any], value: Any) -> Any:
@@ -160,14 +158,15 @@ def _checked_value(field: dict[str, Any], value: Any) -> Any:
     if kind in ("text-input", "paragraph", "select") and not isinstance(value, str):
         raise _invalid(f"(type '{kind}') {name} in input form must be a string")
     if kind == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        text = str(value)
         try:
-            value = float(value) if "." in value else int(value)
-        except (TypeError, ValueError) as error:
+            value = float(text) if "." in text else int(text)
+        except ValueError as error:
             raise _invalid(f"{name} in input form must be a valid number") from error
     options = list(field.get("options") or [])
     if kind == "select" and value not in options:
         raise _invalid(f"{name} in input form must be one of the following: {options}")
-    limit: object = field.get("max_length")
+    limit = field.get("max_length")
     if isinstance(value, str) and isinstance(limit, int) and 0 < limit < len(value):
         raise _invalid(f"{name} in input form must be less than {limit} characters")
     return value

@@ -9,9 +9,7 @@ from .store import Store
 DEFAULT_TOP_K = 4
 
 
-def find_context(
-    store: Store, config: Config, question: str, source: str
-) -> tuple[str | None, list[dict[str, Any]]]:
+def find_context(store: Store, config: Config, question: str, source: str) -> tuple[str | None, list[dict[str, Any]]]:
     """The passages as one text, and as `retriever_resources`; (None, []) if the app has no dataset.
 
     An unknown dataset is no error: the text is empty then (debugger/override-dataset-unknown).

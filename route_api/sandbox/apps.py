@@ -42,11 +42,7 @@ blueprint = Blueprint("apps", __name__)
 
 def find_app(store: Store, app_id: str) -> Row | None:
     """The app's row, if there is one."""
-    return (
-        store.connection()
-        .execute("SELECT * FROM app WHERE id = ?", (app_id,))  # type: ignore[no-any-return]
-        .fetchone()
-    )
+    return store.connection().execute("SELECT * FROM app WHERE id = ?", (app_id,)).fetchone()
 
 
 def get_app(app_id: object) -> Row:
@@ -62,7 +58,7 @@ def get_app(app_id: object) -> Row:
 
 def config_of(app: Row) -> Config:
     """The app's published configuration."""
-    return json.loads(app["config"])  # type: ignore[no-any-return]
+    return json.loads(app["config"])
 
 
 def create_app(store: Store, account_id: str, config: Config, **fields: str | None) -> str:
@@ -208,15 +204,9 @@ def create() -> tuple[dict[str, Any], int]:
     body = Payload("CreateAppPayload", request.get_json())
     name, mode = body.text("name"), body.choice("mode", APP_MODES)
     if mode != "chat":
-        raise SandboxError(
-            400, "invalid_param", f"The Route API sandbox has apps of mode chat only, not {mode}."
-        )
-    optional = {
-        field: body.optional_text(field) for field in ("description", "icon_type", "icon", "icon_background")
-    }
-    app_id = create_app(
-        current_store(), g.account["id"], fresh_config(default_model("llm")), name=name, **optional
-    )
+        raise SandboxError(400, "invalid_param", f"The Route API sandbox has apps of mode chat only, not {mode}.")
+    optional = {field: body.optional_text(field) for field in ("description", "icon_type", "icon", "icon_background")}
+    app_id = create_app(current_store(), g.account["id"], fresh_config(default_model("llm")), name=name, **optional)
     return _summary(get_app(app_id)), 201
 
 
@@ -282,9 +272,7 @@ def enable_api(app_id: uuid.UUID) -> dict[str, Any]:
     """Open or close the service API of an app."""
     app = get_app(app_id)
     enabled = Payload("AppApiStatusPayload", request.get_json()).required("enable_api")
-    current_store().connection().execute(
-        "UPDATE app SET api_enabled = ? WHERE id = ?", (bool(enabled), app["id"])
-    )
+    current_store().connection().execute("UPDATE app SET api_enabled = ? WHERE id = ?", (bool(enabled), app["id"]))
     return _summary(get_app(app_id))
 
 

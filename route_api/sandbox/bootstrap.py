@@ -33,9 +33,7 @@ def bootstrap(data_dir: Path, *, llm_url: str = "", llm_model: str = "") -> dict
         store = current_store()
         path = data_dir / CREDENTIALS_FILE
         known = json.loads(path.read_text()) if path.exists() else {}
-        password = (
-            known.get("password") or f"{secrets.token_urlsafe(18)}-1a"
-        )  # Dify wants a letter and a digit
+        password = known.get("password") or f"{secrets.token_urlsafe(18)}-1a"  # Dify wants a letter and a digit
         email, account_id = _account(store, password)
         app_id = _app(store, account_id, known.get("app_id", ""))
         if known != (credentials := {"password": password, "app_id": app_id}):
@@ -80,7 +78,7 @@ def _app(store: Store, account_id: str, known_id: str) -> str:
 def _key(store: Store, key_type: KeyType, app_id: str | None) -> str:
     """The oldest key of the kind, so that another one that is made later changes nothing."""
     keys = list_keys(store, key_type, app_id)
-    return (keys[-1] if keys else create_key(store, key_type, app_id))["token"]  # type: ignore[no-any-return]
+    return (keys[-1] if keys else create_key(store, key_type, app_id))["token"]
 
 
 def _write_private(path: Path, text: str) -> None:

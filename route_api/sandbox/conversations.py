@@ -50,8 +50,8 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE INDEX IF NOT EXISTS message_of_conversation ON message (conversation_id);
 """
-"""`source` is api (then `user` is the end user) or console (then the account's id); `config` is that of the first
-turn; `model_request` is what the model received."""
+"""`source` is api (then `user` is the end user) or console (then the account's id); `config` is that of the
+first turn; `model_request` is what the model received."""
 
 blueprint = Blueprint("conversations", __name__)
 
@@ -60,7 +60,7 @@ def find_conversation(store: Store, conversation_id: str, app_id: str, source: s
     """The conversation, if it exists and belongs to this user of this app."""
     return (
         store.connection()
-        .execute(  # type: ignore[no-any-return]
+        .execute(
             "SELECT * FROM conversation WHERE id = ? AND app_id = ? AND source = ? AND user = ?",
             (conversation_id, app_id, source, user),
         )
@@ -99,8 +99,7 @@ def list_conversations() -> dict[str, Any]:
     query = Payload("ConversationListQuery", request.args)
     limit = query.number("limit", 20, 1, 100)
     sort_by = (
-        query.optional_choice("sort_by", ("created_at", "-created_at", "updated_at", "-updated_at"))
-        or "-updated_at"
+        query.optional_choice("sort_by", ("created_at", "-created_at", "updated_at", "-updated_at")) or "-updated_at"
     )
     last_id = query.optional_id("last_id")
     column, direction = sort_by.lstrip("-"), "DESC" if sort_by.startswith("-") else "ASC"
@@ -138,9 +137,7 @@ def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
         name = first_question(current_store(), conversation["id"])[:NAME_LENGTH]
     if len(name or "") > MAX_NAME_LENGTH:
         raise SandboxError(500, "unknown", "Internal Server Error")  # Dify: chat/conversation-rename-long
-    current_store().connection().execute(
-        "UPDATE conversation SET name = ? WHERE id = ?", (name, conversation["id"])
-    )
+    current_store().connection().execute("UPDATE conversation SET name = ? WHERE id = ?", (name, conversation["id"]))
     return conversation_payload(get_conversation(conversation["id"], g.app["id"], "api", g.user))
 
 
@@ -148,9 +145,7 @@ def first_question(store: Store, conversation_id: str) -> str:
     """What the conversation began with."""
     row = (
         store.connection()
-        .execute(
-            "SELECT query FROM message WHERE conversation_id = ? ORDER BY number LIMIT 1", (conversation_id,)
-        )
+        .execute("SELECT query FROM message WHERE conversation_id = ? ORDER BY number LIMIT 1", (conversation_id,))
         .fetchone()
     )
     return row["query"] if row else ""

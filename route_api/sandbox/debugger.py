@@ -56,9 +56,7 @@ def ask(app_id: uuid.UUID) -> Response:
     return answer_question(question, response_mode)
 
 
-def _thread(
-    connection: Connection, conversation_id: str | None, parent_id: str | None
-) -> list[tuple[str, str]]:
+def _thread(connection: Connection, conversation_id: str | None, parent_id: str | None) -> list[tuple[str, str]]:
     """The turns that lead to a message of the conversation, oldest first; an unknown one has none."""
     turns: list[tuple[str, str]] = []
     while conversation_id and parent_id:
@@ -90,9 +88,7 @@ def list_conversations(app_id: uuid.UUID) -> dict[str, Any]:
     query = Payload("ChatConversationQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
     connection = current_store().connection()
-    total = connection.execute("SELECT count(*) FROM conversation WHERE app_id = ?", (app["id"],)).fetchone()[
-        0
-    ]
+    total = connection.execute("SELECT count(*) FROM conversation WHERE app_id = ?", (app["id"],)).fetchone()[0]
     rows = connection.execute(
         "SELECT * FROM conversation WHERE app_id = ? ORDER BY updated_at DESC, number DESC LIMIT ? OFFSET ?",
         (app["id"], limit, (page - 1) * limit),
@@ -155,14 +151,12 @@ def _get_conversation(app_id: uuid.UUID, conversation_id: str) -> Row:
     conversation = (
         current_store()
         .connection()
-        .execute(
-            "SELECT * FROM conversation WHERE id = ? AND app_id = ?", (conversation_id, get_app(app_id)["id"])
-        )
+        .execute("SELECT * FROM conversation WHERE id = ? AND app_id = ?", (conversation_id, get_app(app_id)["id"]))
         .fetchone()
     )
     if conversation is None:
         raise SandboxError(404, "not_found", "Conversation Not Exists.")
-    return conversation  # type: ignore[no-any-return]
+    return conversation
 
 
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-conversations/<uuid:conversation_id>")
@@ -258,7 +252,7 @@ def _get_message(app_id: uuid.UUID, message_id: uuid.UUID) -> Row:
     )
     if row is None:
         raise SandboxError(404, "not_found", "Message not found")
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-messages/<uuid:message_id>/suggested-questions")
@@ -279,4 +273,4 @@ def model_request(app_id: uuid.UUID, message_id: uuid.UUID) -> dict[str, Any]:
 
     Not Dify's: our own addition, so that tests of the gateway can prove what reached the model.
     """
-    return json.loads(_get_message(app_id, message_id)["model_request"])  # type: ignore[no-any-return]
+    return json.loads(_get_message(app_id, message_id)["model_request"])

@@ -107,8 +107,8 @@ def find_documents(
     store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()
 ) -> list[Row]:
     """The rows of a dataset's documents, newest first. `where`: an SQL condition with the parameters `values`."""
-    sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} ORDER BY document.created_at DESC, position DESC"
-    return store.connection().execute(sql, (dataset_id, *values)).fetchall()
+    sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} ORDER BY document.created_at DESC, position
+    DESC" return store.connection().execute(sql, (dataset_id, *values)).fetchall()
 
 
 def list_page(store: Store, dataset_id: str, page: Page, keyword: str, status: str) -> tuple[list[Row], int]:
@@ -268,7 +268,8 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
 
     A search sees the change at once, so the sandbox never says "is being indexed, please try again later".
 
-    :raises SandboxError: 400, an unknown action, or disabling a document that is not completed; nothing is then done
+    :raises SandboxError: 400, an unknown action, or disabling a document that is not completed; nothing is
+        then done
     """
     if action not in STATUS_ACTIONS:
         text = f"Invalid action: {action}. Must be one of {list(STATUS_ACTIONS)}"
@@ -290,9 +291,8 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
             if row is not None and action == "disable" and row["indexing_status"] != "completed":
                 raise SandboxError(400, "invalid_action", f"Document: {row['name']} is not completed.")
             connection.execute(
-                f"UPDATE document SET {assignments}, updated_at = ? WHERE id = ? AND dataset_id = ? AND {unless}",
-                (*values, now, document_id, dataset_id),
-            )
+                f"UPDATE document SET {assignments}, updated_at = ? WHERE id = ? AND dataset_id = ? AND
+                {unless}", (*values, now, document_id, dataset_id), )
 
 
 def rename_document(store: Store, document: Row, name: str) -> None:

@@ -1,5 +1,6 @@
 """Plain text out of the files that can be uploaded."""
 
+import codecs
 import csv
 import io
 import re
@@ -29,6 +30,9 @@ BLOCK_TAGS = [
 ]
 FULL_LINE_SHARE = 0.85
 """A PDF line at least this long, compared with its page's longest, was broken by the page's margin only."""
+SAMPLE_CHARACTERS, COMMON_SHARE = 20_000, 0.8
+GB2312_COMMON_ROWS = range(0xB0, 0xD8)
+"""First bytes of the 3,755 common characters of GB 2312."""
 SENTENCE_ENDS = tuple("。！？；：.!?;:")
 
 
@@ -47,13 +51,36 @@ def extract_text(path: Path, extension: str) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Text of unknown encoding: UTF-8 if it is that, else what charset-normalizer finds (GB18030 for Chinese)."""
+    """Text of unknown encoding: UTF-8 or UTF-16 if it says so, Chinese GBK, else what charset-normalizer finds."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        found = from_bytes(content).best()
-    # Every GBK file is a GB18030 file, and Chinese texts too short to be told apart are most likely that.
-    return content.decode("gb18030", errors="replace") if found is None else str(found)
+        return _simplified_chinese(content) or str(from_bytes(content).best() or content.decode("latin-1"))
+
+
+def _simplified_chinese(content: bytes) -> str | None:
+    """The text if it is GB18030 (which GBK and GB2312 are parts of) and mostly of common characters.
+
+    charset-normalizer takes short Chinese texts for Korean; statistics need more than a sentence. Big5 and
+    Shift-JIS, read as GB18030, give rare and private characters.
+    """
+    try:
+        text = content.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+    if re.search("[\ue000-\uf8ff]", text):
+        return None
+    hanzi = re.findall("[\u4e00-\u9fff]", text[:SAMPLE_CHARACTERS])
+    common = sum(
+        character.encode("gb18030")[0] in GB2312_COMMON_ROWS for character in hanzi if _is_gb2312(character)
+    )
+    return text if hanzi and common >= COMMON_SHARE * len(hanzi) else None
+
+
+def _is_gb2312(character: str) -> bool:
+    return character.encode("gb2312", errors="ignore") != b""
 
 
 def _plain(path: Path) -> str:

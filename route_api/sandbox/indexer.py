@@ -1,8 +1,9 @@
 """The background thread that turns uploaded files into segments.
 
-The queue is the table `document` itself (what is not finished, oldest first), so a restart goes on where it was left,
-and deleting or replacing a document takes it out of the queue. Every step writes in a short transaction of its own and
-first makes sure that the document is still the one that it began with, so that other requests are not held up.
+The queue is the table `document` itself (what is not finished, oldest first), so a restart goes on where it
+was left, and deleting or replacing a document takes it out of the queue. Every step writes in a short
+transaction of its own and first makes sure that the document is still the one that it began with, so that
+other requests are not held up.
 """
 
 import json
@@ -79,6 +80,8 @@ class Indexer:
             )
         except (ExtractionError, SplittingError) as error:
             self._fail(document, str(error))
+        except FileNotFoundError:
+            self._fail(document, "The uploaded file is gone.")
         except Exception:
             logger.exception("document %s cannot be indexed", document["id"])
             self._fail(document, "The document could not be indexed because of an internal error.")

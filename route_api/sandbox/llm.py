@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible server (Ollama, vLLM, ...) that answers instead of our model."""
+"""A language model behind an OpenAI-compatible server (Ollama, vLLM) that answers instead of our model."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -85,7 +85,7 @@ def _get_message(message_id: uuid.UUID) -> Row:
     )
     if row is None:
         raise SandboxError(404, "not_found", "Message Not Exists.")
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 @blueprint.post("/v1/messages/<uuid:message_id>/feedbacks")

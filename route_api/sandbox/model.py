@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .phrases import CHINESE, ENGLISH, Phrases
 from .search import question_tokens, tokenize
 from .words import first_tokens, is_chinese, sentences
 
@@ -140,70 +141,40 @@ def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int 
     :param max_tokens: the answer, without the thinking, is cut there
     """
     conversation = read_messages(messages)
-    thinking, content = (_in_chinese if is_chinese(conversation.question) else _in_english)(
-        conversation, brief
-    )
+    phrases = CHINESE if is_chinese(conversation.question) else ENGLISH
+    thinking, said = _thinking_and_answer(conversation, phrases, 1 if brief else MAX_QUOTES)
+    said = phrases.notice + said.strip()
     if max_tokens is not None:
-        content = first_tokens(content, max_tokens)
-    return f"<think>\n{thinking}\n</think>\n\n{content}"
+        said = first_tokens(said, max_tokens)
+    return f"<think>\n{thinking}\n</think>\n\n{said}"
 
 
-def _quote(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_QUOTE_LENGTH else f"{sentence[:MAX_QUOTE_LENGTH]}…"
+def _thinking_and_answer(conversation: Conversation, phrases: Phrases, limit: int) -> tuple[str, str]:
+    """What is thought and what is said, with at most `limit` sentences or questions quoted."""
+    passages, earlier = conversation.passages, conversation.earlier
+    if earlier and _ASKS_FOR_QUESTION.search(conversation.question):
+        asked = phrases.list_separator.join(f"「{_short(past)}」" for past, _ in earlier[-limit:])
+        return phrases.thinking_question.format(turns=len(earlier)), phrases.earlier_questions.format(questions=asked)
+    if earlier and _ASKS_FOR_ANSWER.search(conversation.question):
+        before = sentences(earlier[-1][1].replace(phrases.notice.strip(), ""))
+        repeated = phrases.separator.join(before[:limit]) or phrases.nothing_said
+        return phrases.thinking_answer, phrases.earlier_answer.format(answer=repeated)
+    facts = {"question": _short(conversation.question), "passages": len(passages), "number": len(earlier) + 1}
+    if not passages:
+        previous = phrases.previous_question.format(question=_short(earlier[-1][0])) if earlier and limit > 1 else ""
+        return phrases.thinking_no_passages.format(**facts), phrases.no_passages.format(**facts) + previous
+    found = best_sentences(conversation.question, passages, limit)
+    if not found:
+        return phrases.thinking_no_match.format(**facts), phrases.no_match.format(**facts)
+    words = phrases.list_separator.join(_matched(conversation.question, found))
+    quotes = phrases.separator.join(f"「{_short(sentence)}」" for sentence in found)
+    return phrases.thinking_match.format(words=words, **facts), phrases.match.format(quotes=quotes)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_QUOTE_LENGTH else f"{text[:MAX_QUOTE_LENGTH]}…"
 
 
 def _matched(question: str, quotes: Sequence[str]) -> list[str]:
     found = {token for quote in quotes for token in tokenize(quote)}
     return [token for token in question_tokens(question) if token in found]
-
-
-def _in_chinese(conversation: Conversation, brief: bool) -> tuple[str, str]:
-    question, passages, earlier = conversation.question, conversation.passages, conversation.earlier
-    notice = "（沙盒回答，没有真正的语言模型）"
-    if earlier and _ASKS_FOR_QUESTION.search(question):
-        asked = "；".join(f"「{_quote(past)}」" for past, _ in earlier[-1 if brief else -MAX_QUOTES :])
-        return f"用户问的是之前的提问，对话里有 {len(earlier)} 个。", f"{notice}你之前问的是：{asked}。"
-    if earlier and _ASKS_FOR_ANSWER.search(question):
-        said = sentences(earlier[-1][1].replace(notice, ""))
-        kept = "".join(said[: 1 if brief else MAX_QUOTES]) or "（上一次没有回答）"
-        return "用户问的是我上一次的回答，我重述它的开头。", f"{notice}我刚才说的是：{kept}"
-    seen = f"用户问：「{_quote(question)}」。我看了 {len(passages)} 句资料"
-    if not passages:
-        past = f"上一个问题是「{_quote(earlier[-1][0])}」。" if earlier else ""
-        text = f"我收到的问题是「{_quote(question)}」，没有收到资料，所以无法作答。这是本次对话的第 {len(earlier) + 1} 个问题。"
-        return f"{seen}，没有可以引用的。", f"{notice}{text}{'' if brief else past}"
-    quotes = best_sentences(question, passages, 1 if brief else MAX_QUOTES)
-    if not quotes:
-        text = f"收到了 {len(passages)} 句资料，但没有一句与问题「{_quote(question)}」有相同的词。"
-        return f"{seen}，没有对得上的词。", f"{notice}{text}"
-    thinking = f"{seen}，对得上的词：{'、'.join(_matched(question, quotes))}。"
-    return thinking, f"{notice}资料中写道：{''.join(f'「{_quote(quote)}」' for quote in quotes)}"
-
-
-def _in_english(conversation: Conversation, brief: bool) -> tuple[str, str]:
-    question, passages, earlier = conversation.question, conversation.passages, conversation.earlier
-    notice = "(Sandbox answer, there is no language model.) "
-    if earlier and _ASKS_FOR_QUESTION.search(question):
-        asked = "; ".join(f"「{_quote(past)}」" for past, _ in earlier[-1 if brief else -MAX_QUOTES :])
-        return (
-            f"The user asks about earlier questions; there are {len(earlier)}.",
-            f"{notice}You asked: {asked}.",
-        )
-    if earlier and _ASKS_FOR_ANSWER.search(question):
-        said = sentences(earlier[-1][1].replace(notice.strip(), ""))
-        kept = " ".join(said[: 1 if brief else MAX_QUOTES]) or "(nothing the last time)"
-        return "The user asks for my last answer; I repeat its beginning.", f"{notice}I said: {kept}"
-    seen = f"The user asks: 「{_quote(question)}」. I looked at {len(passages)} sentences"
-    if not passages:
-        past = f" The question before was 「{_quote(earlier[-1][0])}」." if earlier else ""
-        text = (
-            f"I received the question 「{_quote(question)}」 and no passages, so I cannot answer it. "
-            f"It is question {len(earlier) + 1} of this conversation."
-        )
-        return f"{seen}; there is nothing to quote.", f"{notice}{text}{'' if brief else past}"
-    quotes = best_sentences(question, passages, 1 if brief else MAX_QUOTES)
-    if not quotes:
-        text = f"I received {len(passages)} sentences, but none shares a word with 「{_quote(question)}」."
-        return f"{seen}; no word matches.", f"{notice}{text}"
-    thinking = f"{seen}; words that match: {', '.join(_matched(question, quotes))}."
-    return thinking, f"{notice}The passages say: {' '.join(f'「{_quote(quote)}」' for quote in quotes)}"

@@ -157,9 +157,7 @@ def set_default_models() -> dict[str, str]:
             text = "Input should be a valid dictionary or instance of Inner"
             payload.refuse(f"model_settings.{position}", text, "model_type", setting)
         field = f"model_settings.{position}.model_type"
-        model_type = Payload("ParserPostDefault", {field: setting.get("model_type")}).choice(
-            field, MODEL_TYPES, "enum"
-        )
+        model_type = Payload("ParserPostDefault", {field: setting.get("model_type")}).choice(field, MODEL_TYPES, "enum")
         if "provider" not in setting:
             continue
         if not is_our_provider(setting["provider"]):
@@ -235,9 +233,7 @@ def list_parameter_rules(provider: str) -> dict[str, Any]:
         "data": [
             _rule("temperature", "温度", "Temperature", "float", 0.0, 2.0, 0.3),
             _rule("top_p", "Top P", "Top P", "float", 0.0, 1.0, 0.9),
-            _rule(
-                "num_predict" if is_ours else "max_tokens", "最大标记数", "Max Tokens", "int", 1, 32768, 1024
-            ),
+            _rule("num_predict" if is_ours else "max_tokens", "最大标记数", "Max Tokens", "int", 1, 32768, 1024),
         ]
     }
 
@@ -260,9 +256,7 @@ def _rule(
     }
 
 
-@blueprint.get(
-    "/console/api/workspaces/<uuid:workspace_id>/model-providers/<path:provider>/icon_small/<language>"
-)
+@blueprint.get("/console/api/workspaces/<uuid:workspace_id>/model-providers/<path:provider>/icon_small/<language>")
 def provider_icon(workspace_id: str, provider: str, language: str) -> Response:
     """The picture that the model lists point to."""
     letter = html.escape("沙" if language.startswith("zh") else "S")

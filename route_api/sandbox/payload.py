@@ -69,7 +69,7 @@ class Payload:
             quoted = [repr(choice) for choice in choices]
             names = " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
             self.refuse(field, f"Input should be {names}", kind, value)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def optional_choice(self, field: str, choices: Sequence[str]) -> str | None:
         """One of `choices`, or None if it is null or missing."""

@@ -1,4 +1,4 @@
-"""What a chat app sends to its model: the prompt with its variables filled, the turns before, the question."""
+"""What a chat app sends to its model: the prompt with its variables, the turns before, the question."""
 
 import re
 from typing import Any
@@ -22,8 +22,8 @@ _DATASET_PROMPT = (
 def fill_prompt(template: str, inputs: dict[str, Any]) -> str:
     """The template with `{{name}}` replaced by the inputs.
 
-    A None becomes the word None; what is not declared, and double braces within a value, lose one pair and are
-    not filled (inputs/turn-3-values-left-out, placeholder-undeclared, value-with-braces).
+    A None becomes the word None; what is not declared, and double braces within a value, lose one pair
+    and are not filled (inputs/turn-3-values-left-out, placeholder-undeclared, value-with-braces).
     """
 
     def value_of(match: re.Match[str]) -> str:

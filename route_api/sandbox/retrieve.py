@@ -1,8 +1,8 @@
 """`/v1/datasets/{id}/retrieve` and its other name, `hit-testing`.
 
-Semantic, full-text and hybrid search all run on the one engine that is here (search.py). What differs is what Dify
-lets a dataset be asked: `keyword_search` finds nothing in a high_quality dataset, the others are refused where
-nothing was ever indexed for them.
+Semantic, full-text and hybrid search all run on the one engine that is here (search.py). What differs is what
+Dify lets a dataset be asked: `keyword_search` finds nothing in a high_quality dataset, the others are refused
+where nothing was ever indexed for them.
 """
 
 import json

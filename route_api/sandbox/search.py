@@ -1,10 +1,10 @@
 """Finding passages: SQLite FTS5 over words and Chinese bigrams, scores in 0..1.
 
-A text is indexed as words in lower case and, for scripts without blanks, as all pairs of neighbouring characters,
-plus the last character of each run: so every character begins exactly one token, and a question of one character is
-a prefix search. The score of a passage is the share of the question's meaning (the sum of its tokens' inverse
-document frequencies) that the passage has, so that a threshold says something; BM25 decides between passages that
-have the same.
+A text is indexed as words in lower case and, for scripts without blanks, as all pairs of neighbouring
+characters, plus the last character of each run: so every character begins exactly one token, and a question
+of one character is a prefix search. The score of a passage is the share of the question's meaning (the sum of
+its tokens' inverse document frequencies) that the passage has, so that a threshold says something; BM25
+decides between passages that have the same.
 """
 
 import math
@@ -18,11 +18,11 @@ from sqlite3 import Connection, Row
 MIN_CANDIDATES = 200
 """Passages that BM25 hands to the exact score, at least."""
 MAX_POSTINGS = 8000
-"""Tokens beyond the rarest are left out of the search once so many passages have been named: they say little about
-where to look, and cost the most. They still count in the score."""
+"""Tokens beyond the rarest are left out of the search once so many passages have been named: they say little
+about where to look, and cost the most. They still count in the score."""
 BM25_SHARE, WORDING_SHARE = 0.1, 0.15
-"""Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells the
-passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
+"""Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells
+the passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
 MAX_KEYWORDS = 10
 VERBATIM_SCORE = 0.9
 """The least score of a passage that has the whole question word by word."""
@@ -88,7 +88,8 @@ def _run_tokens(run: str) -> list[str]:
 
 
 def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
-    """Make texts findable. Within the caller's transaction; the words should be made before it begins, for they take time.
+    """Make texts findable. Within the caller's transaction; the words should be made before it begins, for
+    they take time.
 
     :param texts: pairs of a segment's `seq` and its words (`words_of`)
     """
@@ -122,7 +123,8 @@ def find_passages(
     limit: int,
     document_ids: Collection[str] | None = None,
 ) -> list[Passage]:
-    """The best passages of a dataset, best first: of enabled segments of enabled, unarchived, finished documents.
+    """The best passages of a dataset, best first: of enabled segments of enabled, unarchived, finished
+    documents.
 
     :param document_ids: look only in these; None: in all
     """
@@ -178,7 +180,8 @@ class _Weight:
 
 
 def _weights(connection: Connection, tokens: list[str]) -> dict[str, _Weight]:
-    # Deleted rows leave gaps in seq, so this is an upper bound; the weights change by a trifle, and it costs nothing.
+    # Deleted rows leave gaps in seq, so this is an upper bound; the weights change by a trifle, and it costs
+    # nothing.
     total = connection.execute("SELECT coalesce(max(seq), 0) FROM segment").fetchone()[0]
     weights = {}
     for token in tokens:

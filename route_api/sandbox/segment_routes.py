@@ -64,6 +64,10 @@ def list_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, An
 def create_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Any:
     """Append segments to a document."""
     document = _document(dataset_id, document_id)
+    if document["indexing_status"] != "completed":
+        raise SandboxError(404, "not_found", "Document is not completed.")
+    if not document["enabled"]:
+        raise SandboxError(404, "not_found", "Document is disabled.")
     items = request.get_json().get("segments")
     if not items:
         return jsonify({"error": "Segments is required"}), 400

@@ -166,11 +166,8 @@ def _insert_segment(connection: Connection, document: Row, chunk: Chunk, positio
         **_text_columns(chunk),
     }
     seq = connection.execute(
-        f"INSERT INTO segment ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING seq",
-        row,
-    ).fetchone()["seq"]
-    _insert_children(connection, row["id"], chunk.children)
-    return int(seq)
+        f"INSERT INTO segment ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING
+        seq", row, ).fetchone()["seq"] _insert_children(connection, row["id"], chunk.children) return int(seq)
 
 
 def _text_columns(chunk: Chunk) -> dict[str, Any]:

@@ -24,13 +24,14 @@ AUTOMATIC_RULES = {
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
+# As 1.12.1, but that an opening 《 or 「 stays with its closing one.
 _LEADING_SYMBOLS = re.compile(
-    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u303f"#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
+    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f"#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _SPACES = re.compile(r"[\t\f\r \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]{2,}")
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_LINK = re.compile(r"https?://[^\s)\]]+")
+_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
+_LINK = re.compile(r"https?://[!#-'*-;=?-Z_a-z~%]+")
 _PAIR = re.compile(
     r"(?:^|[\n;；])\s*(?:q|question|问|问题)\d*\s*[:：]\s*(?P<question>.+?)"
     r"[\n;；]\s*(?:a|answer|答|答案)\d*\s*[:：]\s*(?P<answer>.+?)"
@@ -66,8 +67,8 @@ class Chunk:
 def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -> list[Chunk]:
     """The chunks of a document's text.
 
-    A `qa_model` document has a chunk for every question with its answer that the text itself marks (`Q: … A: …`,
-    `问：… 答：…`, or CSV columns of these names) and none otherwise: Dify would let a model invent them.
+    A `qa_model` document has a chunk for every question with its answer that the text itself marks (`Q: … A:
+    …`, `问：… 答：…`, or CSV columns of these names) and none otherwise: Dify would let a model invent them.
 
     :param mode: `automatic` (AUTOMATIC_RULES), `custom` or `hierarchical`
     :raises SplittingError: max_tokens is outside 50..4000
@@ -105,7 +106,8 @@ def clean(text: str, pre_processing_rules: Iterable[dict[str, Any]]) -> str:
 def decode_separator(separator: str) -> str:
     r"""A separator as the user means it: `\n` and `\u3002` written out are decoded, as 1.12.1 does.
 
-    Other characters stay as they are, so a plain "。" is found; 1.12.1 garbles it (segments/list-separator-chinese).
+    Other characters stay as they are, so a plain "。" is found; 1.12.1 garbles it
+    (segments/list-separator-chinese).
     """
 
     def decoded(match: re.Match[str]) -> str:

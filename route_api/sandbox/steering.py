@@ -1,9 +1,8 @@
 """How our own model's text becomes a stream, and the markers in a question that steer it for tests.
 
-`[[fail:rate]]` fails at once, `[[midfail]]` and `[[drop]]` after a few words, `[[slow:3]]` waits that many
-seconds before the first word (`[[first:3000]]` in ms), `[[delay:40]]` that many ms between words, `[[len:800]]`
-makes the answer at least that long, `[[empty]]` says nothing, `[[nothink]]` leaves the thinking out. The recordings
-use them.
+`[[fail:rate]]` fails at once, `[[midfail]]` and `[[drop]]` after a few words. `[[slow:3]]` waits 3 seconds
+before the first word, `[[first:3000]]` as many ms, `[[delay:40]]` 40 ms between words. `[[len:800]]` makes the
+answer at least that long, `[[empty]]` says nothing, `[[nothink]]` leaves the thinking out. The recordings use them.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Where the sandbox keeps everything: one SQLite file and a folder of uploaded files.
 
-Every module of the sandbox that has tables names them in a constant `SCHEMA` (idempotent SQL, `CREATE ... IF NOT
-EXISTS`) and hands it to `Store.create_tables`; nothing else makes tables.
+Every module of the sandbox that has tables names them in a constant `SCHEMA` (idempotent SQL, `CREATE ... IF
+NOT EXISTS`) and hands it to `Store.create_tables`; nothing else makes tables.
 """
 
 import sqlite3

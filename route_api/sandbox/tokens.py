@@ -48,4 +48,4 @@ def read_token(token: str, secret: str) -> dict[str, Any]:
         raise TokenError("Invalid token signature.")
     if expires_at <= time.time():
         raise TokenError("Token has expired.")
-    return claims  # type: ignore[no-any-return]
+    return claims

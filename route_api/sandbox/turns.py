@@ -63,10 +63,11 @@ def owner_of_task(app_id: str, source: str, user: str) -> str:
 class Turn:
     """A question that has been stored and is being answered.
 
+    :param is_streamed: words come one after the other, as from a real model; nobody would see it in a whole answer
     :raises SandboxError: 400, an input does not fit the form, or the model is gone
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, *, is_streamed: bool) -> None:
         self.answer = ""
         self.was_stopped = False
         self._started = time.monotonic()
@@ -78,13 +79,11 @@ class Turn:
         model = question.config["model"]
         params = {name: value for name, value in model["completion_params"].items() if name != "stop"}
         messages = build_messages(question.config, inputs, context, question.history, question.query)
-        words = _words_of(model["name"], messages, params)
+        words = _words_of(model["name"], messages, params, is_streamed)
         self._prompt_tokens = sum(estimate_tokens(message["content"]) for message in messages)
         self.message_id = str(uuid.uuid4())
         self.conversation_id = question.conversation["id"] if question.conversation else str(uuid.uuid4())
-        self._store_question(
-            question, inputs, {"model": model["name"], "params": params, "messages": messages}
-        )
+        self._store_question(question, inputs, {"model": model["name"], "params": params, "messages": messages})
         self._generation = Generation(words, question.owner)
 
     def _store_question(self, question: Question, inputs: dict[str, Any], request: dict[str, Any]) -> None:
@@ -191,7 +190,7 @@ class Turn:
         return f"data: {_json(event)}\n\n"
 
     def events(self) -> Iterator[str]:
-        """The answer as server-sent events; `error` has no task id and is the last (chat/error-mid-stream)."""
+        """The answer as server-sent events; an `error` has no task id and ends it (chat/error-mid-stream)."""
         ids = {"task_id": self._generation.task_id, "id": self.message_id}
         try:
             with closing(self._pieces()) as pieces:
@@ -240,13 +239,13 @@ class Turn:
 
 def answer_question(question: Question, response_mode: str) -> Response:
     """Answer as JSON, or as a stream whose first event leaves with the model's first word."""
-    turn = Turn(question)
+    turn = Turn(question, is_streamed=response_mode == "streaming")
     if response_mode == "streaming":
         return Response(turn.events(), content_type="text/event-stream; charset=utf-8")
     return jsonify(turn.whole())
 
 
-def _words_of(name: str, messages: list[Message], params: dict[str, Any]) -> Iterator[str]:
+def _words_of(name: str, messages: list[Message], params: dict[str, Any], is_streamed: bool) -> Iterator[str]:
     if find_model(name) is None:
         text = f"Model {name} is not configured in this sandbox."
         raise SandboxError(400, "provider_not_initialize", text)
@@ -257,7 +256,7 @@ def _words_of(name: str, messages: list[Message], params: dict[str, Any]) -> Ite
         messages,
         brief=name == EXTRACTIVE_BRIEF,
         max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
-        delay_s=current_app.config.get("SANDBOX_WORD_DELAY_S", WORD_DELAY_S),
+        delay_s=current_app.config.get("SANDBOX_WORD_DELAY_S", WORD_DELAY_S) if is_streamed else 0.0,
     )
 
 

@@ -147,7 +147,8 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
             raise SandboxError(400, "invalid_param", "doc_form is different from the dataset doc_form.")
         with store.transaction() as connection:
             _fix_dataset(connection, dataset, technique, doc_form, fields)
-            # A second upload of a name replaces the document (README of the recordings, 13), but not a disabled one.
+            # A second upload of a name replaces the document (README of the recordings, 13), but not a
+            # disabled one.
             old = connection.execute(
                 "SELECT * FROM document WHERE dataset_id = ? AND name = ? AND enabled",
                 (dataset["id"], file["name"]),

@@ -7,9 +7,7 @@ from .token_count import token_weight
 
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 
-_SENTENCE = re.compile(
-    r"[^。！？!?；;\n.]*(?:\.(?!\s|$)[^。！？!?；;\n.]*)*(?:[。！？!?；;.]+[”’」』\"')]*|\n|$)"
-)
+_SENTENCE = re.compile(r"[^。！？!?；;\n.]*(?:\.(?!\s|$)[^。！？!?；;\n.]*)*(?:[。！？!?；;.]+[”’」』\"')]*|\n|$)")
 _PIECE = re.compile(
     rf"</?thi|nk>\n*|[{CJK}，。、：；？！「」“”（）]{{1,3}}|[^\s<{CJK}，。、：；？！「」“”（）]+\s*|\s+|<"
 )
@@ -39,6 +37,6 @@ def first_tokens(text: str, limit: int) -> str:
 def pieces(text: str) -> Iterator[str]:
     """The text as a model would stream it: a word or a few Chinese characters at a time.
 
-    A `<think>` tag is cut in two, as by real models and the recordings' fake: clients must be able to join it.
+    A `<think>` tag is cut in two, as real models and the recordings' fake do: clients must join it.
     """
     return (match.group() for match in _PIECE.finditer(text))

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @blueprint.route("/upload", methods=["POST"])
 @blueprint.arguments(schemas.DocumentFiles, location="files")
-@blueprint.arguments(schemas.DocumentUpload, location="form")
+@blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
 def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str, Any]) -> Response:
     """Upload one or several files; each is split and indexed at once.

@@ -25,6 +25,8 @@ class ParametersParser(FlaskParser):
     document shows it. Where one name comes twice, the body wins.
     """
 
+    DEFAULT_VALIDATION_STATUS = 400
+
     def load_query(self, req: Request, schema: Schema) -> Any:
         return self._parameters(req, schema)
 

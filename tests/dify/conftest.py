@@ -23,6 +23,4 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dify() -> Dify:
-    return Dify(
-        DIFY, "dataset-secret", "app-secret", {"small": "app-small"}, "admin@example.com", "Secret123"
-    )
+    return Dify(DIFY, "dataset-secret", "app-secret", {"small": "app-small"}, "admin@example.com", "Secret123")

@@ -73,9 +73,7 @@ def loopback(handle: Callable[[socket.socket, bytes], None]) -> Iterator[Loopbac
 
 def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     """A whole JSON answer that keeps the connection open."""
-    head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    )
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body
 
 

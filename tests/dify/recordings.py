@@ -38,9 +38,7 @@ def sent(mock: responses.RequestsMock, index: int = -1) -> Any:
     return orjson.loads(mock.calls[index].request.body or b"null")
 
 
-def play(
-    mock: responses.RequestsMock, version: str, case: str, path: str | None = None
-) -> responses.BaseResponse:
+def play(mock: responses.RequestsMock, version: str, case: str, path: str | None = None) -> responses.BaseResponse:
     """Let the mocked Dify answer one more time as recorded.
 
     :param path: another path than the recorded one, where a test chooses the ids

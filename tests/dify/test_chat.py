@@ -10,9 +10,7 @@ from .recordings import body_of, load, play, sent
 QUESTION = {"query": "你好", "user": "alice", "inputs": {"context": ""}}
 
 
-def test_a_blocking_answer_comes_as_dify_sent_it(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_a_blocking_answer_comes_as_dify_sent_it(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(mock_dify, version, "chat/blocking-first-turn")
     assert dify.chat().send(QUESTION) == orjson.loads(body_of(load(version, "chat/blocking-first-turn")))
     assert sent(mock_dify) == {**QUESTION, "response_mode": "blocking", "auto_generate_name": False}
@@ -57,25 +55,19 @@ def test_a_closed_app_is_forbidden(dify: Dify, mock_dify: responses.RequestsMock
         dify.chat().send(QUESTION)
 
 
-def test_stop_names_the_task_and_its_user(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_stop_names_the_task_and_its_user(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(mock_dify, version, "chat/stop", path="/v1/chat-messages/task-1/stop")
     dify.chat().stop("task-1", "alice")
     assert sent(mock_dify) == {"user": "alice"}
 
 
-def test_parameters_tell_the_declared_variables(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_parameters_tell_the_declared_variables(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(mock_dify, version, "chat/parameters-with-variables")
     form = dify.chat().parameters()["user_input_form"]
     assert [item["paragraph"]["variable"] for item in form]
 
 
-def test_each_model_has_the_key_of_its_app(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_each_model_has_the_key_of_its_app(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     for model_name, key in ((None, "app-secret"), ("small", "app-small")):
         play(mock_dify, version, "chat/parameters-with-variables")
         dify.chat(model_name).parameters()

@@ -95,9 +95,7 @@ def test_a_call_that_is_refused_twice_is_not_sent_a_third_time(
         console_dify.console.dataset_indexing_status("ds")
 
 
-def test_an_unknown_document_is_not_found(
-    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_an_unknown_document_is_not_found(console_dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(
         mock_dify,
         version,

@@ -57,9 +57,7 @@ def events_in(text: str) -> list[dict[str, Any]]:
     """The recorded events, read in the simplest way there is."""
     events = []
     for block in text.strip().split("\n\n"):
-        events.append(
-            {"event": "ping"} if block == "event: ping" else orjson.loads(block.removeprefix("data: "))
-        )
+        events.append({"event": "ping"} if block == "event: ping" else orjson.loads(block.removeprefix("data: ")))
     return events
 
 
@@ -74,9 +72,7 @@ def test_there_are_streams_of_both_versions_with_ends_errors_and_pings() -> None
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("version, case", STREAMS)
-def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(
-    version: str, case: str, line_end: str
-) -> None:
+def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(version: str, case: str, line_end: str) -> None:
     text = load(version, case)["response"]["body"]
     data = text.replace("\n", line_end).encode()
     for seed in range(5):
@@ -166,9 +162,7 @@ def test_a_reset_between_events_is_a_broken_connection() -> None:
             next(events)
 
 
-@pytest.mark.parametrize(
-    "head, body", [(CHUNKED_HEAD, chunk(FIRST)), (PLAIN_HEAD, FIRST), (CHUNKED_HEAD, b"ff\r\nda")]
-)
+@pytest.mark.parametrize("head, body", [(CHUNKED_HEAD, chunk(FIRST)), (PLAIN_HEAD, FIRST), (CHUNKED_HEAD, b"ff\r\nda")])
 def test_a_close_without_a_last_event_is_a_broken_connection(head: bytes, body: bytes) -> None:
     def send(connection: socket.socket, request: bytes) -> None:
         connection.sendall(head + body)

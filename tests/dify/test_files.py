@@ -55,7 +55,7 @@ def test_1_12_1_tells_by_the_console_and_the_document(dify: Dify, mock_dify: res
 def test_the_newest_dify_tells_by_its_service_api(dify: Dify, mock_dify: responses.RequestsMock) -> None:
     mock_dify.get(f"{DIFY}{SERVICE}/download", json={"url": SIGNED + "&as_attachment=true"})
     play_file(mock_dify, f"{DIFY}{SIGNED}&as_attachment=true")
-    file = dify.files.open_file("ds", "doc")
+    file = dify.files.open_file(dify.files.locate("ds", "doc"))
     assert (file.name, file.size, file.mime_type) == ("红楼梦.txt", len(CONTENT), "text/plain")
     assert b"".join(file.chunks()) == CONTENT
     file.close()
@@ -77,12 +77,10 @@ def test_after_an_upgrade_of_dify_another_way_is_found(dify: Dify, mock_dify: re
     play_no_route(mock_dify, "1.14.0", f"{SERVICE}/upload-file")
     mock_dify.get(f"{DIFY}{SERVICE}/download", json={"url": SIGNED})
     play_file(mock_dify, DIFY + SIGNED)
-    assert dify.files.open_file("ds", "doc").name == "红楼梦.txt"
+    assert dify.files.open_file(dify.files.locate("ds", "doc")).name == "红楼梦.txt"
 
 
-def test_an_unknown_document_is_not_taken_for_an_unknown_route(
-    dify: Dify, mock_dify: responses.RequestsMock
-) -> None:
+def test_an_unknown_document_is_not_taken_for_an_unknown_route(dify: Dify, mock_dify: responses.RequestsMock) -> None:
     play(mock_dify, "1.12.1", "documents/console-download-unknown-document", path=f"{SERVICE}/download")
     with pytest.raises(DifyNotFound, match="Document not found."):
         dify.files.describe("ds", "doc")
@@ -93,7 +91,16 @@ def test_without_a_console_login_1_12_1_has_no_way(mock_dify: responses.Requests
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/download")
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/upload-file")
     with pytest.raises(ConsoleNotConfigured):
-        Dify(DIFY, "k", "a").files.open_file("ds", "doc")
+        Dify(DIFY, "k", "a").files.locate("ds", "doc")
+
+
+def test_a_dify_that_knows_none_of_the_ways_is_said_to_have_none(dify: Dify, mock_dify: responses.RequestsMock) -> None:
+    play_no_route(mock_dify, "9.0.0", f"{SERVICE}/download")
+    play_no_route(mock_dify, "9.0.0", f"{SERVICE}/upload-file")
+    play(mock_dify, "1.12.1", "auth/login")
+    play_no_route(mock_dify, "9.0.0", CONSOLE)
+    with pytest.raises(DifyFailed, match="does not hand out"):
+        dify.files.locate("ds", "doc")
 
 
 def play_address(mock: responses.RequestsMock, url: str) -> None:
@@ -114,12 +121,10 @@ def play_address(mock: responses.RequestsMock, url: str) -> None:
         "",
     ],
 )
-def test_an_address_on_another_host_is_refused(
-    dify: Dify, mock_dify: responses.RequestsMock, url: str
-) -> None:
+def test_an_address_on_another_host_is_refused(dify: Dify, mock_dify: responses.RequestsMock, url: str) -> None:
     play_address(mock_dify, url)
     with pytest.raises(DifyFailed, match="DIFY_FILES_URL"):
-        dify.files.open_file("ds", "doc")
+        dify.files.open_file(dify.files.locate("ds", "doc"))
     assert len(mock_dify.calls) == 1
 
 
@@ -128,13 +133,20 @@ def test_an_address_on_the_configured_files_url_is_fetched(mock_dify: responses.
     play_address(mock_dify, url)
     play_file(mock_dify, url)
     dify = Dify(DIFY, "k", "a", files_url="https://files.test:443")
-    assert b"".join(dify.files.open_file("ds", "doc").chunks()) == CONTENT
+    assert b"".join(dify.files.open_file(dify.files.locate("ds", "doc")).chunks()) == CONTENT
+
+
+def test_a_described_file_can_be_opened(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
+    play_address(mock_dify, SIGNED + "&as_attachment=true")
+    play(mock_dify, version, "documents/get-one", path=SERVICE)
+    play_file(mock_dify, f"{DIFY}{SIGNED}&as_attachment=true")
+    dify.files.open_file(dify.files.describe("ds", "doc")).close()
 
 
 def test_no_key_goes_with_the_download_itself(dify: Dify, mock_dify: responses.RequestsMock) -> None:
     play_address(mock_dify, SIGNED)
     play_file(mock_dify, DIFY + SIGNED)
-    dify.files.open_file("ds", "doc").close()
+    dify.files.open_file(dify.files.locate("ds", "doc")).close()
     assert not {"Authorization", "Cookie"} & set(mock_dify.calls[1].request.headers)
 
 
@@ -144,7 +156,7 @@ def test_an_expired_address_is_an_error_and_no_file(
     play_address(mock_dify, SIGNED)
     play(mock_dify, version, "documents/download-expired", path=SIGNED)
     with pytest.raises(DifyNotFound):
-        dify.files.open_file("ds", "doc")
+        dify.files.open_file(dify.files.locate("ds", "doc"))
 
 
 def test_a_download_that_breaks_off_is_an_error() -> None:
@@ -157,7 +169,8 @@ def test_a_download_that_breaks_off_is_an_error() -> None:
             connection.close()
 
     with loopback(send) as server:
-        file = Dify(server.url, "k", "a").files.open_file("ds", "doc")
+        files = Dify(server.url, "k", "a").files
+        file = files.open_file(files.locate("ds", "doc"))
         assert (file.name, file.size) == (None, 100)
         with pytest.raises(DifyUnreachable):
             list(file.chunks())

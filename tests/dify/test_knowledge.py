@@ -31,9 +31,7 @@ def pauses() -> list[float]:
 @pytest.fixture
 def knowledge(dify: Dify, pauses: list[float]) -> KnowledgeApi:
     """The API with a sleep that only remembers for how long it was asked to."""
-    return KnowledgeApi(
-        dify.transport, ServiceKey("dataset-secret", "X"), upload_timeout=5, sleep=pauses.append
-    )
+    return KnowledgeApi(dify.transport, ServiceKey("dataset-secret", "X"), upload_timeout=5, sleep=pauses.append)
 
 
 CALLS: list[tuple[str, str, tuple[Any, ...], str, str, dict | None]] = [
@@ -50,6 +48,14 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str, str, dict | None]] = [
     ("get_dataset", "datasets/get-detail", (DATASET,), "GET", BASE, None),
     ("create_dataset", "datasets/create-name-only", ({"name": "x"},), "POST", "/v1/datasets", {"name": "x"}),
     ("update_dataset", "datasets/patch-permission", (DATASET, {"a": 1}), "PATCH", BASE, {"a": 1}),
+    (
+        "retrieve",
+        "retrieve/no-retrieval-model",
+        (DATASET, "q"),
+        "POST",
+        f"{BASE}/retrieve",
+        {"query": "q"},
+    ),
     (
         "retrieve",
         "retrieve/semantic",
@@ -144,9 +150,7 @@ def test_a_call_sends_what_was_recorded_to_work_and_returns_what_dify_answered(
 ) -> None:
     play(mock_dify, version, case, path=path)
     expected = (
-        None
-        if (call, case) in {c[:2] for c in CALLS_WITHOUT_ANSWER}
-        else orjson.loads(body_of(load(version, case)))
+        None if (call, case) in {c[:2] for c in CALLS_WITHOUT_ANSWER} else orjson.loads(body_of(load(version, case)))
     )
     assert getattr(knowledge, call)(*arguments) == expected
     request = mock_dify.calls[0].request
@@ -244,10 +248,7 @@ def test_an_upload_is_a_form_with_its_length_the_file_under_its_chinese_name_and
     assert asked_version.startswith(b"GET /v1/ ")
     assert head.startswith(b"POST /v1/datasets/ds/document/create-by-file HTTP/1.1")
     assert b"Content-Length: %d" % len(body) in head and b"chunked" not in head.lower()
-    assert (
-        f'name="file"; filename="{CHINESE_NAME}"\r\nContent-Type: text/plain\r\n\r\n葫芦庙\r\n--'.encode()
-        in body
-    )
+    assert f'name="file"; filename="{CHINESE_NAME}"\r\nContent-Type: text/plain\r\n\r\n葫芦庙\r\n--'.encode() in body
     data = orjson.loads(body.partition(b'name="data"\r\n\r\n')[2].partition(b"\r\n--")[0])
     separator = "。" if version == "1.8.1" else r"\u3002"
     assert data["process_rule"]["rules"]["segmentation"]["separator"] == separator

@@ -106,9 +106,7 @@ def test_after_a_refresh_the_new_csrf_token_is_sent(
 
 
 def test_cookies_of_a_dify_behind_https_keep_their_names() -> None:
-    session = CookieSession(
-        {"__Host-access_token": "a", "__Host-csrf_token": "c", "__Host-refresh_token": "r"}
-    )
+    session = CookieSession({"__Host-access_token": "a", "__Host-csrf_token": "c", "__Host-refresh_token": "r"})
     assert session.headers() == {"Cookie": "__Host-access_token=a; __Host-csrf_token=c", "X-CSRF-Token": "c"}
     assert session.refresh_request() == {"headers": {"Cookie": "__Host-refresh_token=r"}}
 
@@ -124,9 +122,7 @@ def test_a_spent_refresh_token_leads_to_a_new_login(
     assert paths(mock_dify)[-2:] == ["/console/api/refresh-token", "/console/api/login"]
 
 
-@pytest.mark.parametrize(
-    "case", ["auth/login-bad-password", "auth/login-unknown-email", "auth/login-weak-password"]
-)
+@pytest.mark.parametrize("case", ["auth/login-bad-password", "auth/login-unknown-email", "auth/login-weak-password"])
 def test_a_refused_login_is_never_tried_again(
     login: ConsoleLogin, clock: Clock, mock_dify: responses.RequestsMock, version: str, case: str
 ) -> None:

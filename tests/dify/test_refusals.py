@@ -111,9 +111,7 @@ def test_a_text_that_could_give_something_away_is_replaced_by_our_own(message: o
     assert text.startswith("Dify found the request invalid")
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>nginx</html>", b'"text"', b"[1]", b"null", b'{"code": 7}', b"\xff"]
-)
+@pytest.mark.parametrize("body", [b"", b"<html>nginx</html>", b'"text"', b"[1]", b"null", b'{"code": 7}', b"\xff"])
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 418, 429, 502])
 def test_an_answer_in_no_known_shape_still_becomes_an_error_with_a_text(status: int, body: bytes) -> None:
     error = refusal(status, body, "DIFY_APP_API_KEY")
@@ -121,11 +119,17 @@ def test_an_answer_in_no_known_shape_still_becomes_an_error_with_a_text(status: 
 
 
 def test_a_refused_key_names_the_setting_to_mend_and_is_not_the_callers_401() -> None:
-    error = refusal(
-        401, b'{"code":"unauthorized","message":"Access token is invalid"}', "DIFY_DATASET_API_KEY"
-    )
+    error = refusal(401, b'{"code":"unauthorized","message":"Access token is invalid"}', "DIFY_DATASET_API_KEY")
     assert "DIFY_DATASET_API_KEY" in error.message
     assert error.status == 502
+
+
+@pytest.mark.parametrize(
+    "case, unexplained",
+    [("documents/create-by-file-bad-extension", True), ("documents/create-by-file-missing-file", False)],
+)
+def test_a_refusal_without_a_reason_is_marked(version: str, case: str, unexplained: bool) -> None:
+    assert refusal(400, body_of(load(version, case)), "X").unexplained is unexplained
 
 
 def test_an_error_event_of_a_stream_has_a_text_too() -> None:

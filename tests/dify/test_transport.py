@@ -136,17 +136,11 @@ def test_a_web_page_instead_of_json_tells_the_operator_to_check_the_address(
 
 def test_parameters_are_encoded_and_none_is_left_out(dify: Dify, mock_dify: responses.RequestsMock) -> None:
     mock_dify.get(f"{DIFY}/v1/x", json={})
-    dify.transport.request(
-        "GET", "/v1/x", params={"page": 1, "keyword": "a&b 知识", "none": None, "id": ["1", "2"]}
-    )
-    assert mock_dify.calls[0].request.url == (
-        f"{DIFY}/v1/x?page=1&keyword=a%26b+%E7%9F%A5%E8%AF%86&id=1&id=2"
-    )
+    dify.transport.request("GET", "/v1/x", params={"page": 1, "keyword": "a&b 知识", "none": None, "id": ["1", "2"]})
+    assert mock_dify.calls[0].request.url == (f"{DIFY}/v1/x?page=1&keyword=a%26b+%E7%9F%A5%E8%AF%86&id=1&id=2")
 
 
-def test_the_version_is_read_from_any_answer(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_the_version_is_read_from_any_answer(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     assert dify.transport.dify_version is None
     play(mock_dify, version, "datasets/list-wrong-key")
     with pytest.raises(DifyAuthFailed, match="DIFY_DATASET_API_KEY"):

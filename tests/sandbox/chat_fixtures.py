@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,7 @@ class Sandbox:
     :param session: cookies of a login that was made before; checking a password is slow by design
     """
 
-    def __init__(
-        self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None) -> None:
         self._session = session
         self.data_dir = data_dir
         self.credentials = credentials
@@ -102,7 +101,7 @@ class Sandbox:
     def make_dataset(self) -> str:
         """A dataset with one indexed document about 葫芦庙: its id."""
         key = self.credentials["DIFY_DATASET_API_KEY"]
-        body = {"name": "lab", "indexing_technique": "economy"}
+        body = {"name": f"lab-{uuid.uuid4()}"[:40], "indexing_technique": "economy"}
         dataset_id: str = self.service("POST", "/datasets", key, json=body).json["id"]
         document = {
             "name": "葫芦庙.txt",

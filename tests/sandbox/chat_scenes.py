@@ -121,8 +121,8 @@ def like(scene: Scene, message_id: str, user: str) -> None:
 
 
 def several_conversations(scene: Scene) -> None:
-    """Six conversations of the user; `last_id` is the newest."""
-    user = "DEFAULT-USER" if scene.user == "DEFAULT-USER" else "alice"
+    """Six conversations of the user, or of another if it shall be a new one; `last_id` is the newest."""
+    user = "alice" if scene.name == "conversations-new-user" else scene.user
     turns = [scene.sandbox.ask(f"第{number}问", scene.key, user=user) for number in range(6)]
     last_id = (scene.request["query"] or {}).get("last_id", "")
     if last_id not in NOBODYS_IDS:
@@ -131,22 +131,17 @@ def several_conversations(scene: Scene) -> None:
 
 def one_conversation(scene: Scene) -> None:
     """The user's only conversation."""
-    scene.sandbox.ask(
-        "第一问", scene.key, user=scene.user, inputs={"instructions": "i", "context": "c", "history": ""}
-    )
+    scene.sandbox.ask("第一问", scene.key, user=scene.user, inputs={"instructions": "i", "context": "c", "history": ""})
 
 
 def deleted_conversation(scene: Scene) -> None:
     """Its conversation is gone."""
     conversation_ids = [
-        row["id"]
-        for row in scene.sandbox.service("GET", f"/conversations?user={scene.user}", scene.key).json["data"]
+        row["id"] for row in scene.sandbox.service("GET", f"/conversations?user={scene.user}", scene.key).json["data"]
     ]
     assert conversation_ids
     for conversation_id in conversation_ids:
-        scene.sandbox.service(
-            "DELETE", f"/conversations/{conversation_id}", scene.key, json={"user": "mallory"}
-        )
+        scene.sandbox.service("DELETE", f"/conversations/{conversation_id}", scene.key, json={"user": "mallory"})
 
 
 def other_apps_conversation(scene: Scene) -> None:
@@ -232,9 +227,7 @@ def many_apps(scene: Scene) -> None:
 
 def waiting_is_short(scene: Scene) -> None:
     """The recorded wait, a hundred times shorter, and so is the silence before a ping."""
-    scene.request["body"]["query"] = re.sub(
-        r"\[\[first:\d+\]\]", "[[first:120]]", scene.request["body"]["query"]
-    )
+    scene.request["body"]["query"] = re.sub(r"\[\[first:\d+\]\]", "[[first:120]]", scene.request["body"]["query"])
     if scene.name == "streaming-ping":
         scene.sandbox.flask.config["SANDBOX_PING_AFTER_S"] = 0.1
 
@@ -265,7 +258,6 @@ SPECIAL: dict[str, Callable[[Scene], None]] = {
     "chat/conversation-delete-again": deleted_conversation,
     "chat/conversation-deleted": deleted_conversation,
     "chat/conversation-of-other-app": other_apps_conversation,
-    "chat/conversations-new-user": lambda scene: None,
     "chat/feedback-null-again": no_feedback,
     "chat/streaming-app-with-dataset": app_with_dataset,
     "chat/streaming-ping": waiting_is_short,

@@ -76,14 +76,10 @@ def test_the_first_event_leaves_with_the_first_word(sandbox: Sandbox) -> None:
 
 
 def test_the_model_receives_every_earlier_turn_in_order(sandbox: Sandbox) -> None:
-    app_id, key = sandbox.make_app(
-        pre_prompt=PROMPT, user_input_form=form(instructions={}, context={}, history={})
-    )
+    app_id, key = sandbox.make_app(pre_prompt=PROMPT, user_input_form=form(instructions={}, context={}, history={}))
     conversation_id, answers = "", []
     for number in range(3):
-        turn = sandbox.ask(
-            f"第{number}问[[nothink]]", key, conversation_id=conversation_id, inputs={"context": "甲"}
-        )
+        turn = sandbox.ask(f"第{number}问[[nothink]]", key, conversation_id=conversation_id, inputs={"context": "甲"})
         conversation_id = turn["conversation_id"]
         answers.append(turn["answer"])
     request = model_request(sandbox, app_id, turn["message_id"])
@@ -115,9 +111,7 @@ def test_the_model_receives_every_earlier_turn_in_order(sandbox: Sandbox) -> Non
     ids=["inputs/value-with-braces", "inputs/value-null", "all empty"],
 )
 def test_the_prompt_is_filled_as_dify_fills_it(sandbox: Sandbox, inputs: dict[str, str], system: str) -> None:
-    app_id, key = sandbox.make_app(
-        pre_prompt=PROMPT, user_input_form=form(instructions={}, context={}, history={})
-    )
+    app_id, key = sandbox.make_app(pre_prompt=PROMPT, user_input_form=form(instructions={}, context={}, history={}))
     turn = sandbox.ask(key=key, inputs=inputs)
     request = model_request(sandbox, app_id, turn["message_id"])
     assert request["messages"][0] == {"role": "system", "content": system}
@@ -209,9 +203,7 @@ def test_pages_of_messages_go_back_in_time(sandbox: Sandbox) -> None:
     seen: list[str] = []
     while True:
         query = {"user": "alice", "conversation_id": conversation_id, "limit": 2}
-        page = sandbox.service(
-            "GET", "/messages", query_string=query | ({"first_id": seen[0]} if seen else {})
-        ).json
+        page = sandbox.service("GET", "/messages", query_string=query | ({"first_id": seen[0]} if seen else {})).json
         seen = [row["id"] for row in page["data"]] + seen
         if not page["has_more"]:
             break

@@ -43,6 +43,13 @@ def test_a_short_gbk_text_is_read(tmp_path: Path, text: str) -> None:
     assert extract_text(path, "txt") == text.replace("\r\n", "\n")
 
 
+def test_traditional_chinese_in_big5_is_not_taken_for_gbk(tmp_path: Path) -> None:
+    text = "紅樓夢是中國古典小說，作者曹雪芹。" * 5
+    path = tmp_path / "a"
+    path.write_bytes(text.encode("big5"))
+    assert extract_text(path, "txt") == text
+
+
 def test_a_pdf_gives_its_pages_as_paragraphs(tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "a.pdf", ["葫芦庙在仁清巷内。"], ["甄士隐住在庙旁。"])
     assert extract_text(path, "pdf") == "葫芦庙在仁清巷内。\n\n甄士隐住在庙旁。"

@@ -27,7 +27,7 @@ class FakeLanguageModel:
         app.add_url_rule("/v1/chat/completions", view_func=self._answer, methods=["POST"])
         self._server = make_server("127.0.0.1", 0, app, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def _answer(self) -> Response | tuple[str, int]:
         self.received.append(request.get_json())
@@ -82,9 +82,7 @@ def test_it_answers_instead_of_the_extracts(sandbox: Sandbox, language_model: Fa
     ]
 
 
-def test_reasoning_that_comes_apart_becomes_a_think_block(
-    sandbox: Sandbox, language_model: FakeLanguageModel
-) -> None:
+def test_reasoning_that_comes_apart_becomes_a_think_block(sandbox: Sandbox, language_model: FakeLanguageModel) -> None:
     language_model.deltas = [{"reasoning": "想"}, {"reasoning_content": "一想"}, {"content": "好"}]
     assert sandbox.ask()["answer"] == "<think>\n想一想\n</think>\n\n好"
 

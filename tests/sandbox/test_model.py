@@ -112,9 +112,7 @@ def test_it_remembers_in_english_too() -> None:
 
 
 def test_turns_told_in_the_prompt_count_as_earlier_turns_and_not_as_passages() -> None:
-    conversation = read_messages(
-        say("我刚才问了什么？", "历史对话：\n用户：葫芦庙在哪里？\n助手：在仁清巷。")
-    )
+    conversation = read_messages(say("我刚才问了什么？", "历史对话：\n用户：葫芦庙在哪里？\n助手：在仁清巷。"))
     assert conversation.earlier == [("葫芦庙在哪里？", "在仁清巷。")]
     assert conversation.passages == []
 
@@ -124,9 +122,7 @@ def test_the_thinking_names_what_was_looked_at_and_what_matched() -> None:
     assert "5 句资料" in thinking and "胡州" in thinking
 
 
-@pytest.mark.parametrize(
-    "text", ["<think>\n想\n</think>\n\n你好，world is 3.5 <b> 大。\n\n再见", "  a b", ""]
-)
+@pytest.mark.parametrize("text", ["<think>\n想\n</think>\n\n你好，world is 3.5 <b> 大。\n\n再见", "  a b", ""])
 def test_the_pieces_of_a_text_are_the_text(text: str) -> None:
     assert "".join(pieces(text)) == text
 

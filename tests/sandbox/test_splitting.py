@@ -64,12 +64,9 @@ def test_a_text_without_any_place_to_cut_is_cut_all_the_same() -> None:
     assert [len(piece) for piece in pieces] == [50, 50, 50, 50, 5]
 
 
-def test_leading_symbols_and_empty_pieces_go() -> None:
-    assert split_text("# 标题\n\n\n\n，段落。\n\n《红楼梦》", segmentation("\n\n")) == [
-        "标题",
-        "段落。",
-        "红楼梦》",
-    ]
+def test_leading_symbols_and_empty_pieces_go_but_no_opening_bracket_of_a_title() -> None:
+    pieces = split_text("# 标题\n\n\n\n、段落。\n\n[[记]]\n\n《红楼梦》", segmentation("\n\n"))
+    assert pieces == ["标题", "段落。", "记]]", "《红楼梦》"]
 
 
 def test_the_pre_processing_rules_remove_what_they_name_and_nothing_else() -> None:

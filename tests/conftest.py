@@ -1,0 +1,120 @@
+"""The gateway in this process, with a Dify that answers from the recordings."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from config import Config
+from route_api import create_app
+from route_api.extensions import db
+
+from .dify.recordings import DIFY, VERSIONS
+from .fake_dify import FakeDify
+
+SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
+INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
+
+MakeApp = Callable[..., Flask]
+
+
+class GatewayClient(FlaskClient):
+    """A client that looks at every answer that a test gets: it is in the envelope and tells nothing of our insides."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = super().open(*args, **kwargs)
+        if answer.mimetype == "application/json" and not answer.request.path.endswith("/openapi.json"):
+            assert_says_nothing_of_our_insides(answer.text)
+        return answer
+
+
+def assert_says_nothing_of_our_insides(text: str) -> None:
+    """No key, no SQL, no stack trace and no address of Dify's in what a caller gets (product.md, "The envelope")."""
+    assert not INSIDES.search(text), text
+    assert not [secret for secret in SECRETS if secret in text]
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """Each recorded version of Dify in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def mock() -> Iterator[responses.RequestsMock]:
+    """Answers in the order in which they were prepared; one that nobody asks for fails the test."""
+    with responses.RequestsMock() as requests_mock:
+        yield requests_mock
+
+
+@pytest.fixture
+def dify(mock: responses.RequestsMock, version: str) -> FakeDify:
+    """A Dify of each recorded version."""
+    return FakeDify(mock, version)
+
+
+@pytest.fixture
+def any_dify(mock: responses.RequestsMock) -> FakeDify:
+    """A Dify whose version does not matter."""
+    return FakeDify(mock, VERSIONS[-1])
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Iterator[MakeApp]:
+    """Makes an application with a database and a download folder of its own; settings may be given."""
+    made: list[Flask] = []
+    silent = logging.getLogger("route_api")
+
+    def make(**settings: Any) -> Flask:
+        defaults = {
+            "DIFY_BASE_URL": DIFY,
+            "DIFY_DATASET_API_KEY": "dataset-secret",
+            "DIFY_APP_API_KEY": "app-secret",
+            "DATABASE_URL": f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}",
+            "DOWNLOAD_ROOT": tmp_path / "downloads",
+        }
+        app = create_app(Config.load(**{**defaults, **settings}))
+        app.test_client_class = GatewayClient
+        with app.app_context():
+            db.create_all()
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+    silent.handlers.clear()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    """The gateway with service keys alone."""
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def console_client(make_app: MakeApp) -> FlaskClient:
+    """The gateway with a console login besides."""
+    return make_app(DIFY_CONSOLE_EMAIL="admin@example.com", DIFY_CONSOLE_PASSWORD="Secret123").test_client()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The lines that the gateway logs, which it keeps from the root logger otherwise."""
+    logger = logging.getLogger("route_api")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)

@@ -1,0 +1,90 @@
+"""Our answers against the examples of the API document: every key, with its type, on both versions of Dify."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from marshmallow import Schema
+
+from .fake_dify import FakeDify
+from .scenes import EXAMPLES, SCENES
+
+EXAMPLE_FILES = Path(__file__).parent / "examples"
+
+
+def example_of(name: str) -> Any:
+    return json.loads((EXAMPLE_FILES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def differences(example: Any, ours: Any, path: str = "answer") -> list[str]:
+    """What the example has and ours has not, or has otherwise. Null in the example stands for anything."""
+    if example is None:
+        return []
+    if isinstance(example, dict):
+        if not isinstance(ours, dict):
+            return [f"{path} is no object: {ours!r}"]
+        missing = [f"{path}.{key} is missing" for key in example if key not in ours]
+        return missing + [
+            line for key in example if key in ours for line in differences(example[key], ours[key], f"{path}.{key}")
+        ]
+    if isinstance(example, list):
+        if not isinstance(ours, list) or example and not ours:
+            return [f"{path} is no list like the example's: {ours!r}"]
+        return [
+            line for i, entry in enumerate(ours) if example for line in differences(example[0], entry, f"{path}[{i}]")
+        ]
+    alike = {bool: bool, int: (int, float), float: (int, float), str: str}[type(example)]
+    if not isinstance(ours, alike) or isinstance(ours, bool) is not isinstance(example, bool):
+        return [f"{path} is {ours!r}, the example has {example!r}"]
+    return []
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [{}, {"a": None}, {"a": {"b": "1"}}, {"a": {"b": True}}, {"a": {"b": 1}}, {"a": {"b": 1, "c": []}}],
+    ids=repr,
+)
+def test_the_comparison_itself_finds_what_differs(ours: Any) -> None:
+    assert differences({"a": {"b": 1, "c": [{"d": ""}]}}, ours)
+
+
+def test_every_example_of_the_document_is_played() -> None:
+    assert {path.stem for path in EXAMPLE_FILES.glob("*.json")} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_answer_has_every_key_of_the_example_with_its_type(
+    name: str, dify: FakeDify, console_client: FlaskClient
+) -> None:
+    answer = EXAMPLES[name](dify, console_client)
+    assert answer.status_code == 200, answer.text
+    assert differences(example_of(name), answer.json) == []
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_an_answer_is_what_the_openapi_document_promises(
+    name: str, dify: FakeDify, console_client: FlaskClient
+) -> None:
+    answer = SCENES[name](dify, console_client)
+    schema = answer_schema(console_client.application, answer.request.path, answer.request.method)
+    if schema is not None:
+        assert without_unknown(schema.validate(answer.get_json())) == {}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_openapi_document_promises_every_key_of_the_example(name: str, app: Flask) -> None:
+    resource, _, rest = name.partition("_")
+    schema = answer_schema(app, f"/v1/{resource}/{rest}", "POST") or answer_schema(app, f"/v1/{resource}/{rest}", "GET")
+    if schema is not None:
+        assert without_null(without_unknown(schema.validate(example_of(name)), missing=True)) == {}
+
+
+def answer_schema(app: Flask, path: str, method: str) -> Schema | None:
+    """The schema of the answer of a route; None where the answer is Dify's own or a file."""
+    endpoint, _ = app.url_map.bind("localhost").match(path.removeprefix("/v1"), method=method)
+    (described,) = app.view_functions[endpoint]._apidoc["response"]["responses"][200]  # type: ignore[attr-defined]
+    schema: Schema | None = described.get("schema")
+    return schema
