@@ -53,7 +53,7 @@ class Config:
         5.0, "seconds to wait for a connection to Dify", check=validate.Range(min=0.1)
     )
     DIFY_READ_TIMEOUT: float = setting(30.0, "seconds to wait for Dify's answer", check=validate.Range(min=0.1))
-    DIFY_CHAT_TIMEOUT: float = setting(300.0, "seconds that a model may be silent", check=validate.Range(min=11))
+    DIFY_CHAT_TIMEOUT: float = setting(300.0, "seconds that a whole blocking answer may take", check=validate.Range(min=11))
     DIFY_UPLOAD_TIMEOUT: float = setting(
         300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
     )

@@ -5,14 +5,49 @@ holds 1,000. Never add `--preload`: it imports sockets before gevent patches the
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import gevent
+from gunicorn.workers.ggevent import GeventWorker
 
 from config import Config
 
 settings = Config.load()
 
+
+class Worker(GeventWorker):
+    """gunicorn's gevent worker counts a kept-alive connection on which nothing is asked as a request in progress: with
+    nginx in front, which keeps such connections, every stop took the whole `graceful_timeout`. This one closes them.
+
+    It stands here and not in route_api, which must not be imported before a worker has patched the sockets.
+    """
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self.idle: set[gevent.Greenlet] = set()
+        super().run()
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """What gunicorn wraps around the wait for a connection's next request."""
+        greenlet = gevent.getcurrent()
+        self.idle.add(greenlet)
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self.idle.discard(greenlet)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: take nothing new, finish what runs, and do not wait for those who ask nothing."""
+        super().handle_exit(sig, frame)
+        gevent.spawn(gevent.killall, list(self.idle), block=False)
+
+
 bind = f"127.0.0.1:{settings.PORT}"
-worker_class = "gevent"
+worker_class = Worker
 workers = settings.WORKERS
 worker_connections = 2000
 keepalive = 75

@@ -11,6 +11,7 @@ from . import presenters
 from .errors import (
     ApiError,
     DifyAuthFailed,
+    DifyError,
     DifyRejected,
     DifyTimeout,
     DifyUnreachable,
@@ -31,6 +32,8 @@ FORBIDDEN_IN_NAMES = '/\\:*?"<>|'
 
 LONGEST_STEM = 200
 """Dify cuts a name to this many characters before its extension (documents/create-by-file-very-long-name)."""
+
+MB = 1024 * 1024
 
 DIFY_DEFAULT_LIMIT_MB = 15
 """Dify's UPLOAD_FILE_SIZE_LIMIT where the operator left it alone (FINDINGS i)."""
@@ -151,14 +154,19 @@ def names_like(kb_id: str, part: str) -> Iterator[str]:
 def explained(error: DifyRejected, name: str, size: int) -> ApiError:
     """Why Dify refused a file: a wrong extension and a file over its limit get the same empty message (README, 3)."""
     extension = presenters.file_extension(name)
-    if error.dify_status == 413 or error.unexplained and size > DIFY_DEFAULT_LIMIT_MB * 1024 * 1024:
-        return FileTooLarge(
-            f"The file has {size / 1024 / 1024:.1f} MB; Dify takes {DIFY_DEFAULT_LIMIT_MB} MB at the most, unless its"
-            " UPLOAD_FILE_SIZE_LIMIT says otherwise."
-        )
+    if error.dify_status == 413 or error.unexplained and size > limit_mb() * MB:
+        return FileTooLarge(f"The file has {size / MB:.1f} MB; Dify takes {limit_mb():g} MB at the most.")
     if error.unexplained or error.dify_code == "unsupported_file_type":
         return FileTypeNotSupported(f"Dify does not take files of the type '{extension}'.")
     return error
+
+
+def limit_mb() -> float:
+    """Dify's limit for a file in MB: its console tells; without a login, what it is by default."""
+    try:
+        return float(dify.console.upload_limits()["file_size_limit"])
+    except DifyError:
+        return DIFY_DEFAULT_LIMIT_MB
 
 
 def process_settings(given: Json) -> Json:

@@ -9,10 +9,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from marshmallow import Schema
 
+from route_api.schemas.base import describe_problems
+
 from .fake_dify import FakeDify
 from .scenes import EXAMPLES, SCENES
 
 EXAMPLE_FILES = Path(__file__).parent / "examples"
+PATHS = {"datasets_create_by_file": "/datasets/e0b33974-287c-42cf-bf85-9aa09fa9ae59/document/create_by_file"}
 
 
 def example_of(name: str) -> Any:
@@ -71,20 +74,27 @@ def test_an_answer_is_what_the_openapi_document_promises(
     answer = SCENES[name](dify, console_client)
     schema = answer_schema(console_client.application, answer.request.path, answer.request.method)
     if schema is not None:
-        assert without_unknown(schema.validate(answer.get_json())) == {}
+        assert problems(schema, answer.json, but=("Unknown field.",)) == []
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_openapi_document_promises_every_key_of_the_example(name: str, app: Flask) -> None:
-    resource, _, rest = name.partition("_")
-    schema = answer_schema(app, f"/v1/{resource}/{rest}", "POST") or answer_schema(app, f"/v1/{resource}/{rest}", "GET")
+    path = PATHS.get(name) or "/" + name.replace("_", "/", 1)
+    schema = answer_schema(app, path)
     if schema is not None:
-        assert without_null(without_unknown(schema.validate(example_of(name)), missing=True)) == {}
+        assert problems(schema, example_of(name), but=("Missing data for required field.", "Field may not be null.")) == []
 
 
-def answer_schema(app: Flask, path: str, method: str) -> Schema | None:
+def problems(schema: Schema, answer: Any, *, but: tuple[str, ...]) -> list[str]:
+    """What marshmallow minds, except for some sentences: an answer may have more than is promised."""
+    return [sentence for sentence in describe_problems(schema.validate(answer)) if not sentence.endswith(but)]
+
+
+def answer_schema(app: Flask, path: str, method: str | None = None) -> Schema | None:
     """The schema of the answer of a route; None where the answer is Dify's own or a file."""
-    endpoint, _ = app.url_map.bind("localhost").match(path.removeprefix("/v1"), method=method)
+    adapter = app.url_map.bind("localhost")
+    path = path.removeprefix("/v1")
+    endpoint, _ = adapter.match(path, method=method or next(iter(adapter.allowed_methods(path))))
     (described,) = app.view_functions[endpoint]._apidoc["response"]["responses"][200]  # type: ignore[attr-defined]
     schema: Schema | None = described.get("schema")
     return schema

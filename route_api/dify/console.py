@@ -1,6 +1,7 @@
 """What only Dify's console can do, with an admin's login."""
 
 import time
+from functools import partial
 from typing import Any, Callable
 
 from ..errors import DifyAuthFailed
@@ -9,6 +10,9 @@ from .patience import when_indexed
 from .transport import Transport
 
 Json = dict[str, Any]
+
+SEGMENTS_IN_A_CALL = 50
+"""Their ids go into the query, and gunicorn in front of Dify takes no more than 4,094 characters of it."""
 
 
 class ConsoleApi:
@@ -34,20 +38,21 @@ class ConsoleApi:
         documents: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
         return documents
 
-    def dataset_indexing_status(self, dataset_id: str) -> Json:
-        """State and segment counts of every document of a dataset, in one answer."""
-        status: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/indexing-status")
-        return status
+    def upload_limits(self) -> Json:
+        """The server's limits; `file_size_limit` is that of a document, in MB (documents/console-upload-limits)."""
+        limits: Json = self._request("GET", "/console/api/files/upload")
+        return limits
 
     def switch_segments(self, dataset_id: str, document_id: str, action: str, segment_ids: list[str]) -> None:
-        """Switch several segments at once; unknown ids and actions are skipped with success. Waits for a busy
+        """Switch segments, many in one call; unknown ids and actions are skipped with success. Waits for a busy
         indexing worker.
 
         :param action: enable or disable.
         """
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/segment/{action}"
-        params = {"segment_id": segment_ids}
-        when_indexed(lambda: self._request("PATCH", path, params=params), self._sleep)
+        for first in range(0, len(segment_ids), SEGMENTS_IN_A_CALL):
+            ids = segment_ids[first : first + SEGMENTS_IN_A_CALL]
+            when_indexed(partial(self._request, "PATCH", path, params={"segment_id": ids}), self._sleep)
 
     def document_download(self, dataset_id: str, document_id: str) -> Json:
         """`url` of the original file, signed (DIFFERENCES 33)."""

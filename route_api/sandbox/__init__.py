@@ -1,4 +1,7 @@
-"""A Dify-compatible server of our own, used where no Dify is configured. Imports nothing of the rest of Route API."""
+"""A Dify-compatible server of our own, used where no Dify is configured.
+
+It imports nothing of the rest of Route API.
+"""
 
 import os
 from pathlib import Path
@@ -74,8 +77,7 @@ def create_sandbox(
 
     :param data_dir: where everything is kept; made if it is missing
     :param upload_limit: largest file in bytes
-    :param llm_url: base URL of an OpenAI-compatible server that shall answer chats; empty: our own extracts
-        do
+    :param llm_url: base URL of an OpenAI-compatible server for the chats; empty: our own extracts answer
     :param llm_model: the model to ask there
     """
     app = Flask(__name__)

@@ -15,8 +15,8 @@ THREADS = 64
 KEEPALIVE_S = 75
 
 
-class SandboxServer(BaseApplication):  # type: ignore[misc]
-    """gunicorn with one worker, since the indexer's thread and SQLite's writer are one; many threads, for streams."""
+class SandboxServer(BaseApplication):
+    """gunicorn with one worker, as there is one indexer, and many threads, as there are many streams."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments

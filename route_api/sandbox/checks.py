@@ -55,7 +55,7 @@ NO_RERANKING_MODEL = {"reranking_provider_name": "", "reranking_model_name": ""}
 
 
 def default_retrieval_model(indexing_technique: str | None, top_k: int = 2) -> dict[str, Any]:
-    """What a dataset without a retrieval_model of its own has (datasets/get-fresh-name-only, get-qa-model)."""
+    """What a dataset without a retrieval_model of its own has (get-fresh-name-only, get-qa-model)."""
     return {
         "search_method": "semantic_search" if indexing_technique == "high_quality" else "keyword_search",
         "reranking_enable": False,
@@ -92,7 +92,7 @@ def named_embedding_model(fields: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def embedding_columns(technique: str | None, named: dict[str, str | None]) -> dict[str, str | None]:
-    """The embedding columns that go with an indexing technique: without a name, the workspace's default model."""
+    """The embedding columns that go with an indexing technique; without a name, the default model."""
     if technique != "high_quality":
         return {"embedding_model": None, "embedding_model_provider": None}
     default = default_model("text-embedding")

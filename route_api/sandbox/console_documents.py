@@ -8,15 +8,12 @@ from flask import Blueprint, Response, request
 
 from .account import require_console_session
 from .datasets import find_dataset
+from .document_payloads import console_detail, indexing_status, list_item, list_item_with_segments
 from .documents import (
     change_status,
-    console_detail,
     delete_documents,
     find_document,
     find_documents,
-    indexing_status,
-    list_item,
-    list_item_with_segments,
     list_page,
     pause_document,
     rename_document,
@@ -141,7 +138,7 @@ def switch_documents(dataset_id: uuid.UUID, action: str) -> dict[str, str]:
 @blueprint.patch(f"{DOCUMENT}/segment/<action>")
 @require_console_session
 def switch(dataset_id: uuid.UUID, document_id: uuid.UUID, action: str) -> dict[str, str]:
-    """Enable or disable the segments named in the query; an unknown action does nothing (segments/console-bad-action)."""
+    """Enable or disable the segments named in the query; another action does nothing (console-bad-action)."""
     document = _document(dataset_id, document_id)
     segment_ids = request.args.getlist("segment_id")
     for segment_id in segment_ids:

@@ -199,7 +199,7 @@ def create_dataset() -> dict[str, Any]:
     try:
         with store.transaction() as connection:
             connection.execute(
-                f"INSERT INTO dataset ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})",
+                f"INSERT INTO dataset ({', '.join(row)}) VALUES (:{', :'.join(row)})",
                 row,
             )
     except IntegrityError as error:

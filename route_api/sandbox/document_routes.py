@@ -6,14 +6,12 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from .datasets import open_dataset
+from .document_payloads import detail, indexing_status, list_item
 from .documents import (
     change_status,
     delete_documents,
-    detail,
     find_document,
     find_documents,
-    indexing_status,
-    list_item,
     list_page,
     require_editable,
 )
@@ -102,7 +100,7 @@ def get_indexing_status(dataset_id: uuid.UUID, batch: str) -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>/download")
 @require_dataset_key
 def get_download_url(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, str]:
-    """A signed URL of the original file (Dify's OpenAPI document of 2026-07-22; 1.12.1 has it in the console only)."""
+    """A signed URL of the original file, as Dify's newest OpenAPI document has it; 1.12.1 does not yet."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     return {"url": signed_url(store, find_document(store, dataset["id"], document_id)["file_id"])}

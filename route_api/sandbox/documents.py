@@ -1,6 +1,5 @@
-"""Documents: their table, how Dify shows them, and what the service API and the console both do with them."""
+"""Documents: their table, and what the service API and the console both do with them."""
 
-import json
 import time
 import uuid
 from collections.abc import Iterable
@@ -9,7 +8,6 @@ from typing import Any
 
 from .errors import SandboxError
 from .files import delete_files
-from .metadata import document_metadata
 from .owner import owner_of
 from .paging import Page
 from .search import unindex_segments
@@ -57,13 +55,6 @@ CREATE INDEX IF NOT EXISTS document_of_batch ON document (batch);
 CREATE INDEX IF NOT EXISTS document_by_status ON document (indexing_status, queued_at);
 """
 
-STEP_TIMES = (
-    "processing_started_at",
-    "parsing_completed_at",
-    "cleaning_completed_at",
-    "splitting_completed_at",
-    "completed_at",
-)
 DISPLAY_STATUS = """CASE
     WHEN document.indexing_status = 'waiting' THEN 'queuing'
     WHEN document.indexing_status IN ('parsing', 'splitting', 'indexing') THEN 'indexing'
@@ -83,6 +74,7 @@ SELECT document.*, {DISPLAY_STATUS} AS display_status,
         AS completed_segments
 FROM document JOIN upload_file AS file ON file.id = document.file_id
 """
+_NEWEST_FIRST = "ORDER BY document.created_at DESC, document.position DESC"
 
 
 def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, missing: str = "") -> Row:
@@ -106,15 +98,15 @@ def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, m
 def find_documents(
     store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()
 ) -> list[Row]:
-    """The rows of a dataset's documents, newest first. `where`: an SQL condition with the parameters `values`."""
-    sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} ORDER BY document.created_at DESC, position
-    DESC" return store.connection().execute(sql, (dataset_id, *values)).fetchall()
+    """The rows of a dataset's documents, newest first. `where`: SQL with the parameters `values`."""
+    sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} {_NEWEST_FIRST}"
+    return store.connection().execute(sql, (dataset_id, *values)).fetchall()
 
 
 def list_page(store: Store, dataset_id: str, page: Page, keyword: str, status: str) -> tuple[list[Row], int]:
     """One page of a dataset's documents, and how many there are in all.
 
-    :param keyword: "contains" on the name, capitals matter; `%` and `_` are wildcards (documents/list-keyword-percent)
+    :param keyword: "contains" on the name, capitals matter; `%` and `_` are wildcards (list-keyword-percent)
     :param status: a display status; an unknown one is ignored (documents/list-status-nope)
     """
     where, values = "TRUE", []
@@ -132,7 +124,7 @@ def list_page(store: Store, dataset_id: str, page: Page, keyword: str, status: s
     )
     sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where}"
     rows = store.connection().execute(
-        f"{sql} ORDER BY document.created_at DESC, position DESC LIMIT ? OFFSET ?",
+        f"{sql} {_NEWEST_FIRST} LIMIT ? OFFSET ?",
         (dataset_id, *values, page.rows, page.offset),
     )
     return rows.fetchall(), total
@@ -143,133 +135,12 @@ def _as_glob(keyword: str) -> str:
     return escaped.replace("%", "*").replace("_", "?")
 
 
-def _seconds(moment: float | None) -> int | None:
-    return None if moment is None else int(moment)
-
-
-def _upload_file(document: Row) -> dict[str, Any]:
-    return {
-        "id": document["file_id"],
-        "name": document["file_name"],
-        "size": document["file_size"],
-        "extension": document["file_extension"],
-        "mime_type": document["file_mime_type"],
-        "created_by": document["created_by"],
-        "created_at": document["file_created_at"],
-    }
-
-
-def _common(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The keys that every form of a document has."""
-    return {
-        "id": document["id"],
-        "position": document["position"],
-        "data_source_type": "upload_file",
-        "dataset_process_rule_id": document["process_rule_id"],
-        "name": document["name"],
-        "created_from": "api",
-        "created_by": document["created_by"],
-        "created_at": int(document["created_at"]),
-        "tokens": document["tokens"],
-        "indexing_status": document["indexing_status"],
-        "error": document["error"],
-        "enabled": bool(document["enabled"]),
-        "disabled_at": _seconds(document["disabled_at"]),
-        "disabled_by": document["disabled_by"],
-        "archived": bool(document["archived"]),
-        "display_status": document["display_status"],
-        "hit_count": 0,
-        "doc_metadata": document_metadata(store.connection(), dataset, document, owner_of(store)[1]),
-        "need_summary": False,
-    }
-
-
-def list_item(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """A document as lists and uploads show it."""
-    return {
-        **_common(store, dataset, document),
-        "data_source_info": {"upload_file_id": document["file_id"]},
-        "data_source_detail_dict": {"upload_file": _upload_file(document)},
-        "word_count": document["word_count"],
-        "doc_form": document["doc_form"],
-        "summary_index_status": None,
-    }
-
-
-def list_item_with_segments(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The same as the console's list shows it with `fetch=true`: with counts and rule, without the form."""
-    item = list_item(store, dataset, document)
-    del item["doc_form"]
-    return {
-        **item,
-        "process_rule_dict": _stored_rule(document),
-        "completed_segments": document["completed_segments"],
-        "total_segments": document["total_segments"],
-    }
-
-
-def detail(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """A document by itself, as the service API shows it."""
-    segments, words = document["total_segments"], document["word_count"] or 0
-    rule = _stored_rule(document)
-    return {
-        **_common(store, dataset, document),
-        "data_source_info": {"upload_file": _upload_file(document)},
-        "dataset_process_rule": {"mode": rule["mode"], "rules": rule["rules"]},
-        "document_process_rule": rule,
-        "completed_at": _seconds(document["completed_at"]),
-        "updated_at": int(document["updated_at"]),
-        "indexing_latency": document["indexing_latency"],
-        "doc_type": None,
-        "segment_count": segments,
-        "average_segment_length": words // segments if segments else 0,
-        "doc_form": document["doc_form"],
-        "doc_language": document["doc_language"],
-        "summary_index_status": None,
-    }
-
-
-def console_detail(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The same as the console shows it."""
-    payload = detail(store, dataset, document)
-    del payload["summary_index_status"]
-    return {
-        **payload,
-        "data_source_info": {"upload_file_id": document["file_id"]},
-        "data_source_detail_dict": {"upload_file": _upload_file(document)},
-    }
-
-
-def _stored_rule(document: Row) -> dict[str, Any]:
-    return {
-        "id": document["process_rule_id"],
-        "dataset_id": document["dataset_id"],
-        "mode": document["process_mode"],
-        "rules": json.loads(document["process_rules"]),
-    }
-
-
-def indexing_status(document: Row) -> dict[str, Any]:
-    """How far a document is; the times in seconds, null for what has not come yet."""
-    return {
-        "id": document["id"],
-        "indexing_status": document["indexing_status"],
-        **{name: _seconds(document[name]) for name in STEP_TIMES},
-        "paused_at": _seconds(document["paused_at"]),
-        "error": document["error"],
-        "stopped_at": _seconds(document["stopped_at"]),
-        "completed_segments": document["completed_segments"],
-        "total_segments": document["total_segments"],
-    }
-
-
 def change_status(store: Store, dataset_id: str, action: str, document_ids: Iterable[str]) -> None:
     """Enable, disable, archive or un_archive documents; unknown ones are skipped.
 
     A search sees the change at once, so the sandbox never says "is being indexed, please try again later".
 
-    :raises SandboxError: 400, an unknown action, or disabling a document that is not completed; nothing is
-        then done
+    :raises SandboxError: 400, an unknown action, or disabling what is not completed; then nothing is done
     """
     if action not in STATUS_ACTIONS:
         text = f"Invalid action: {action}. Must be one of {list(STATUS_ACTIONS)}"
@@ -291,8 +162,10 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
             if row is not None and action == "disable" and row["indexing_status"] != "completed":
                 raise SandboxError(400, "invalid_action", f"Document: {row['name']} is not completed.")
             connection.execute(
-                f"UPDATE document SET {assignments}, updated_at = ? WHERE id = ? AND dataset_id = ? AND
-                {unless}", (*values, now, document_id, dataset_id), )
+                f"UPDATE document SET {assignments}, updated_at = ?"
+                f" WHERE id = ? AND dataset_id = ? AND {unless}",
+                (*values, now, document_id, dataset_id),
+            )
 
 
 def rename_document(store: Store, document: Row, name: str) -> None:
@@ -325,7 +198,8 @@ def resume_document(store: Store, document: Row) -> None:
     :raises SandboxError: 400, it is not paused
     """
     resumed = store.connection().execute(
-        "UPDATE document SET indexing_status = 'waiting', paused_at = NULL WHERE id = ? AND indexing_status = 'paused'",
+        "UPDATE document SET indexing_status = 'waiting', paused_at = NULL"
+        " WHERE id = ? AND indexing_status = 'paused'",
         (document["id"],),
     )
     if not resumed.rowcount:
@@ -333,7 +207,7 @@ def resume_document(store: Store, document: Row) -> None:
 
 
 def delete_documents(store: Store, dataset_id: str, document_ids: Iterable[str]) -> None:
-    """Delete documents with their segments and files, also while they are being indexed; unknown ones are skipped."""
+    """Delete documents with segments and files, also while they are indexed; unknown ones are skipped."""
     for document_id in document_ids:
         with store.transaction() as connection:
             row = connection.execute(

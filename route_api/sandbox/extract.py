@@ -51,7 +51,7 @@ def extract_text(path: Path, extension: str) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Text of unknown encoding: UTF-8 or UTF-16 if it says so, Chinese GBK, else what charset-normalizer finds."""
+    """Text of unknown encoding: UTF-16 with a mark, UTF-8, GBK, else what charset-normalizer finds."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:
@@ -134,7 +134,7 @@ def _page_text(pdf: pypdfium2.PdfDocument, number: int) -> str:
 
 
 def join_broken_lines(text: str) -> str:
-    """A page's text without the line breaks that only its margin made: in Chinese these stand within words."""
+    """A page's text without the line breaks that its margin made: in Chinese these stand within words."""
     lines = [line.strip() for line in text.splitlines()]
     full = FULL_LINE_SHARE * max(map(len, lines), default=0)
     joined = ""
@@ -183,4 +183,4 @@ _EXTRACTORS: dict[str, Callable[[Path], str]] = {
     "docx": _docx,
 }
 EXTENSIONS = tuple(_EXTRACTORS)
-"""What can be uploaded. Dify takes a few more (xlsx, vtt, ...); what is not here is refused as Dify refuses x.exe."""
+"""What can be uploaded; xlsx, vtt and others that Dify takes as well are refused as it refuses x.exe."""

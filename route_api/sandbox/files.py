@@ -128,11 +128,18 @@ def signed_url(store: Store, file_id: str) -> str:
 
 
 def _signature(store: Store, file_id: str, timestamp: str, nonce: str) -> str:
-    connection = store.connection()
-    connection.execute("INSERT OR IGNORE INTO signing_secret VALUES (1, ?)", (secrets.token_hex(32),))
-    secret = connection.execute("SELECT secret FROM signing_secret").fetchone()["secret"]
     signed = f"file-preview|{file_id}|{timestamp}|{nonce}"
-    return hmac.new(secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(_signing_secret(store).encode(), signed.encode(), hashlib.sha256).hexdigest()
+
+
+def _signing_secret(store: Store) -> str:
+    """The secret of this data folder's urls, made when it is first needed."""
+    connection = store.connection()
+    row = connection.execute("SELECT secret FROM signing_secret").fetchone()
+    if row is None:
+        connection.execute("INSERT OR IGNORE INTO signing_secret VALUES (1, ?)", (secrets.token_hex(32),))
+        row = connection.execute("SELECT secret FROM signing_secret").fetchone()
+    return str(row["secret"])
 
 
 @blueprint.get("/files/<uuid:file_id>/file-preview")

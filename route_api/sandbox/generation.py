@@ -3,7 +3,8 @@
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from queue import Empty, SimpleQueue
 from weakref import WeakValueDictionary
 
@@ -33,7 +34,7 @@ class Generation:
     :param owner: who may stop it
     """
 
-    def __init__(self, words: Iterator[str], owner: str) -> None:
+    def __init__(self, words: Generator[str, None, None], owner: str) -> None:
         self.task_id = str(uuid.uuid4())
         self.owner = owner
         self.stopped = False
@@ -44,19 +45,17 @@ class Generation:
 
     def _produce(self) -> None:
         try:
-            for word in self._words:
-                if self.stopped:
-                    break
-                self._queue.put(word)
+            with closing(self._words) as words:
+                for word in words:
+                    if self.stopped:
+                        break
+                    self._queue.put(word)
         except ModelError as error:
             self._queue.put(error)
         except Exception:  # whatever it is, the thread that answers the client must hear of it
             logger.exception("the model failed in a way that nobody foresaw")
             self._queue.put(ModelError("Internal Server Error", code="internal_server_error"))
         finally:
-            close = getattr(self._words, "close", None)
-            if close:
-                close()
             self._queue.put(None)
 
     def pieces(self, silence_s: float) -> Iterator[str]:

@@ -135,7 +135,7 @@ class Indexer:
             )
 
     def _require_current(self, connection: Connection, document: Row) -> None:
-        """Go on only while the document is the same upload and neither paused nor deleted, and we are not to stop."""
+        """Go on only while the document is the same upload, neither paused nor deleted, and we may go on."""
         row = connection.execute(
             f"SELECT 1 FROM document WHERE id = ? AND batch = ? AND {_UNFINISHED_SQL}",
             (document["id"], document["batch"]),
@@ -174,7 +174,8 @@ class Indexer:
             connection.execute(
                 "UPDATE document SET indexing_status = 'completed', completed_at = :now, updated_at = :now,"
                 " indexing_latency = :seconds,"
-                " tokens = (SELECT coalesce(sum(tokens), 0) FROM segment WHERE document_id = :id) WHERE id = :id",
+                " tokens = (SELECT coalesce(sum(tokens), 0) FROM segment WHERE document_id = :id)"
+                " WHERE id = :id",
                 {"now": time.time(), "seconds": seconds, "id": document["id"]},
             )
 

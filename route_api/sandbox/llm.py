@@ -1,7 +1,7 @@
 """A language model behind an OpenAI-compatible server (Ollama, vLLM) that answers instead of our model."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import requests
@@ -17,7 +17,7 @@ MAX_ERROR_LENGTH = 300
 
 def streamed_completion(
     base_url: str, model: str, messages: Sequence[Message], params: dict[str, Any]
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """The model's answer as it comes; reasoning that comes apart from it is put into a `<think>` block.
 
     :param base_url: ends before `/chat/completions`

@@ -55,7 +55,7 @@ def document_values(dataset: Row, document: Row, uploader: str) -> Values | None
 def document_metadata(
     connection: Connection, dataset: Row, document: Row, uploader: str
 ) -> list[Values] | None:
-    """The same as a list with the fields' ids and types, as documents show it (metadata/document-after-enable)."""
+    """The same as a list with the fields' ids and types, as documents show it (document-after-enable)."""
     values = document_values(dataset, document, uploader)
     if values is None:
         return None

@@ -32,7 +32,8 @@ def list_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
         .connection()
         .execute(
             "SELECT id, name, type, (SELECT count(*) FROM document, json_each(document.metadata) AS item"
-            "  WHERE document.dataset_id = metadata_field.dataset_id AND item.key = metadata_field.name) AS count"
+            "  WHERE document.dataset_id = metadata_field.dataset_id"
+            "  AND item.key = metadata_field.name) AS count"
             " FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id",
             (dataset["id"],),
         )

@@ -29,7 +29,7 @@ class Page:
         return (max(self.page, 1) - 1) * self.rows
 
     def answer(self, data: list[Any], total: int) -> dict[str, Any]:
-        """A list's answer: it repeats the limit that was asked, and `has_more` only says "as many rows as that"."""
+        """The answer: it repeats the limit that was asked; `has_more` means "as many rows as that"."""
         has_more = len(data) == self.limit
         return {"data": data, "has_more": has_more, "limit": self.limit, "total": total, "page": self.page}
 

@@ -14,7 +14,7 @@ PRE_PROCESSING_RULES = ("remove_stopwords", "remove_extra_spaces", "remove_urls_
 
 @dataclass(frozen=True)
 class ProcessRule:
-    """A rule that `splitting.split_document` can carry out (but for max_tokens, which the indexing checks)."""
+    """A rule that `split_document` can carry out (but for max_tokens, which only the indexing checks)."""
 
     mode: str
     rules: dict[str, Any]

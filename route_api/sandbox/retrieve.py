@@ -43,10 +43,8 @@ def retrieve(dataset_id: uuid.UUID) -> dict[str, Any]:
     model = body.fields.get("retrieval_model") or _stored_model(dataset)
     store = current_store()
     passages = find_records(store, dataset, query, model)
-    return {
-        "query": {"content": query},
-        "records": [_record(store, dataset, query, item) for item in passages],
-    }
+    records = [_record(store, dataset, query, passage) for passage in passages]
+    return {"query": {"content": query}, "records": [record for record in records if record is not None]}
 
 
 def _stored_model(dataset: Row) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any
 
 
 def _threshold(model: Mapping[str, Any]) -> float:
-    """The least score; a threshold written as text counts, null is none (retrieve/threshold-string, threshold-null-on)."""
+    """The least score; one written as text counts, null is none (threshold-string, threshold-null-on)."""
     for name in ("reranking_enable", "score_threshold_enabled"):
         if name not in model:
             raise SandboxError(500, "internal_server_error", f"'{name}'")
@@ -93,7 +91,7 @@ def _threshold(model: Mapping[str, Any]) -> float:
 
 
 def _check_reranking(model: Mapping[str, Any]) -> None:
-    """Refuse a rerank model that there is not; the sandbox has none (retrieve/semantic-reranking-model-unknown)."""
+    """Refuse a rerank model that there is not: the sandbox has none (semantic-reranking-model-unknown)."""
     if model["reranking_enable"] and model.get("reranking_mode") == "reranking_model":
         named = model.get("reranking_model") or {}
         if named.get("reranking_model_name"):
@@ -110,10 +108,13 @@ def _passing_documents(store: Store, dataset: Row, conditions: Mapping[str, Any]
     return [row["id"] for row in rows if passes(document_values(dataset, row, uploader) or {})]
 
 
-def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[str, Any]:
+def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[str, Any] | None:
+    """A passage as Dify shows it; None if its document was deleted since the search."""
     connection = store.connection()
     segment = passage.segment
     document = connection.execute("SELECT * FROM document WHERE id = ?", (segment["document_id"],)).fetchone()
+    if document is None:
+        return None
     return {
         "segment": {
             **retrieved_payload(segment),

@@ -18,8 +18,8 @@ from sqlite3 import Connection, Row
 MIN_CANDIDATES = 200
 """Passages that BM25 hands to the exact score, at least."""
 MAX_POSTINGS = 8000
-"""Tokens beyond the rarest are left out of the search once so many passages have been named: they say little
-about where to look, and cost the most. They still count in the score."""
+"""Common tokens are left out of the search once rarer ones have named enough candidates, and this many in
+all: they say little about where to look, and cost the most. They still count in the score."""
 BM25_SHARE, WORDING_SHARE = 0.1, 0.15
 """Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells
 the passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
@@ -42,8 +42,9 @@ _CHINESE_STOP_WORDS = re.compile(
     "|哪些|怎么样|怎么|怎样|如何|为何|多少|是谁|有谁|谁|是不是|有没有|是否|关于|以及|[的了吗呢吧啊呀是在叫]"
 )
 _ENGLISH_STOP_WORDS = frozenset(
-    "a about an and are at be by can did do does for from has have how i in is it its me of on or please tell than that"
-    " the their there these this to was were what when where which who whom whose why will with you".split()
+    "a about an and are at be by can did do does for from has have how i in is it its me of on or please tell"
+    " than that the their there these this to was were what when where which who whom whose why will with"
+    " you".split()
 )
 
 
@@ -81,15 +82,14 @@ def question_tokens(question: str) -> list[str]:
 
 
 def _run_tokens(run: str) -> list[str]:
-    """The tokens by which a run of a question is looked for: those of the text but for the last character alone."""
+    """The tokens by which a run of a question is looked for: a text's without the last character alone."""
     if _CJK_RUN.match(run) and len(run) > 1:
         return [run[place : place + 2] for place in range(len(run) - 1)]
     return [run]
 
 
 def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
-    """Make texts findable. Within the caller's transaction; the words should be made before it begins, for
-    they take time.
+    """Make texts findable, within the caller's transaction; make their words before it, for that takes time.
 
     :param texts: pairs of a segment's `seq` and its words (`words_of`)
     """
@@ -123,8 +123,7 @@ def find_passages(
     limit: int,
     document_ids: Collection[str] | None = None,
 ) -> list[Passage]:
-    """The best passages of a dataset, best first: of enabled segments of enabled, unarchived, finished
-    documents.
+    """The best passages of a dataset, best first: enabled segments of available documents.
 
     :param document_ids: look only in these; None: in all
     """
@@ -137,7 +136,8 @@ def find_passages(
     rows = connection.execute(
         "SELECT segment.seq, words, bm25(segment_index, 0, 1) AS bm25 FROM segment_index"
         " JOIN segment ON segment.seq = segment_index.rowid"
-        " WHERE segment_index MATCH ? AND segment.enabled AND segment.document_id IN (SELECT value FROM json_each(?))"
+        " WHERE segment_index MATCH ? AND segment.enabled"
+        " AND segment.document_id IN (SELECT value FROM json_each(?))"
         " ORDER BY bm25 LIMIT ?",
         (expression, documents, max(MIN_CANDIDATES, limit)),
     ).fetchall()
@@ -147,11 +147,13 @@ def find_passages(
     best_bm25 = min(row["bm25"] for row in rows)
     scored = [(_score(row, weights, best_bm25, wording), row["seq"]) for row in rows]
     scored.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [
-        Passage(connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone(), score)
-        for score, seq in scored[:limit]
-        if score > 0
-    ]
+    passages = []
+    for score, seq in scored[:limit]:
+        segment = connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone()
+        # Another request may have deleted it since the search.
+        if score > 0 and segment is not None:
+            passages.append(Passage(segment, score))
+    return passages
 
 
 def coverage(text: str, question: str) -> float:
@@ -202,9 +204,9 @@ def _expression(dataset_id: str, weights: dict[str, _Weight]) -> str:
     for token, weight in sorted(weights.items(), key=lambda item: item[1].passages):
         if weight.passages == 0:
             continue
-        postings += weight.passages
-        if parts and postings > MAX_POSTINGS:
+        if postings >= MIN_CANDIDATES and postings + weight.passages > MAX_POSTINGS:
             break
+        postings += weight.passages
         parts.append(f'"{token}" *' if _is_prefix(token) else f'"{token}"')
     if not parts:
         return ""
@@ -222,7 +224,8 @@ def _searchable_documents(connection: Connection, dataset_id: str, among: Collec
         return str(row[0])
     return str(
         connection.execute(
-            "SELECT json_group_array(value) FROM json_each(?) WHERE value IN (SELECT value FROM json_each(?))",
+            "SELECT json_group_array(value) FROM json_each(?)"
+            " WHERE value IN (SELECT value FROM json_each(?))",
             (row[0], _json_list(among)),
         ).fetchone()[0]
     )

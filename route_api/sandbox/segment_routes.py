@@ -108,7 +108,7 @@ def _answer(document: Row, segment_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post(f"{SEGMENTS}/<uuid:segment_id>")
 @require_dataset_key
 def update_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> dict[str, Any]:
-    """Change a segment's text, or switch it; an empty content leaves it as it was (segments/update-empty-content)."""
+    """Change a segment's text, or switch it; an empty content changes nothing (update-empty-content)."""
     document = _document(dataset_id, document_id)
     store = current_store()
     segment = find_segment(store, document["id"], segment_id)

@@ -166,8 +166,11 @@ def _insert_segment(connection: Connection, document: Row, chunk: Chunk, positio
         **_text_columns(chunk),
     }
     seq = connection.execute(
-        f"INSERT INTO segment ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING
-        seq", row, ).fetchone()["seq"] _insert_children(connection, row["id"], chunk.children) return int(seq)
+        f"INSERT INTO segment ({', '.join(row)}) VALUES (:{', :'.join(row)}) RETURNING seq",
+        row,
+    ).fetchone()["seq"]
+    _insert_children(connection, row["id"], chunk.children)
+    return int(seq)
 
 
 def _text_columns(chunk: Chunk) -> dict[str, Any]:
@@ -185,7 +188,8 @@ def _text_columns(chunk: Chunk) -> dict[str, Any]:
 def _insert_children(connection: Connection, segment_id: str, contents: Iterable[str]) -> None:
     now = time.time()
     connection.executemany(
-        "INSERT INTO child_chunk (id, segment_id, position, content, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO child_chunk (id, segment_id, position, content, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         (
             (str(uuid.uuid4()), segment_id, position, content, now, now)
             for position, content in enumerate(contents, start=1)
@@ -194,7 +198,7 @@ def _insert_children(connection: Connection, segment_id: str, contents: Iterable
 
 
 def complete_segments(connection: Connection, dataset_id: str, words: Sequence[tuple[int, str]]) -> None:
-    """Make segments findable, within the caller's transaction. `words`: pairs of `seq` and `words_of` the segment."""
+    """Make segments findable, within the caller's transaction. `words`: pairs of `seq` and `words_of` it."""
     index_segments(connection, dataset_id, words)
     now = time.time()
     connection.executemany(
@@ -269,7 +273,8 @@ def _recount(connection: Connection, document_id: str) -> None:
     """A document's counts are the sums over its segments."""
     connection.execute(
         "UPDATE document SET (word_count, tokens) = ("
-        "  SELECT coalesce(sum(word_count), 0), coalesce(sum(tokens), 0) FROM segment WHERE document_id = document.id"
+        "  SELECT coalesce(sum(word_count), 0), coalesce(sum(tokens), 0) FROM segment"
+        "  WHERE document_id = document.id"
         ") WHERE id = ? AND indexing_status = 'completed'",
         (document_id,),
     )

@@ -26,7 +26,8 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
 # As 1.12.1, but that an opening 《 or 「 stays with its closing one.
 _LEADING_SYMBOLS = re.compile(
-    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f"#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
+    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f"""
+    r""""#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _SPACES = re.compile(r"[\t\f\r \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]{2,}")
@@ -157,7 +158,7 @@ def _split_long(text: str, max_tokens: int, overlap: int, separators: Sequence[s
 
 
 def _join_small(parts: Sequence[str], max_tokens: int, overlap: int) -> list[str]:
-    """Join neighbours as long as they fit; each piece begins with the last `overlap` tokens of the one before."""
+    """Join neighbours as long as they fit; each piece begins with the end of the one before, the overlap."""
     pieces: list[str] = []
     start, total = 0, 0.0
     weights = [token_weight(part) for part in parts]

@@ -7,7 +7,7 @@ answer at least that long, `[[empty]]` says nothing, `[[nothink]]` leaves the th
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from .generation import ModelError
 from .model import Message, answer
@@ -31,7 +31,7 @@ def _number(text: str) -> float:
 
 def streamed_answer(
     messages: Sequence[Message], *, brief: bool, max_tokens: int | None, delay_s: float
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """The answer of our own model, a few characters at a time.
 
     :param delay_s: seconds between two pieces

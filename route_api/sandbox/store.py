@@ -16,7 +16,7 @@ BUSY_TIMEOUT_S = 30
 
 
 class Store:
-    """The sandbox's database and files; one per process, used by many threads, each with its own connection."""
+    """The sandbox's database and files; one per process, and a connection of its own for each thread."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: taken at once (`BEGIN IMMEDIATE`), committed at the end, rolled back on an error."""
+        """A write transaction: begun at once (`IMMEDIATE`), committed at the end, rolled back on an error."""
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -6,11 +6,11 @@ ASCII_CHARACTERS_PER_TOKEN = 4
 
 
 def token_weight(text: str) -> float:
-    """Tokens before rounding, so that the weights of two pieces add up: 1 per non-ASCII character, 1/4 per other."""
+    """Tokens before rounding, so that the weights of pieces add up: 1/4 per ASCII character, 1 per other."""
     ascii_characters = len(text.encode("ascii", "ignore"))
     return len(text) - ascii_characters + ascii_characters / ASCII_CHARACTERS_PER_TOKEN
 
 
 def estimate_tokens(text: str) -> int:
-    """Whole tokens of a text. The recordings count a Chinese text the same: one per character, punctuation too."""
+    """Whole tokens of a text. In the recordings too, a Chinese text has one per character."""
     return math.ceil(token_weight(text))

@@ -245,7 +245,9 @@ def answer_question(question: Question, response_mode: str) -> Response:
     return jsonify(turn.whole())
 
 
-def _words_of(name: str, messages: list[Message], params: dict[str, Any], is_streamed: bool) -> Iterator[str]:
+def _words_of(
+    name: str, messages: list[Message], params: dict[str, Any], is_streamed: bool
+) -> Generator[str, None, None]:
     if find_model(name) is None:
         text = f"Model {name} is not configured in this sandbox."
         raise SandboxError(400, "provider_not_initialize", text)

@@ -1,4 +1,4 @@
-"""Making and replacing documents: create and update, by file and by text, each under both of its spellings."""
+"""Making and replacing documents: create and update, by file and by text, under both spellings."""
 
 import json
 import secrets
@@ -12,7 +12,8 @@ from flask import Blueprint, request
 
 from .checks import default_retrieval_model, embedding_columns, named_embedding_model
 from .datasets import find_dataset, open_dataset, update_dataset
-from .documents import find_document, list_item, require_editable, segment_seqs
+from .document_payloads import list_item
+from .documents import find_document, require_editable, segment_seqs
 from .errors import SandboxError
 from .files import delete_files, insert_file, save_text, save_upload
 from .indexer import current_indexer
@@ -24,7 +25,7 @@ from .search import unindex_segments
 from .store import Store, current_store
 
 FIRST_UPLOAD_TOP_K = 4
-"""Of the retrieval_model that a dataset without one gets with its first document (get-fresh-after-first-document)."""
+"""Of the retrieval_model that a dataset gets with its first document (get-fresh-after-first-document)."""
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -123,7 +124,8 @@ def _latest_rule(dataset_id: str) -> ProcessRule | None:
         current_store()
         .connection()
         .execute(
-            "SELECT process_mode, process_rules FROM document WHERE dataset_id = ? ORDER BY queued_at DESC LIMIT 1",
+            "SELECT process_mode, process_rules FROM document WHERE dataset_id = ?"
+            " ORDER BY queued_at DESC LIMIT 1",
             (dataset_id,),
         )
         .fetchone()
@@ -244,9 +246,7 @@ def _insert(
         "queued_at": now,
         **_rule_columns(rule),
     }
-    connection.execute(
-        f"INSERT INTO document ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row
-    )
+    connection.execute(f"INSERT INTO document ({', '.join(row)}) VALUES (:{', :'.join(row)})", row)
     return str(row["id"])
 
 

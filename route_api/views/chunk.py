@@ -67,7 +67,7 @@ def list_chunks(page: dict[str, Any]) -> Response:
 def switch_chunks(given: dict[str, Any]) -> Response:
     """Let chunks be found, or not.
 
-    Upstream calls: 1 with a console login; without one, 1 for each chunk.
+    Upstream calls: with a console login 1 for each 50 chunks; without one, 1 for each chunk.
     """
     action = "enable" if given["available_int"] else "disable"
     set_availability(given["kb_id"], given["doc_id"], given["chunk_ids"], action)

@@ -37,7 +37,7 @@ def create_document_by_file(kb_id: str) -> Response:
 def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:
     """Let chunks be found, or not; `chunk/switch` in the form of Dify's console.
 
-    Upstream calls: 1 with a console login; without one, 1 for each chunk.
+    Upstream calls: with a console login 1 for each 50 chunks; without one, 1 for each chunk.
     """
     if action not in ("enable", "disable"):
         raise ValidationFailed(f"action must be one of: enable, disable; it is '{action}'.")

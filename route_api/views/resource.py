@@ -27,7 +27,7 @@ class ParametersParser(FlaskParser):
 
     DEFAULT_VALIDATION_STATUS = 400
 
-    def load_query(self, req: Request, schema: Schema) -> Any:
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
         return self._parameters(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
@@ -39,10 +39,9 @@ class ParametersParser(FlaskParser):
     def _parameters(self, req: Request, schema: Schema) -> Any:
         query = _given(req.args) if req.args else {}
         if req.mimetype in FORM_TYPES:
-            form = _given(req.form)
-            if len(form) == 1 and next(iter(form)).lstrip().startswith(("{", "[")):
+            if next(iter(req.form), "").lstrip().startswith(("{", "[")):
                 raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
-            return {**query, **form}
+            return {**query, **_given(req.form)}
         return {**query, **read_json_object(req)} if has_body(req) else query
 
     def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:

@@ -29,11 +29,11 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str, str]] = [
         f"{BASE}/documents?page=1&limit=3&fetch=true",
     ),
     (
-        "dataset_indexing_status",
-        "documents/console-dataset-indexing-status",
-        ("ds",),
+        "upload_limits",
+        "documents/console-upload-limits",
+        (),
         "GET",
-        f"{BASE}/indexing-status",
+        "/console/api/files/upload",
     ),
     (
         "switch_segments",
@@ -77,22 +77,22 @@ def test_a_call_sends_what_was_recorded_to_work(
 def test_an_expired_session_is_refreshed_and_the_call_sent_again(
     console_dify: Dify, mock_dify: responses.RequestsMock, version: str
 ) -> None:
-    path = f"{BASE}/indexing-status"
+    path = "/console/api/files/upload"
     play(mock_dify, version, "auth/expired-token", path=path)
     play(mock_dify, version, "auth/refresh")
-    play(mock_dify, version, "documents/console-dataset-indexing-status", path=path)
-    assert console_dify.console.dataset_indexing_status("ds")["data"]
+    play(mock_dify, version, "documents/console-upload-limits", path=path)
+    assert console_dify.console.upload_limits()["file_size_limit"]
 
 
 def test_a_call_that_is_refused_twice_is_not_sent_a_third_time(
     console_dify: Dify, mock_dify: responses.RequestsMock, version: str
 ) -> None:
-    path = f"{BASE}/indexing-status"
+    path = "/console/api/files/upload"
     play(mock_dify, version, "auth/expired-token", path=path)
     play(mock_dify, version, "auth/refresh")
     play(mock_dify, version, "auth/expired-token", path=path)
     with pytest.raises(DifyAuthFailed, match="DIFY_CONSOLE_EMAIL"):
-        console_dify.console.dataset_indexing_status("ds")
+        console_dify.console.upload_limits()
 
 
 def test_an_unknown_document_is_not_found(console_dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:

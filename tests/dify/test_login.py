@@ -188,7 +188,7 @@ def test_a_refresh_token_is_not_sent_again_after_the_connection_broke(
 
 def test_without_credentials_the_operator_is_told_what_to_set() -> None:
     with pytest.raises(ConsoleNotConfigured, match="DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"):
-        Dify(DIFY, "k", "a").console.dataset_indexing_status("ds")
+        Dify(DIFY, "k", "a").console.upload_limits()
 
 
 class Console:
@@ -228,16 +228,16 @@ def console() -> Iterator[tuple[Console, Dify]]:
 def test_eight_threads_make_one_login(console: tuple[Console, Dify]) -> None:
     server, dify = console
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(dify.console.dataset_indexing_status, ["ds"] * 8))
+        answers = list(pool.map(lambda _: dify.console.upload_limits(), range(8)))
     assert answers == [{"data": []}] * 8
     assert (server.logins, server.refreshes) == (1, 0)
 
 
 def test_eight_threads_whose_session_is_refused_make_one_refresh(console: tuple[Console, Dify]) -> None:
     server, dify = console
-    dify.console.dataset_indexing_status("ds")
+    dify.console.upload_limits()
     server.good = "another"
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(dify.console.dataset_indexing_status, ["ds"] * 8))
+        answers = list(pool.map(lambda _: dify.console.upload_limits(), range(8)))
     assert answers == [{"data": []}] * 8
     assert (server.logins, server.refreshes) == (1, 1)

@@ -1,7 +1,7 @@
 """The knowledge half of the sandbox against the recordings of Dify 1.12.1.
 
-Every recorded case of these areas is either sent again, in the state that it was recorded in (status, keys and JSON
-types; of an error its code and the first line of its text), or named in `UNCLAIMED` with the reason.
+Every recorded case of these areas is either sent again, in the state that it was recorded in (status, keys
+and JSON types; of an error its code and the first line of its text), or named in `UNCLAIMED` with the reason.
 """
 
 import io
@@ -24,6 +24,7 @@ _NO_RERANK = "the sandbox has no rerank model"
 _NOTHING = (
     "Dify's vector search always finds something, however far; ours finds nothing where no word matches"
 )
+_SCORES = "our scores are no cosines of a fake embedding: a good passage has more than 0.2"
 _BUG = "a bug of 1.12.1 that the sandbox does not copy"
 _TAGS = "the sandbox has no tags: the gateway does not know them"
 _AT_ONCE = "a switch takes effect at once here, so that it is never refused as too soon"
@@ -43,14 +44,14 @@ UNCLAIMED = {
     "documents/update-hanging-segments": _BUG,
     "documents/update-hanging-other-document": _BUG,
     "retrieve/embedding-fails": _FAKE,
-    "retrieve/full-text": "pgvector has no Chinese tokenizer and found nothing; our full-text search finds Chinese",
+    "retrieve/full-text": "pgvector has no Chinese tokenizer and found nothing; ours finds Chinese",
     "retrieve/hybrid-reranking-model": _NO_RERANK,
     "retrieve/semantic-reranking-model": _NO_RERANK,
     "retrieve/query-250": _NOTHING,
     "retrieve/query-blank": _NOTHING,
-    "retrieve/threshold-on-0.2": "our scores are no cosines of the fake embedding: a good passage has more than 0.2",
-    "retrieve/threshold-string": "our scores are no cosines of the fake embedding: a good passage has more than 0.2",
-    "retrieve/metadata-filter-new-document": "Dify has the times of such a document as text, ours are numbers as ever",
+    "retrieve/threshold-on-0.2": _SCORES,
+    "retrieve/threshold-string": _SCORES,
+    "retrieve/metadata-filter-new-document": "Dify has the times of such a document as text",
     "segments/list-separator-chinese": "a bug of 1.12.1: a plain Chinese separator is found here",
     "segments/console-list-limit-101": "the gateway lists segments through the service API",
 }

@@ -93,6 +93,15 @@ def test_top_k_is_a_limit_from_the_best(knowledge: Knowledge) -> None:
     assert knowledge.found(dataset_id, "甄士隐", top_k=1) == every[:1]
 
 
+def test_a_common_word_is_looked_for_where_the_rare_ones_name_too_few(knowledge: Knowledge) -> None:
+    dataset_id = knowledge.create_dataset()
+    texts = [f"第{number}户说起葫芦庙。" for number in range(9000)]
+    knowledge.upload(dataset_id, "a.txt", "\n\n".join(["火灾之后重建。", *texts]))
+    found = knowledge.found(dataset_id, "葫芦庙的火灾", top_k=5)
+    assert len(found) == 5
+    assert "火灾之后重建。" in found
+
+
 def test_datasets_do_not_see_each_other(knowledge: Knowledge) -> None:
     first, second = knowledge.create_dataset("一"), knowledge.create_dataset("二")
     knowledge.upload(first, "a.txt", "葫芦庙在仁清巷。")
@@ -133,8 +142,8 @@ def test_thirty_thousand_segments_are_searched_in_less_than_50_ms(knowledge: Kno
     texts[12_345] = "英莲后来被薛蟠买去，改名香菱。"
     with knowledge.store.transaction() as connection:
         connection.executemany(
-            "INSERT INTO segment (id, dataset_id, document_id, position, content, word_count, tokens, index_node_id,"
-            " index_node_hash, enabled, status, created_by, created_at, updated_at)"
+            "INSERT INTO segment (id, dataset_id, document_id, position, content, word_count, tokens,"
+            " index_node_id, index_node_hash, enabled, status, created_by, created_at, updated_at)"
             " VALUES (?, ?, ?, ?, ?, 1, 1, '', '', 1, 'completed', '', 0, 0)",
             ((str(number), dataset_id, document_id, number, text) for number, text in enumerate(texts)),
         )

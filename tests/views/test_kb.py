@@ -1,13 +1,178 @@
-"""`/kb`"""
-def test_list(client, dify):
-    dify.play("datasets/list-default")
-    r = client.get("/kb/list")
-    assert r.json["data"]["total"]
-    print(r.json["data"]["kbs"][0], dify.calls)
-def test_list2(client, dify):
-    print(client.get("/v1/kb/list?page_size=a").json)
-    print({k: (v._apidoc.keys()) for k,v in client.application.view_functions.items() if hasattr(v,"_apidoc")})
-    v=client.application.view_functions["document.upload_documents"]
-    print(v._apidoc)
-    from flask import Flask
-    print(dir(client.application.blueprints["document"]), client.application.blueprints["document"]._docs)
+"""`/kb`: the traps of datasets, on both versions of Dify."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from ..conftest import MakeApp
+from ..fake_dify import FakeDify
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+def test_a_list_tells_what_dify_counts(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/list-keyword")
+    answer = client.get("/kb/list", query_string={"page": 2, "page_size": 5, "keywords": "鲁迅"}).json["data"]
+    assert dify.calls == ["GET /v1/datasets?page=2&limit=5&keyword=鲁迅"]
+    dataset = dify.body("datasets/list-keyword")["data"][0]
+    row = answer["kbs"][0]
+    assert (row["doc_num"], row["token_num"]) == (dataset["document_count"], dataset["word_count"])
+    assert row["update_time"] == dataset["updated_at"]
+    assert answer["total"] == dify.body("datasets/list-keyword")["total"]
+
+
+@pytest.mark.parametrize("way", ["query", "json", "form"])
+def test_the_parameters_of_a_list_may_come_from_anywhere(client: FlaskClient, any_dify: FakeDify, way: str) -> None:
+    any_dify.play("datasets/list-default")
+    values = {"page": "3", "page_size": "7"}
+    given: dict[str, Any] = {"query": {"query_string": values}, "json": {"json": values}, "form": {"data": values}}[way]
+    assert client.post("/v1/kb/list", **given).status_code == 200
+    assert any_dify.calls == ["GET /v1/datasets?page=3&limit=7"]
+
+
+def test_an_id_may_come_without_dashes_and_in_capitals(client: FlaskClient, any_dify: FakeDify) -> None:
+    (kb_id,) = any_dify.play("datasets/get-detail")
+    answer = client.get("/kb/detail", query_string={"kb_id": kb_id.replace("-", "").upper()})
+    assert answer.json["data"]["id"] == kb_id
+
+
+def test_a_kb_is_created_in_one_call_with_the_documents_defaults(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/create-all-fields")
+    answer = client.post("/kb/create", json={"name": "鲁迅杂文赏析"}).json
+    assert len(dify.calls) == 1
+    sent = dify.sent()
+    assert (sent["indexing_technique"], sent["permission"]) == ("high_quality", "only_me")
+    model = sent["retrieval_model"]
+    assert (model["search_method"], model["top_k"], model["reranking_enable"]) == ("semantic_search", 5, False)
+    assert (model["score_threshold_enabled"], model["score_threshold"]) == (False, 0.25)
+    assert model["weights"]["vector_setting"]["vector_weight"] == 0.6
+    assert answer["data"]["kb_id"] == answer["data"]["id"] == dify.body("datasets/create-all-fields")["id"]
+    assert answer["params"] == sent
+
+
+def test_a_kb_takes_the_configured_embedding_model(make_app: MakeApp, any_dify: FakeDify) -> None:
+    provider = "langgenius/ollama/ollama"
+    app = make_app(DIFY_EMBEDDING_MODEL="bge-m3:latest", DIFY_EMBEDDING_PROVIDER=provider)
+    any_dify.play("datasets/create-all-fields")
+    app.test_client().post("/kb/create", json={"name": "x", "embedding_model": "bge-m3:latest"})
+    sent = any_dify.sent()
+    assert (sent["embedding_model"], sent["embedding_model_provider"]) == ("bge-m3:latest", provider)
+    assert sent["retrieval_model"]["weights"]["vector_setting"]["embedding_model_name"] == "bge-m3:latest"
+
+
+def test_an_embedding_model_whose_provider_nobody_knows_is_refused(client: FlaskClient, any_dify: FakeDify) -> None:
+    answer = client.post("/kb/create", json={"name": "x", "embedding_model": "m3"})
+    assert (answer.status_code, any_dify.calls) == (400, [])
+    assert "m3" in answer.json["message"] and "provider" in answer.json["message"]
+
+
+def test_an_economy_kb_searches_by_keywords_and_names_no_embedding_model(
+    client: FlaskClient, any_dify: FakeDify
+) -> None:
+    any_dify.play("datasets/create-economy")
+    client.post("/kb/create", json={"name": "x", "indexing_technique": "economy"})
+    assert any_dify.sent()["retrieval_model"]["search_method"] == "keyword_search"
+    assert "embedding_model" not in any_dify.sent()
+
+
+def test_an_economy_kb_with_a_search_by_meaning_is_refused(client: FlaskClient, any_dify: FakeDify) -> None:
+    body = {"name": "x", "indexing_technique": "economy", "search_method": "semantic_search"}
+    assert client.post("/kb/create", json=body).status_code == 400
+    assert any_dify.calls == []
+
+
+def test_a_taken_name_is_a_conflict(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/create-duplicate-name")
+    answer = client.post("/kb/create", json={"name": "鲁迅杂文赏析"})
+    assert (answer.status_code, answer.json["error"]) == (409, "kb_name_taken")
+    assert "鲁迅杂文赏析" in answer.json["message"]
+
+
+def test_a_taken_name_is_a_conflict_at_an_update_too(client: FlaskClient, any_dify: FakeDify) -> None:
+    """Dify 1.8.1 lets two kbs have one name at a PATCH (DIFFERENCES 25), so only 1.12.1 can refuse it."""
+    (kb_id,) = any_dify.play("datasets/patch-duplicate-name")
+    any_dify.play("datasets/get-detail", f"/v1/datasets/{kb_id}")
+    answer = client.post("/kb/update", json={"kb_id": kb_id, "name": "taken"})
+    assert (answer.status_code, answer.json["error"]) == (409, "kb_name_taken")
+
+
+def test_an_update_sends_what_it_names_and_the_whole_retrieval_model_as_it_was(
+    client: FlaskClient, dify: FakeDify
+) -> None:
+    """Dify 1.8.1 wipes what a PATCH leaves out (DIFFERENCES 23)."""
+    (kb_id,) = dify.play("datasets/get-detail")
+    dify.play("datasets/patch-name-and-retrieval-model")
+    client.post("/kb/update", json={"kb_id": kb_id, "name": "新名"})
+    sent = dify.sent()
+    assert sent.keys() == {"name", "retrieval_model"} and sent["name"] == "新名"
+    assert sent["retrieval_model"] == dify.body("datasets/get-detail")["retrieval_model_dict"]
+
+
+@pytest.mark.parametrize(
+    ("change", "stored"),
+    [
+        ({"top_k": 9}, {"top_k": 9}),
+        ({"score_threshold": 0.3}, {"score_threshold": 0.3}),
+        ({"similarity_threshold": 0.3}, {"score_threshold": 0.3}),
+        ({"score_threshold_enabled": True}, {"score_threshold_enabled": True}),
+        ({"search_method": "full_text_search"}, {"search_method": "full_text_search"}),
+    ],
+)
+def test_an_update_changes_the_one_setting_that_it_names(
+    client: FlaskClient, dify: FakeDify, change: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    (kb_id,) = dify.play("datasets/get-detail")
+    dify.play("datasets/patch-retrieval-model-full")
+    assert client.post("/kb/update", json={"kb_id": kb_id, **change}).status_code == 200
+    before = dify.body("datasets/get-detail")["retrieval_model_dict"]
+    assert dify.sent() == {"retrieval_model": {**before, **stored}}
+
+
+def test_an_update_of_the_weights_keeps_the_kbs_embedding_model_in_them(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("datasets/get-detail")
+    dify.play("datasets/patch-retrieval-model-full")
+    client.post("/kb/update", json={"kb_id": kb_id, "weights": 0.7, "search_method": "hybrid_search"})
+    model = dify.sent()["retrieval_model"]
+    assert model["reranking_mode"] == "weighted_score"
+    assert model["weights"]["vector_setting"] == {
+        "vector_weight": 0.7,
+        "embedding_model_name": "bge-m3:latest",
+        "embedding_provider_name": "langgenius/ollama/ollama",
+    }
+    assert model["weights"]["keyword_setting"] == {"keyword_weight": 0.3}
+
+
+def test_an_update_mends_settings_that_an_earlier_patch_has_broken(client: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.version = "1.8.1"
+    (kb_id,) = any_dify.play("datasets/get-after-patch-partial")
+    any_dify.play("datasets/patch-retrieval-model-full")
+    client.post("/kb/update", json={"kb_id": kb_id, "description": ""})
+    model = any_dify.sent()["retrieval_model"]
+    assert model["score_threshold_enabled"] is False and model["reranking_enable"] is False
+
+
+def test_a_kb_is_deleted_with_the_answer_of_the_document(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("datasets/delete")
+    assert client.post("/kb/rm", json={"kb_id": kb_id}).json["data"] == f"delete DB {kb_id} true"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "cases"),
+    [
+        ("GET", "/kb/detail", ["datasets/get-unknown-id"]),
+        ("POST", "/kb/update", ["datasets/get-unknown-id"]),
+        ("POST", "/kb/rm", ["datasets/delete-unknown-id"]),
+        ("DELETE", "/v1/kb/rm", ["datasets/delete-unknown-id"]),
+        ("GET", "/document/list", ["documents/list-unknown-dataset"]),
+        ("POST", "/chunk/retrieval_test", ["retrieve/unknown-dataset"]),
+    ],
+)
+def test_an_unknown_kb_is_told_by_its_id(
+    client: FlaskClient, dify: FakeDify, method: str, path: str, cases: list[str]
+) -> None:
+    for case in cases:
+        dify.play(case)
+    answer = client.open(path, method=method, json={"kb_id": UNKNOWN, "question": "?"})
+    assert (answer.status_code, answer.json["error"]) == (404, "kb_not_found")
+    assert UNKNOWN in answer.json["message"]

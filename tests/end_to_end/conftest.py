@@ -1,0 +1,121 @@
+"""The whole thing as a user starts it: gateway and sandbox, in processes of their own, on ports of their own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+START_S = 60
+INDEXING_S = 30
+
+
+class Gateway:
+    """A running `python -m route_api`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}/v1"
+        self.log_path = data_dir / "gateway.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    def start(self) -> None:
+        settings = {
+            "PORT": str(self.port),
+            "WORKERS": "2",
+            "DATABASE_URL": f"sqlite:///{self.data_dir / 'gateway.sqlite3'}",
+            "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
+            "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFY_")}
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "route_api"],
+                cwd=PROJECT_DIR,
+                env={**inherited, **settings},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(START_S * 10):
+            if self._process.poll() is not None:
+                break
+            try:
+                if self.http.get(f"{self.base}/healthz", timeout=1).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.1)
+        raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
+
+    def stop(self) -> int:
+        """SIGTERM, as systemd or Ctrl-C would; the exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(40)
+        finally:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        answer = self.http.post(f"{self.base}/{path}", json=body, timeout=30)
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = self.http.get(f"{self.base}/{path}", params=params, timeout=30)
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()
+
+    def create_kb(self, name: str) -> str:
+        return self.post("kb/create", name=f"{name} {time.monotonic_ns()}")["data"]["kb_id"]
+
+    def upload(self, kb_id: str, path: Path, **settings: str) -> dict[str, Any]:
+        with path.open("rb") as file:
+            answer = self.http.post(
+                f"{self.base}/document/upload", data={"kb_id": kb_id, **settings}, files={"file": file}, timeout=60
+            )
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()["data"][0]
+
+    def wait_until_indexed(self, kb_id: str, batch: str) -> dict[str, Any]:
+        for _ in range(INDEXING_S * 10):
+            status = self.post("document/status", kb_id=kb_id, batch=batch)["data"]["data"][0]
+            if status["indexing_status"] in ("completed", "error"):
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway with its sandbox, for all the tests that do not stop it."""
+    running = Gateway(tmp_path_factory.mktemp("gateway"))
+    running.start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def own_gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway that the test may stop and start again."""
+    running = Gateway(tmp_path)
+    running.start()
+    yield running
+    running.stop()

@@ -1,0 +1,181 @@
+"""Real documents, through real sockets: into a knowledge base, found, answered from, and out again."""
+
+import json
+from pathlib import Path
+
+import docx
+import pytest
+import requests
+from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfgen import canvas
+
+from .conftest import Gateway
+
+HANDBOOK = [
+    "农村集中供水工程的水价由固定资产折旧、运行维护费和合理利润三部分组成。",
+    "水费每季度收取一次，逾期三十天未缴的用户每日加收千分之五的滞纳金。",
+    "水质检测由县级疾控中心负责，出厂水每日检测浑浊度、余氯和pH值三项指标。",
+    "管网漏损率应当控制在百分之十二以内，超出部分不得计入水价成本。",
+]
+QUESTIONS = {
+    "水价由哪几部分组成？": "固定资产折旧",
+    "逾期不缴水费会怎么样？": "千分之五的滞纳金",
+    "谁负责水质检测？": "县级疾控中心",
+    "管网漏损率的上限是多少？": "百分之十二",
+}
+
+
+def as_pdf(path: Path) -> Path:
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    page = canvas.Canvas(str(path), pagesize=A4)
+    for number, sentence in enumerate(HANDBOOK):
+        page.setFont("STSong-Light", 12)
+        page.drawString(60, 780, f"第{number + 1}章")
+        for line in range(0, len(sentence), 30):
+            page.drawString(60, 750 - line, sentence[line : line + 30])
+        page.showPage()
+    page.save()
+    return path
+
+
+def as_docx(path: Path) -> Path:
+    document = docx.Document()
+    document.add_heading("供水手册", 1)
+    for sentence in HANDBOOK[:3]:
+        document.add_paragraph(sentence)
+    document.add_table(rows=1, cols=1).cell(0, 0).text = HANDBOOK[3]
+    document.save(str(path))
+    return path
+
+
+def as_text_of_a_megabyte(path: Path) -> Path:
+    filler = "\n\n".join(f"第{number}条 本条规定了第{number}号泵站的日常巡检路线与记录要求。" for number in range(13_000))
+    half = len(filler) // 2
+    middle = filler.index("\n\n", half)
+    path.write_text(filler[:middle] + "\n\n" + "\n\n".join(HANDBOOK) + filler[middle:], encoding="utf-8")
+    assert path.stat().st_size > 1_000_000
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, make", [("供水手册.pdf", as_pdf), ("供水手册.docx", as_docx), ("供水手册.txt", as_text_of_a_megabyte)]
+)
+def test_a_document_is_found_and_answered_from(gateway: Gateway, tmp_path: Path, name: str, make) -> None:  # type: ignore[no-untyped-def]
+    kb_id = gateway.create_kb("供水")
+    uploaded = gateway.upload(kb_id, make(tmp_path / name))
+    assert uploaded["name"] == name
+    status = gateway.wait_until_indexed(kb_id, uploaded["batch"])
+    assert status["indexing_status"] == "completed" and status["progress"] == 1, status
+
+    for question, passage in QUESTIONS.items():
+        best = gateway.post("chunk/retrieval_test", kb_id=kb_id, question=question)["data"]["records"][0]
+        assert passage in best["content"].replace("\n", "").replace(" ", ""), question
+        assert 0 < best["score"] <= 1
+
+    answer = gateway.post("conversation/completion_db", kb_id=kb_id, user_id="测试", message="谁负责水质检测？")
+    assert "疾控中心" in answer["data"]["content"].replace("\n", "")
+    assert answer["rag_info"]["context_used"] and answer["rag_info"]["references"][0]["doc_name"] == name
+
+    row = gateway.get("document/list", kb_id=kb_id)["data"]["docs"][0]
+    assert (row["run"], row["progress"], row["status"]) == ("3", 1, "1")
+    assert row["chunk_num"] == status["total_segments"] > 0
+    assert row["size"] == (tmp_path / name).stat().st_size
+
+
+def test_the_answer_streams_and_the_conversation_remembers(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = gateway.create_kb("记忆")
+    gateway.wait_until_indexed(kb_id, gateway.upload(kb_id, as_docx(tmp_path / "手册.docx"))["batch"])
+    asked = {"user_id": "u-stream", "kb_id": kb_id, "message": "水费多久收一次？", "stream": True}
+    events = stream(gateway, asked)
+    deltas = "".join(event["data"]["answer"] for event in events[:-2])
+    last = events[-2]["data"]
+    assert last["answer"] == deltas and "每季度" in last["content"] and last["thinking"]
+    assert events[-1] == {"code": 0, "message": "", "data": True}
+    assert len({(event["data"]["conversation_id"], event["data"]["message_id"]) for event in events[:-1]}) == 1
+
+    again = stream(gateway, {**asked, "conversation_id": last["conversation_id"], "message": "我刚才问了什么？"})
+    assert again[-2]["data"]["is_new_conversation"] is False
+    assert "水费多久收一次" in again[-2]["data"]["content"]
+
+
+def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = gateway.create_kb("下载")
+    path = as_pdf(tmp_path / "导则《水价》.pdf")
+    document = gateway.upload(kb_id, path)
+    ids = {"kb_id": kb_id, "document_id": document["id"]}
+    download = gateway.http.post(f"{gateway.base}/document/download", json=ids, timeout=30)
+    assert download.content == path.read_bytes()
+    assert download.headers["Content-Type"] == "application/pdf"
+    saved = gateway.get("document/get", **ids, download_dir="2025/水价")["data"]
+    assert (gateway.data_dir / saved["file_path"]).read_bytes() == path.read_bytes()
+    assert gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=30).content == path.read_bytes()
+
+
+def test_a_switched_off_chunk_or_document_is_not_found(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = gateway.create_kb("开关")
+    document = gateway.upload(kb_id, as_docx(tmp_path / "手册.docx"), separator="\n", max_tokens="60", chunk_overlap="0")
+    gateway.wait_until_indexed(kb_id, document["batch"])
+    question = {"kb_id": kb_id, "question": "谁负责水质检测？"}
+    chunks = gateway.get("chunk/list", kb_id=kb_id, doc_id=document["id"])["data"]["chunks"]
+    hit = next(chunk for chunk in chunks if "疾控" in chunk["content_with_weight"])
+
+    def found() -> str:
+        return json.dumps(gateway.post("chunk/retrieval_test", **question)["data"]["records"], ensure_ascii=False)
+
+    ids = {"kb_id": kb_id, "doc_id": document["id"]}
+    assert "疾控" in found()
+    gateway.post("chunk/switch", **ids, chunk_ids=[hit["chunk_id"]], available_int=0)
+    assert "疾控" not in found()
+    gateway.post("chunk/switch", **ids, chunk_ids=[hit["chunk_id"]], available_int=1)
+    assert "疾控" in found()
+    gateway.post("document/change_status", **ids, action="disable")
+    assert found() == "[]"
+    gateway.post("document/change_status", **ids, action="enable")
+    assert "疾控" in found()
+
+
+def test_everything_is_still_there_after_a_restart(own_gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = own_gateway.create_kb("重启")
+    document = own_gateway.upload(kb_id, as_docx(tmp_path / "手册.docx"))
+    own_gateway.wait_until_indexed(kb_id, document["batch"])
+    first = own_gateway.post("conversation/completion", user_id="u-restart", message="你好，我叫小明")["data"]
+    assert own_gateway.stop() == 0
+    own_gateway.start()
+    assert own_gateway.get("document/list", kb_id=kb_id)["data"]["docs"][0]["id"] == document["id"]
+    second = own_gateway.post(
+        "conversation/completion",
+        user_id="u-restart",
+        conversation_id=first["conversation_id"],
+        message="我刚才问了什么？",
+    )["data"]
+    assert second["conversation_id"] == first["conversation_id"] and "小明" in second["content"]
+
+
+def stream(gateway: Gateway, body: dict[str, object]) -> list[dict]:
+    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=30)
+    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
+    lines = [line for line in answer.iter_lines() if line.startswith(b"data: ")]
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines]
+
+
+def test_a_caller_who_leaves_does_not_block_the_conversation(gateway: Gateway) -> None:
+    asked = {"user_id": "u-leaves", "message": "[[len:4000]][[delay:20]]讲个长故事", "stream": True}
+    with requests.post(f"{gateway.base}/conversation/completion", json=asked, stream=True, timeout=30) as answer:
+        first = json.loads(next(answer.iter_lines()).removeprefix(b"data: "))["data"]
+        busy = gateway.http.post(
+            f"{gateway.base}/conversation/completion",
+            json={"user_id": "u-leaves", "conversation_id": first["conversation_id"], "message": "第二句"},
+            timeout=30,
+        )
+        assert (busy.status_code, busy.json()["error"]) == (409, "conversation_busy")
+    for _ in range(100):
+        again = gateway.http.post(
+            f"{gateway.base}/conversation/completion",
+            json={"user_id": "u-leaves", "conversation_id": first["conversation_id"], "message": "第二句"},
+            timeout=30,
+        )
+        if again.status_code == 200:
+            return
+    raise AssertionError("the conversation is still busy after its caller has left")

@@ -1,0 +1,28 @@
+"""The README's first five minutes, by the very commands that it prints."""
+
+import re
+import subprocess
+
+from .conftest import PROJECT_DIR, Gateway
+
+
+def commands_of_the_readme() -> str:
+    readme = (PROJECT_DIR / "README.md").read_text()
+    section = readme.split("## The first five minutes", 1)[1]
+    return re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]  # type: ignore[index]
+
+
+def test_the_first_five_minutes_work_as_printed(gateway: Gateway) -> None:
+    commands = commands_of_the_readme().replace("127.0.0.1:8000", f"127.0.0.1:{gateway.port}")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"code":-1' not in done.stdout
+    assert '"name":"hulumiao.txt"' in done.stdout
+    assert '"progress":1,' in done.stdout
+    found = done.stdout.split('"records":[', 1)[1]
+    assert "巷内有个古庙" in found.split('"score"')[0]
+    assert "英莲" in done.stdout.split('"answer":')[-1]
+    assert 'data: {"code":0,"message":"","data":true}' in done.stdout
+    assert "The knowledge base was deleted." in done.stdout

@@ -1,0 +1,330 @@
+"""Bad input, made from the schemas themselves so that no new parameter can escape.
+
+It is refused in the envelope with a sentence that names the parameter, Dify is never asked, and nothing is stored.
+"""
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+import responses
+from flask import Flask
+from flask.testing import FlaskClient
+from marshmallow import Schema, fields
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from config import Config
+from route_api import create_app
+from route_api.extensions import db
+from route_api.models import Conversation, Message, User
+from route_api.schemas import base
+from route_api.schemas.conversation import NOT_YET
+from route_api.schemas.document import DocumentFiles
+
+from .conftest import GatewayClient, MakeApp
+from .dify.recordings import DIFY
+
+KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
+HUGE = "9" * 5000
+
+
+class Parameter(NamedTuple):
+    """One parameter of one endpoint."""
+
+    path: str
+    method: str
+    schema: type[Schema]
+    name: str
+
+    @property
+    def field(self) -> fields.Field[Any]:
+        return self.schema._declared_fields[self.name]
+
+    @property
+    def is_form(self) -> bool:
+        return self.path.endswith("/upload")
+
+
+def describe(application: Flask) -> list[Parameter]:
+    """Every parameter of every endpoint, as the application itself declares them."""
+    found = []
+    for rule in application.url_map.iter_rules():
+        declared = getattr(application.view_functions[rule.endpoint], "_apidoc", {}).get("arguments", {})
+        for argument in declared.get("parameters", []):
+            path = rule.rule
+            for name in ("kb_id", "doc_id"):
+                path = path.replace(f"<{name}>", KB_ID)
+            path = path.replace("<action>", "disable")
+            for method in sorted(rule.methods & {"GET", "POST", "PATCH", "DELETE"}):
+                if argument["schema"] is not DocumentFiles:
+                    found += [
+                        Parameter(path, method, argument["schema"], name)
+                        for name in argument["schema"]._declared_fields
+                    ]
+    return found
+
+
+SETTINGS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
+PARAMETERS = describe(create_app(Config.load(**SETTINGS, DATABASE_URL="sqlite://")))
+JSON_ENDPOINTS = sorted({(parameter.path, parameter.method) for parameter in PARAMETERS if not parameter.is_form})
+
+
+def good_value(field: fields.Field[Any]) -> Any:
+    match field:
+        case base.Ids():
+            return [KB_ID]
+        case base.Id():
+            return KB_ID
+        case base.Whole():
+            return 1
+        case base.Choice():
+            return field.validate.choices[0]  # type: ignore[union-attr]
+        case base.Text():
+            return "good"
+    raise AssertionError(f"say what a good {type(field).__name__} is")
+
+
+def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
+    """JSON values that a field of this kind must refuse. A new kind must be added here."""
+    if not field.allow_none:
+        yield None
+    yield {"a": 1}
+    match field:
+        case base.Ids():
+            yield from (5, ["nope"], [5], [KB_ID, None], [KB_ID, KB_ID[:-1]], "nope,nope")
+            yield from ([f"{number:032x}" for number in range(field.most + 1)],)
+            if not field.empty:
+                yield from ([], "", " , ")
+        case base.Id():
+            yield from (5, True, ["x"], "nope", KB_ID + "0", KB_ID[:-1], KB_ID.replace("e", "g"), KB_ID + "\0")
+            yield from ("../../etc/passwd", HUGE, f"{KB_ID[:8]}{KB_ID[9:]}")
+        case base.Choice():
+            yield from (5, ["x"], "nonsense", "", "x\0")
+        case base.Text():
+            yield from (5, True, ["x"], "a\0b", "\0")
+            if not field.blank:
+                yield from ("", "  \n ")
+            if field.longest is not None:
+                yield "x" * (field.longest + 1)
+        case base.Whole():
+            reach: Any = field.validate
+            yield from (True, 1.5, "x", "", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
+        case base.Ratio():
+            yield from (True, "x", [0.5], -0.01, 1.01, "nan", "inf", "-inf", HUGE, 1e308)
+        case base.Flag():
+            yield from ("perhaps", 5, [True], "\0")
+        case _:
+            raise AssertionError(f"say what a bad {type(field).__name__} is")
+
+
+def in_text(value: Any) -> bool:
+    """Whether a value can stand in a query string or form; an empty one there is one that was not given."""
+    return isinstance(value, str) and value != "" or isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def rest_of(parameter: Parameter) -> dict[str, Any]:
+    """Good values for the other required parameters."""
+    declared = parameter.schema._declared_fields
+    return {name: good_value(field) for name, field in declared.items() if field.required and name != parameter.name}
+
+
+def short(value: Any) -> str:
+    return ascii(value)[:24]
+
+
+CASES = [(parameter, value) for parameter in PARAMETERS for value in bad_values(parameter.field)]
+JSON_CASES = [(p, v) for p, v in CASES if not p.is_form]
+TEXT_CASES = [(p, v) for p, v in CASES if in_text(v) and not (type(p.field) is base.Text and v == 5)]
+
+
+@pytest.fixture(scope="module")
+def bad_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """One application for all: each case leaves it as it was, or fails."""
+    folder = tmp_path_factory.mktemp("bad-input")
+    app = create_app(Config.load(**SETTINGS, DATABASE_URL=f"sqlite:///{folder}/db", DOWNLOAD_ROOT=folder / "d"))
+    app.test_client_class = GatewayClient
+    with app.app_context():
+        db.create_all()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(bad_app: Flask) -> Iterator[FlaskClient]:
+    """A client whose requests reach neither Dify nor the database."""
+    with responses.RequestsMock() as nothing_upstream:
+        yield bad_app.test_client()
+        assert len(nothing_upstream.calls) == 0
+    with bad_app.app_context():
+        assert [db.session.scalar(select(func.count()).select_from(t)) for t in (User, Conversation, Message)] == [0] * 3
+
+
+def assert_refused(answer: TestResponse, name: str, status: int = 400, error: str = "validation_failed") -> None:
+    assert (answer.status_code, answer.json["code"], answer.json["data"]) == (status, -1, None), answer.text
+    assert answer.json["error"] == error
+    assert name in answer.json["message"].replace("[", " ").split() if name else answer.json["message"]
+    assert len(answer.json["message"]) < 500
+
+
+def send(client: FlaskClient, parameter: Parameter, values: dict[str, Any]) -> TestResponse:
+    return client.open(parameter.path, method=parameter.method, json=values)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), JSON_CASES, ids=[f"{p.method} {p.path} {p.name}={short(v)}" for p, v in JSON_CASES]
+)
+def test_a_bad_value_in_json_is_refused(client: FlaskClient, parameter: Parameter, value: Any) -> None:
+    answer = send(client, parameter, {**rest_of(parameter), parameter.name: value})
+    assert_refused(answer, parameter.name)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), TEXT_CASES, ids=[f"{p.method} {p.path} {p.name}={short(v)}" for p, v in TEXT_CASES]
+)
+def test_a_bad_value_in_a_query_or_form_is_refused(client: FlaskClient, parameter: Parameter, value: Any) -> None:
+    values = {**rest_of(parameter), parameter.name: value}
+    if parameter.is_form:
+        answer = client.post(parameter.path, data={**values, "file": (BytesIO(b"x"), "a.txt")})
+    else:
+        answer = client.open(parameter.path, method=parameter.method, query_string=values)
+    assert_refused(answer, parameter.name)
+
+
+REQUIRED = [parameter for parameter in PARAMETERS if parameter.field.required]
+
+
+@pytest.mark.parametrize("parameter", REQUIRED, ids=lambda p: f"{p.method} {p.path} {p.name}")
+def test_a_missing_parameter_is_named(client: FlaskClient, parameter: Parameter) -> None:
+    if parameter.is_form:
+        answer = client.post(parameter.path, data={"file": (BytesIO(b"x"), "a.txt")})
+    else:
+        answer = send(client, parameter, rest_of(parameter))
+    assert_refused(answer, parameter.name)
+    assert answer.json["message"] == f"{parameter.name} is required."
+
+
+BODIES = {
+    "no JSON": b"kb_id=1",
+    "half a JSON": b'{"kb_id": ',
+    "a list": b"[]",
+    "a text": b'"kb_id"',
+    "null": b"null",
+    "a number": b"1",
+    "no UTF-8": b'{"kb_id": "\xff\xfe"}',
+    "NaN": b'{"kb_id": NaN}',
+    "deep": b"[" * 100_000,
+    "deep in an object": b'{"kb_id":' * 50_000,
+    "lone surrogate": b'{"kb_id": "\\ud800"}',
+    "NUL": b"\0",
+}
+
+
+@pytest.mark.parametrize(("path", "method"), JSON_ENDPOINTS)
+def test_a_body_that_is_no_json_object_is_refused(client: FlaskClient, path: str, method: str) -> None:
+    for body in BODIES.values():
+        answer = client.open(path, method=method, data=body, content_type="application/json")
+        assert_refused(answer, "")
+
+
+@pytest.mark.parametrize(("path", "method"), JSON_ENDPOINTS)
+def test_a_body_that_does_not_say_that_it_is_json_is_a_415(client: FlaskClient, path: str, method: str) -> None:
+    body = orjson.dumps({"kb_id": KB_ID})
+    for content_type in ("text/plain", None, "application/x-www-form-urlencoded"):
+        answer = client.open(path, method=method, data=body, content_type=content_type)
+        assert_refused(answer, "application/json.", 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/conversation/completion", "/conversation/completion_db"])
+@pytest.mark.parametrize("name", NOT_YET)
+def test_a_parameter_that_nothing_honours_yet_is_refused_and_not_ignored(
+    client: FlaskClient, path: str, name: str
+) -> None:
+    answer = client.post(path, json={"user_id": "alice", "message": "?", name: 0.5})
+    assert_refused(answer, name)
+    assert "not supported" in answer.json["message"]
+
+
+def test_an_overlap_as_long_as_the_chunk_is_refused(client: FlaskClient) -> None:
+    form = {"kb_id": KB_ID, "max_tokens": 100, "chunk_overlap": 100, "file": (BytesIO(b"x"), "a.txt")}
+    assert_refused(client.post("/document/upload", data=form), "chunk_overlap")
+
+
+@pytest.mark.parametrize("batch", ["../../datasets", "a b", "a/b", "%2e%2e", "a?b", "批次\u2028"])
+def test_a_batch_that_would_change_the_path_is_refused(client: FlaskClient, batch: str) -> None:
+    assert_refused(client.post("/document/status", json={"kb_id": KB_ID, "batch": batch}), "batch")
+
+
+@pytest.mark.parametrize("action", ["explode", "ENABLE", "enable%00", "un_archive"])
+def test_an_unknown_action_in_a_path_is_refused(client: FlaskClient, action: str) -> None:
+    path = f"/datasets/{KB_ID}/documents/{KB_ID}/segment/{action}"
+    assert_refused(client.patch(path, query_string={"segment_id": KB_ID}), "action")
+
+
+@pytest.mark.parametrize("wrong", ["nope", "%00", KB_ID + "0", "%e7%ba%a2"])
+def test_a_wrong_id_in_a_path_is_named(client: FlaskClient, wrong: str) -> None:
+    ids = {"segment_id": KB_ID}
+    path = f"/datasets/{wrong}/documents/{KB_ID}/segment/disable"
+    assert_refused(client.patch(path, query_string=ids), "kb_id")
+    path = f"/datasets/{KB_ID}/documents/{wrong}/segment/disable"
+    assert_refused(client.patch(path, query_string=ids), "doc_id")
+    form = {"data": "{}", "file": (BytesIO(b"x"), "a.txt")}
+    assert_refused(client.post(f"/datasets/{wrong}/document/create_by_file", data=form), "kb_id")
+
+
+def test_a_raw_upload_must_be_a_form(client: FlaskClient) -> None:
+    assert_refused(client.post(f"/datasets/{KB_ID}/document/create_by_file", json={}), "multipart/form-data")
+
+
+MULTIPART = "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", "multipart/form-data"),
+        (b"", MULTIPART),
+        (b"no form at all", MULTIPART),
+        (b"--b\r\nContent-Disposition: form-data", MULTIPART),
+        (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nno filename\r\n--b--\r\n', MULTIPART),
+        (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\ncut off', MULTIPART),
+        (b"x", "multipart/form-data"),
+        (b"kb_id=" + KB_ID.encode(), "application/x-www-form-urlencoded"),
+        (b"\xff\xfe", "application/octet-stream"),
+    ],
+)
+def test_an_upload_that_is_no_whole_form_is_refused(client: FlaskClient, body: bytes, content_type: str) -> None:
+    answer = client.post("/document/upload", data=body, content_type=content_type)
+    assert_refused(answer, "")
+
+
+def test_an_upload_in_json_is_told_what_it_should_be(client: FlaskClient) -> None:
+    assert_refused(client.post("/document/upload", json={"kb_id": KB_ID}), "multipart/form-data.")
+
+
+def test_an_upload_of_too_many_files_is_refused(client: FlaskClient) -> None:
+    files = [(BytesIO(b"x"), f"{number}.txt") for number in range(101)]
+    assert_refused(client.post("/document/upload", data={"kb_id": KB_ID, "file": files}), "file")
+
+
+@pytest.mark.parametrize("name", ["a\nb.txt", "a:b.txt", "a?.txt", "|.txt", "..", "   "])
+def test_a_file_name_that_dify_does_not_take_is_refused(client: FlaskClient, name: str) -> None:
+    answer = client.post("/document/upload", data={"kb_id": KB_ID, "file": (BytesIO(b"x"), name)})
+    assert_refused(answer, "")
+
+
+@pytest.mark.parametrize("folder", ["..", "../..", "/etc", "a/../../b", "a\\..\\..\\b/../../x", "~/../../x"])
+def test_a_download_folder_outside_of_the_root_is_refused(
+    client: FlaskClient, bad_app: Flask, folder: str
+) -> None:
+    given = {"kb_id": KB_ID, "document_id": KB_ID, "download_dir": folder}
+    assert_refused(client.get("/document/get", query_string=given), "download_dir")
+
+
+def test_with_error_http_status_200_only_the_code_tells(make_app: MakeApp) -> None:
+    client = make_app(ERROR_HTTP_STATUS=200).test_client()
+    for answer in (client.get("/kb/detail"), client.get("/nothing"), client.put("/kb/list")):
+        assert (answer.status_code, answer.json["code"]) == (200, -1)

@@ -1,0 +1,93 @@
+"""Every route of the application: none escapes the envelope, the prefix and the API reference."""
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+OPENAPI = "api-docs.openapi_json"
+
+
+def routes(app: Flask) -> list[Rule]:
+    """Our own routes: the OpenAPI document, which flask-smorest serves, is no answer in the envelope."""
+    return [rule for rule in app.url_map.iter_rules() if rule.endpoint != OPENAPI]
+
+
+def path_of(rule: Rule) -> str:
+    """The path of a rule with something in its variables."""
+    return re.sub(r"<\w+>", KB_ID, rule.rule)
+
+
+def assert_failure(answer: TestResponse, status: int, error: str) -> None:
+    assert (answer.status_code, answer.mimetype) == (status, "application/json"), answer.text
+    assert answer.json.keys() == {"code", "data", "elapsed_s", "message", "error", "request_id"}
+    assert (answer.json["code"], answer.json["data"], answer.json["error"]) == (-1, None, error)
+    assert answer.json["message"] and isinstance(answer.json["elapsed_s"], float)
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_every_route_refuses_other_methods_in_the_envelope_and_names_its_own(app: Flask, prefix: str) -> None:
+    client = app.test_client()
+    for rule in routes(app):
+        allowed = {m for other in routes(app) if other.rule == rule.rule for m in other.methods}
+        for method in set(METHODS) - allowed:
+            answer = client.open(prefix + path_of(rule), method=method)
+            assert_failure(answer, 405, "method_not_allowed")
+            assert set(answer.headers["Allow"].split(", ")) == allowed
+            assert all(name in answer.json["message"] for name in allowed - {"HEAD", "OPTIONS"})
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_every_route_answers_in_the_envelope_to_a_request_without_anything(app: Flask, prefix: str) -> None:
+    client = app.test_client()
+    for rule in routes(app):
+        for method in rule.methods & set(METHODS):
+            answer = client.open(prefix + path_of(rule), method=method)
+            assert answer.mimetype == "application/json"
+            assert {"code", "data", "elapsed_s", "message"} <= answer.json.keys()
+            assert answer.status_code in (200, 400, 502), f"{method} {rule}: {answer.text}"
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/kb", "/kb/list/", "/v1/v1/nothing", "/models/set_default"])
+def test_an_unknown_path_is_a_404_in_the_envelope_that_names_it(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert_failure(answer, 404, "route_not_found")
+    assert path.removeprefix("/v1") in answer.json["message"]
+
+
+def test_every_route_says_how_many_upstream_calls_it_makes(app: Flask) -> None:
+    silent = [
+        rule.endpoint
+        for rule in routes(app)
+        if not re.search(r"Upstream calls: \w", app.view_functions[rule.endpoint].__doc__ or "")
+    ]
+    assert silent == []
+
+
+def test_every_route_is_in_the_openapi_document(app: Flask) -> None:
+    client = app.test_client()
+    documented = client.get("/openapi.json").json["paths"]
+    for rule in routes(app):
+        methods = documented[re.sub(r"<(\w+)>", r"{\1}", rule.rule)]
+        assert {method.lower() for method in rule.methods - {"HEAD", "OPTIONS"}} <= methods.keys()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/healthz"])
+def test_health_is_answered_at_once(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json["code"], answer.json["data"]) == (200, 0, "ok")
+
+
+def test_both_spellings_of_the_javabackends_upload_lead_to_one_view(app: Flask) -> None:
+    adapter = app.url_map.bind("localhost")
+    views = {
+        app.view_functions[adapter.match(f"/datasets/{KB_ID}/document/{name}", method="POST")[0]].__name__
+        for name in ("create_by_file", "create-by-file")
+    }
+    assert views == {"create_document_by_file"}
