@@ -4,13 +4,18 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import orjson
 from flask import Flask, current_app
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, Insert, Update, event
 from sqlalchemy.engine import make_url
 
 from .extensions import db
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+JSON_CODEC: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 POOL_SIZE = 10
 """Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
 
@@ -21,8 +26,8 @@ def engine_options(database_uri: str) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        return {}
-    return {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
+        return JSON_CODEC
+    return {**JSON_CODEC, "pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
 
 
 def init_app(app: Flask) -> None:
@@ -31,6 +36,27 @@ def init_app(app: Flask) -> None:
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
         app.extensions["autocommit_engine"] = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+class PairedWrite:
+    """Two writes that belong together: one statement where the database can, else one after the other.
+
+    PostgreSQL takes the first as a common table expression of the second, in one round trip and one transaction. Both are
+    made once, with named parameters: building a statement anew costs more than sending it.
+    """
+
+    def __init__(self, first: Insert | Update, second: Insert | Update) -> None:
+        self._first = first
+        self._second = second
+        self._as_one = second.add_cte(first.cte())
+
+    def execute(self, connection: Connection, first: dict[str, Any], second: dict[str, Any]) -> None:
+        """Carry both out, with the parameters of each, whose names must differ."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(self._as_one, {**first, **second})
+        else:
+            connection.execute(self._first, first)
+            connection.execute(self._second, second)
 
 
 def autocommit_engine() -> Engine:

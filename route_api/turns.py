@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from .database import PairedWrite
 from .errors import ConversationBusy, ConversationNotFound
 from .models import Conversation, Message, User, new_id, utc_now
 
@@ -20,9 +21,6 @@ Json = dict[str, Any]
 NAME_LENGTH = 50
 """Characters of a conversation's name; the column holds no more."""
 
-INSERT_USER = insert(User)
-INSERT_CONVERSATION = insert(Conversation)
-INSERT_MESSAGE = insert(Message)
 LAST_TURN = (
     select(
         Conversation.kb_id,
@@ -36,13 +34,39 @@ LAST_TURN = (
     .order_by(Message.position.desc())
     .limit(1)
 )
-COMPLETE_MESSAGE = update(Message).where(Message.id == bindparam("message_id"))
-RENEW_CLAIM = update(Message).where(Message.id == bindparam("message_id")).values(claimed_until=bindparam("until"))
+START_CONVERSATION = insert(Conversation).values(
+    {name: bindparam(f"c_{name}") for name in ("id", "user_id", "name", "chat_type", "create_time", "kb_id")}
+)
+ADD_MESSAGE = insert(Message).values(
+    {
+        name: bindparam(f"m_{name}")
+        for name in (
+            "id",
+            "conversation_id",
+            "position",
+            "chat_type",
+            "query",
+            "response",
+            "meta_data",
+            "create_time",
+            "claimed_until",
+        )
+    }
+)
+COMPLETE_MESSAGE = (
+    update(Message)
+    .where(Message.id == bindparam("of_message"))
+    .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until", "dify_message_id")})
+)
 NAME_DIFY_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
-    .values(dify_conversation_id=bindparam("dify_id"))
+    .values(dify_conversation_id=bindparam("c_dify_conversation_id"))
 )
+RENEW_CLAIM = update(Message).where(Message.id == bindparam("of_message")).values(claimed_until=bindparam("m_until"))
+START = PairedWrite(START_CONVERSATION, ADD_MESSAGE)
+FIRST_COMPLETION = PairedWrite(NAME_DIFY_CONVERSATION, COMPLETE_MESSAGE)
+"""The conversation first: completing the message lets the next turn in, which must find Dify's id."""
 
 
 @dataclass(slots=True)
@@ -81,34 +105,34 @@ def begin_turn(
     """
     now = utc_now()
     message: Json = {
-        "id": new_id(),
-        "chat_type": chat_type,
-        "query": query,
-        "response": "",
-        "meta_data": {"status": "pending", "kb_id": kb_id},
-        "create_time": now,
-        "claimed_until": now + timedelta(seconds=claim_s),
+        "m_id": new_id(),
+        "m_chat_type": chat_type,
+        "m_query": query,
+        "m_response": "",
+        "m_meta_data": {"status": "pending", "kb_id": kb_id},
+        "m_create_time": now,
+        "m_claimed_until": now + timedelta(seconds=claim_s),
     }
     if conversation_id is not None:
         turn = _continue(engine, user_id, conversation_id, kb_id, message, now)
         if turn is not None:
             return turn
     conversation = {
-        "id": new_id(),
-        "user_id": user_id,
-        "name": (name or " ".join(query.split()))[:NAME_LENGTH],
-        "chat_type": chat_type,
-        "create_time": now,
-        "kb_id": kb_id,
+        "c_id": new_id(),
+        "c_user_id": user_id,
+        "c_name": (name or " ".join(query.split()))[:NAME_LENGTH],
+        "c_chat_type": chat_type,
+        "c_create_time": now,
+        "c_kb_id": kb_id,
     }
-    message |= {"conversation_id": conversation["id"], "position": 1}
+    message |= {"m_conversation_id": conversation["c_id"], "m_position": 1}
     try:
         _start(engine, conversation, message)
     except IntegrityError:
         # The user's first turn ever: looking first would cost every other turn a query.
         _remember_user(engine, user_id)
         _start(engine, conversation, message)
-    return Turn(user_id, message["conversation_id"], message["id"], True, None, message["meta_data"])
+    return Turn(user_id, message["m_conversation_id"], message["m_id"], True, None, message["m_meta_data"])
 
 
 def _continue(
@@ -124,23 +148,22 @@ def _continue(
                 return None
             if last.claimed_until is not None and last.claimed_until > now:
                 raise ConversationBusy
-            message |= {"conversation_id": conversation_id, "position": (last.position or 0) + 1}
-            connection.execute(INSERT_MESSAGE, message)
+            message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
+            connection.execute(ADD_MESSAGE, message)
     except IntegrityError as error:
         raise ConversationBusy from error
-    return Turn(user_id, conversation_id, message["id"], False, last.dify_conversation_id, message["meta_data"])
+    return Turn(user_id, conversation_id, message["m_id"], False, last.dify_conversation_id, message["m_meta_data"])
 
 
 def _start(engine: Engine, conversation: Json, message: Json) -> None:
     with engine.connect() as connection:
-        connection.execute(INSERT_CONVERSATION, conversation)
-        connection.execute(INSERT_MESSAGE, message)
+        START.execute(connection, conversation, message)
 
 
 def _remember_user(engine: Engine, user_id: str) -> None:
     try:
         with engine.connect() as connection:
-            connection.execute(INSERT_USER, {"id": user_id})
+            connection.execute(insert(User).values(id=user_id))
     except IntegrityError:
         # Another request of this user was faster; the row is there, which is all we want.
         return
@@ -149,8 +172,8 @@ def _remember_user(engine: Engine, user_id: str) -> None:
 def renew_claim(engine: Engine, turn: Turn, claim_s: float) -> None:
     """Keep the conversation claimed for another `claim_s` seconds: the model is still writing."""
     with engine.connect() as connection:
-        values = {"message_id": turn.message_id, "until": utc_now() + timedelta(seconds=claim_s)}
-        connection.execute(RENEW_CLAIM, values)
+        until = utc_now() + timedelta(seconds=claim_s)
+        connection.execute(RENEW_CLAIM, {"of_message": turn.message_id, "m_until": until})
 
 
 def complete_turn(engine: Engine, turn: Turn, response: str, status: str, dify: Json | None = None) -> None:
@@ -160,15 +183,17 @@ def complete_turn(engine: Engine, turn: Turn, response: str, status: str, dify: 
     :param dify: Dify's event or answer that names its `conversation_id` and `message_id`
     """
     dify = dify or {}
-    values = {
-        "response": response,
-        "meta_data": {**turn.meta_data, "status": status},
-        "claimed_until": None,
-        "dify_message_id": dify.get("message_id"),
+    completed = {
+        "of_message": turn.message_id,
+        "m_response": response,
+        "m_meta_data": {**turn.meta_data, "status": status},
+        "m_claimed_until": None,
+        "m_dify_message_id": dify.get("message_id"),
     }
     dify_id = dify.get("conversation_id")
     with engine.connect() as connection:
         if dify_id and dify_id != turn.dify_conversation_id:
-            connection.execute(NAME_DIFY_CONVERSATION, {"of_conversation": turn.conversation_id, "dify_id": dify_id})
-        # Last, since it lets the next turn in, which must find Dify's id.
-        connection.execute(COMPLETE_MESSAGE, {"message_id": turn.message_id, **values})
+            named = {"of_conversation": turn.conversation_id, "c_dify_conversation_id": dify_id}
+            FIRST_COMPLETION.execute(connection, named, completed)
+        else:
+            connection.execute(COMPLETE_MESSAGE, completed)

@@ -60,11 +60,6 @@ class FakeDify:
         """The JSON that one of the calls carried, by default the last."""
         return orjson.loads(self.mock.calls[index].request.body or b"null")
 
-    def form_sent(self, index: int = -1) -> bytes:
-        """The multipart body that one of the calls carried, as far as the gateway's stream was not read yet."""
-        body: Any = self.mock.calls[index].request.body
-        return body if isinstance(body, bytes) else bytes(body.read())
-
 
 def recorded(version: str, case: str) -> Answer:
     """A recorded answer in the form that a callback returns."""

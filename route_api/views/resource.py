@@ -95,3 +95,7 @@ class ResourceBlueprint(flask_smorest.Blueprint):
     """A blueprint of flask-smorest whose parameters come from anywhere and whose errors are in the envelope."""
 
     ARGUMENTS_PARSER = ParametersParser()
+
+    def arguments(self, schema: type[Schema], **options: Any) -> Any:
+        """As flask-smorest's, with one instance of the schema for all requests: making one costs more than using it."""
+        return super().arguments(schema(), **options)

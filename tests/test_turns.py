@@ -1,0 +1,244 @@
+"""Turns in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import flask_migrate
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask import Flask
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy.exc import OperationalError
+
+from config import Config
+from route_api import create_app
+from route_api.errors import ConversationBusy, ConversationNotFound
+from route_api.extensions import db
+from route_api.models import Conversation, Message, User, utc_now
+from route_api.turns import Turn, begin_turn, complete_turn, renew_claim
+
+from .dify.recordings import DIFY
+
+SERVERS = {"postgresql": "postgresql://postgres@127.0.0.1:5432", "mysql": "mysql://root@127.0.0.1:3306"}
+NAME = f"route_api_test_{os.getpid()}"
+KB = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
+OTHER_KB = "02e54617-65ef-435f-815a-85ed6579e634"
+
+
+def admin_engine(server: str) -> Engine:
+    """A connection to the server itself, in which databases are made and dropped."""
+    home = {"postgresql": "postgres", "mysql": "mysql"}[server]
+    uri = Config.load(DATABASE_URL=f"{SERVERS[server]}/{home}").database_uri
+    return create_engine(uri, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
+
+
+@pytest.fixture(scope="module", params=["sqlite", *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('turns') / 'test.sqlite3'}"
+        return
+    admin = admin_engine(request.param)
+    try:
+        admin.connect().close()
+    except OperationalError as error:
+        reason = f"no {request.param} server at {SERVERS[request.param]}: {error.orig}"
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {NAME}"))
+        connection.execute(text(f"CREATE DATABASE {NAME}"))
+    yield f"{SERVERS[request.param]}/{NAME}"
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {NAME}"))
+    admin.dispose()
+
+
+@pytest.fixture(scope="module")
+def migrated(database_url: str) -> Iterator[Flask]:
+    """An application on that database, with the tables that the migrations make."""
+    keys = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
+    app = create_app(Config.load(DATABASE_URL=database_url, **keys))
+    with app.app_context():
+        flask_migrate.upgrade()
+    yield app
+    with app.app_context():
+        flask_migrate.downgrade(revision="base")
+        assert inspect(db.engine).get_table_names() == ["alembic_version"]
+        db.engine.dispose()
+
+
+@pytest.fixture
+def engine(migrated: Flask) -> Iterator[Engine]:
+    """The engine that the gateway itself uses, on empty tables."""
+    engine: Engine = migrated.extensions["autocommit_engine"]
+    with engine.connect() as connection:
+        for table in (Message, Conversation, User):
+            connection.execute(table.__table__.delete())
+    yield engine
+
+
+def begin(engine: Engine, user_id: str = "alice", **given: Any) -> Turn:
+    asked = {"conversation_id": None, "kb_id": None, "query": "葫芦庙在哪里？", "chat_type": "chat", "name": None}
+    return begin_turn(engine, user_id=user_id, **{**asked, "claim_s": 60.0, **given})
+
+
+def row(engine: Engine, message_id: str) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(Message.__table__).where(Message.id == message_id)).one()
+
+
+def count(engine: Engine, table: Any) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+# ------------------------------------------------------------------ migrations
+
+
+def test_the_migrations_make_what_the_models_say(migrated: Flask) -> None:
+    with migrated.app_context(), db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, db.metadata) == []
+
+
+def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:
+    with migrated.app_context():
+        tables = inspect(db.engine)
+        columns = {name: {column["name"] for column in tables.get_columns(name)} for name in tables.get_table_names()}
+    assert {"id", "username", "password_hash"} <= columns["user"]
+    assert {"id", "user_id", "name", "chat_type", "create_time"} <= columns["conversation"]
+    asked = {"query", "response", "meta_data", "feedback_score", "feedback_reason", "create_time", "chat_type"}
+    assert {"id", "conversation_id", *asked} <= columns["message"]
+
+
+# ------------------------------------------------------------------ a turn
+
+
+def test_the_question_is_stored_before_the_answer(engine: Engine) -> None:
+    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB)
+    stored = row(engine, turn.message_id)
+    assert (stored.query, stored.response, stored.position) == ("问" * 10_000 + "😀", "", 1)
+    assert stored.meta_data == {"status": "pending", "kb_id": KB}
+    assert stored.claimed_until > utc_now()
+
+
+def test_the_answer_ends_the_claim_and_keeps_difys_ids(engine: Engine) -> None:
+    turn = begin(engine)
+    dify_ids = {"conversation_id": KB, "message_id": OTHER_KB}
+    complete_turn(engine, turn, "答" * 70_000, "done", dify_ids)
+    stored = row(engine, turn.message_id)
+    assert (stored.response, stored.claimed_until, stored.dify_message_id) == ("答" * 70_000, None, OTHER_KB)
+    assert stored.meta_data["status"] == "done"
+    second = begin(engine, conversation_id=turn.conversation_id)
+    assert (second.is_new_conversation, second.dify_conversation_id) == (False, KB)
+    assert row(engine, second.message_id).position == 2
+
+
+def test_a_user_appears_once_however_many_conversations_there_are(engine: Engine) -> None:
+    for _ in range(3):
+        begin(engine)
+    begin(engine, "bob")
+    assert (count(engine, User), count(engine, Conversation)) == (2, 4)
+
+
+def test_user_ids_that_differ_in_case_are_two_people(engine: Engine) -> None:
+    turn = begin(engine, "Alice")
+    begin(engine, "alice")
+    assert count(engine, User) == 2
+    with pytest.raises(ConversationNotFound):
+        begin(engine, "alice", conversation_id=turn.conversation_id)
+
+
+def test_a_conversation_is_named_after_its_first_question(engine: Engine) -> None:
+    begin(engine, query="  葫芦庙\n在 哪里？" + "长" * 80)
+    begin(engine, "bob", name="给定的名字")
+    with engine.connect() as connection:
+        names = set(connection.scalars(select(Conversation.name)))
+    assert names == {("葫芦庙 在 哪里？" + "长" * 80)[:50], "给定的名字"}
+
+
+# ------------------------------------------------------------------ one turn at a time
+
+
+def test_a_second_message_while_one_runs_is_refused(engine: Engine) -> None:
+    turn = begin(engine)
+    with pytest.raises(ConversationBusy):
+        begin(engine, conversation_id=turn.conversation_id)
+    assert count(engine, Message) == 1
+
+
+@pytest.mark.parametrize("status", ["done", "failed", "stopped"])
+def test_a_turn_that_has_ended_lets_the_next_one_in(engine: Engine, status: str) -> None:
+    turn = begin(engine)
+    complete_turn(engine, turn, "", status)
+    assert not begin(engine, conversation_id=turn.conversation_id).is_new_conversation
+
+
+def test_the_claim_of_a_process_that_died_ends_by_itself(engine: Engine) -> None:
+    turn = begin(engine, claim_s=-1)
+    second = begin(engine, conversation_id=turn.conversation_id)
+    assert row(engine, second.message_id).position == 2
+
+
+def test_a_renewed_claim_holds(engine: Engine) -> None:
+    turn = begin(engine, claim_s=-1)
+    renew_claim(engine, turn, 60)
+    with pytest.raises(ConversationBusy):
+        begin(engine, conversation_id=turn.conversation_id)
+    assert row(engine, turn.message_id).claimed_until > utc_now() + timedelta(seconds=50)
+
+
+def test_of_two_messages_at_the_same_time_one_wins(engine: Engine) -> None:
+    turn = begin(engine)
+    complete_turn(engine, turn, "", "done")
+    results = at_once(8, lambda: begin(engine, conversation_id=turn.conversation_id))
+    assert sorted(isinstance(result, Turn) for result in results) == [False] * 7 + [True]
+    assert {type(result) for result in results} == {Turn, ConversationBusy}
+    assert count(engine, Message) == 2
+
+
+def test_the_first_turns_of_one_user_at_the_same_time_all_go_well(engine: Engine) -> None:
+    results = at_once(8, lambda: begin(engine, "new"))
+    assert {type(result) for result in results} == {Turn}
+    assert (count(engine, User), count(engine, Conversation), count(engine, Message)) == (1, 8, 8)
+
+
+def at_once(how_many: int, ask: Callable[[], Turn]) -> list[Any]:
+    """What came of asking from several threads at the same time: turns and errors."""
+
+    def attempt(_: int) -> Any:
+        try:
+            return ask()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(how_many) as pool:
+        return list(pool.map(attempt, range(how_many)))
+
+
+# ------------------------------------------------------------------ whose, and about what
+
+
+def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:
+    turn = begin(engine)
+    complete_turn(engine, turn, "", "done")
+    for conversation_id in (turn.conversation_id, "0" * 32):
+        with pytest.raises(ConversationNotFound):
+            begin(engine, "mallory", conversation_id=conversation_id)
+    assert count(engine, Message) == 1
+
+
+def test_another_kb_starts_a_conversation_and_the_same_one_goes_on(engine: Engine) -> None:
+    turn = begin(engine, kb_id=KB)
+    complete_turn(engine, turn, "", "done", {"conversation_id": KB, "message_id": KB})
+    other = begin(engine, kb_id=OTHER_KB, conversation_id=turn.conversation_id)
+    assert (other.is_new_conversation, other.dify_conversation_id) == (True, None)
+    same = begin(engine, kb_id=KB, conversation_id=turn.conversation_id)
+    assert (same.is_new_conversation, same.conversation_id) == (False, turn.conversation_id)

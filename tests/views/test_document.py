@@ -1,0 +1,247 @@
+"""`/document`: lists that tell the truth, switches, deletions, states, files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from ..dify.recordings import DIFY, load
+from ..fake_dify import FakeDify
+from ..scenes import FILE_CONTENT, FILE_NAME, play_file
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+def rows_of(client: FlaskClient, kb_id: str, **more: Any) -> list[dict[str, Any]]:
+    answer = client.get("/document/list", query_string={"kb_id": kb_id, **more})
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json["data"]["docs"]
+    return rows
+
+
+# ------------------------------------------------------------------ list
+
+
+def test_a_row_tells_what_dify_knows(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("documents/list-default")
+    rows = rows_of(client, kb_id)
+    for row, document in zip(rows, dify.body("documents/list-default")["data"], strict=True):
+        assert (row["id"], row["name"], row["kb_id"]) == (document["id"], document["name"], kb_id)
+        assert row["token_num"] == (document["tokens"] or 0)
+        assert row["size"] == document["data_source_detail_dict"]["upload_file"]["size"]
+        assert row["create_time"] == document["created_at"]
+        assert row["create_date"].endswith(" GMT")
+        done = {"completed": ("3", 1), "error": ("4", -1)}
+        assert (row["run"], row["progress"]) == done[document["indexing_status"]]
+        assert row["status"] == ("1" if document["enabled"] and not document["archived"] else "0")
+    assert len(dify.calls) == 1
+
+
+def test_page_and_keywords_reach_dify(client: FlaskClient, any_dify: FakeDify) -> None:
+    (kb_id,) = any_dify.play("documents/list-keyword")
+    rows_of(client, kb_id, page=2, page_size=3, keywords="红楼")
+    assert any_dify.calls == [f"GET /v1/datasets/{kb_id}/documents?page=2&limit=3&keyword=红楼"]
+
+
+def test_a_document_on_its_way_is_running(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("documents/list-while-indexing")
+    running = [row for row in rows_of(client, kb_id) if row["run"] == "1"]
+    assert running and all(row["progress"] == 0 for row in running)
+
+
+def test_a_waiting_document_has_not_started(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("documents/list-waiting")
+    assert {(row["run"], row["progress"], row["token_num"]) for row in rows_of(client, kb_id)} == {("0", 0, 0)}
+
+
+def test_with_a_console_a_row_has_its_chunks(console_client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("documents/list-default")
+    dify.play("auth/login")
+    documents = dify.body("documents/list-default")["data"]
+    counted = [{"id": d["id"], "completed_segments": n, "total_segments": n + 1} for n, d in enumerate(documents)]
+    dify.answer("GET", f"/console/api/datasets/{kb_id}/documents", {"data": counted, "total": len(counted)})
+    rows = rows_of(console_client, kb_id)
+    assert [row["chunk_num"] for row in rows] == [count["total_segments"] for count in counted]
+    assert dify.calls[-1] == f"GET /console/api/datasets/{kb_id}/documents?page=1&limit=20&fetch=true"
+
+
+@pytest.mark.parametrize("failure", [401, 403, 500])
+def test_a_console_that_fails_costs_the_counts_and_not_the_list(
+    console_client: FlaskClient, any_dify: FakeDify, failure: int, log: pytest.LogCaptureFixture
+) -> None:
+    (kb_id,) = any_dify.play("documents/list-default")
+    any_dify.answer("POST", "/console/api/login", {"code": "authentication_failed"}, failure)
+    rows = rows_of(console_client, kb_id)
+    assert rows and {row["chunk_num"] for row in rows} == {0}
+    assert "without chunk counts" in log.text
+
+
+# ------------------------------------------------------------------ remove and switch
+
+
+def test_a_document_is_deleted(client: FlaskClient, dify: FakeDify) -> None:
+    kb_id, document_id = dify.play("documents/delete")
+    answer = client.post("/v1/document/rm", json={"kb_id": kb_id, "doc_id": [document_id]})
+    assert (answer.status_code, answer.json["data"]) == (200, "")
+
+
+def test_a_deletion_that_fails_half_way_says_what_was_deleted(client: FlaskClient, dify: FakeDify) -> None:
+    kb_id, document_id = dify.play("documents/delete")
+    dify.play("documents/delete-again", f"/v1/datasets/{kb_id}/documents/{UNKNOWN}")
+    answer = client.delete("/document/rm", json={"kb_id": kb_id, "doc_id": [document_id, UNKNOWN]})
+    assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")
+    assert answer.json["data"] == [document_id] and UNKNOWN in answer.json["message"]
+
+
+def test_deleting_in_an_unknown_kb_is_told_so_by_both_versions(client: FlaskClient, dify: FakeDify) -> None:
+    """1.8.1 calls it a 400, 1.12.1 a 404 (DIFFERENCES 14)."""
+    kb_id, document_id = dify.play("documents/delete-unknown-dataset")
+    answer = client.delete("/document/rm", json={"kb_id": kb_id, "doc_id": document_id})
+    assert (answer.status_code, answer.json["error"]) == (404, "kb_not_found")
+
+
+@pytest.mark.parametrize("spelling", [{"action": "disable"}, {"status": 0}, {"status": "0"}])
+def test_a_document_is_switched_off(client: FlaskClient, dify: FakeDify, spelling: dict[str, Any]) -> None:
+    kb_id, document_id = dify.play("documents/get-one")
+    dify.play("documents/status-disable")
+    answer = client.post("/document/change_status", json={"kb_id": kb_id, "doc_id": document_id, **spelling})
+    assert (answer.status_code, answer.json["message"]) == (200, "Document disable successful!")
+    assert dify.sent() == {"document_ids": [document_id]}
+
+
+def test_switching_an_unknown_document_is_told(client: FlaskClient, dify: FakeDify) -> None:
+    """Dify itself answers success (documents/status-unknown-document)."""
+    kb_id, _ = dify.play("documents/get-one-unknown")
+    body = {"kb_id": kb_id, "doc_id": UNKNOWN, "action": "enable"}
+    answer = client.post("/document/change_status", json=body)
+    assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")
+    assert len(dify.calls) == 1
+
+
+def test_a_switch_that_comes_too_soon_is_tried_again(client: FlaskClient, dify: FakeDify, pauses: list[float]) -> None:
+    kb_id, document_id = dify.play("documents/get-one")
+    dify.play("documents/status-disable-right-after-enable")
+    dify.play("documents/status-disable")
+    body = {"kb_id": kb_id, "doc_id": document_id, "action": "disable"}
+    assert client.post("/document/change_status", json=body).status_code == 200
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("case", ["documents/status-disable-right-after-enable", "documents/status-disable-waiting"])
+def test_a_document_that_stays_busy_is_a_conflict(
+    client: FlaskClient, dify: FakeDify, pauses: list[float], case: str
+) -> None:
+    kb_id, document_id = dify.play("documents/get-one")
+    for _ in range(4 if "right-after" in case else 1):
+        dify.play(case, f"/v1/datasets/{kb_id}/documents/status/disable")
+    body = {"kb_id": kb_id, "doc_id": document_id, "action": "disable"}
+    answer = client.post("/document/change_status", json=body)
+    assert (answer.status_code, answer.json["error"]) == (409, "document_busy")
+    assert sum(pauses) < 5
+
+
+@pytest.fixture
+def pauses(app: Flask) -> list[float]:
+    """How long the gateway has waited for Dify's indexing worker, without really waiting."""
+    waited: list[float] = []
+    app.extensions["dify"].knowledge._sleep = waited.append
+    return waited
+
+
+# ------------------------------------------------------------------ status
+
+
+def test_progress_is_what_is_done_of_the_whole(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("documents/indexing-status-indexing-progress")
+    batch = load(dify.version, "documents/indexing-status-indexing-progress")["request"]["path"].split("/")[-2]
+    answer = client.get("/document/status", query_string={"kb_id": kb_id, "batch": batch}).json
+    (document,) = answer["data"]["data"]
+    (theirs,) = dify.body("documents/indexing-status-indexing-progress")["data"]
+    assert document["progress"] == round(theirs["completed_segments"] / theirs["total_segments"], 4)
+    assert 0 < document["progress"] < 1
+    assert (answer["code"], answer["status_code"], answer["info"]) == (0, 0, "request document status successful!")
+
+
+@pytest.mark.parametrize(
+    ("case", "progress"),
+    [
+        ("documents/indexing-status-completed", 1),
+        ("documents/indexing-status-error", -1),
+        ("documents/indexing-status-parsing", 0),
+        ("documents/indexing-status-waiting", 0),
+    ],
+)
+def test_progress_is_told_in_every_state(client: FlaskClient, dify: FakeDify, case: str, progress: float) -> None:
+    (kb_id,) = dify.play(case)
+    batch = load(dify.version, case)["request"]["path"].split("/")[-2]
+    answer = client.post("/document/status", json={"kb_id": kb_id, "batch": batch}).json
+    assert {document["progress"] for document in answer["data"]["data"]} == {progress}
+
+
+def test_an_unknown_batch_is_told_apart_from_an_unknown_kb(client: FlaskClient, dify: FakeDify) -> None:
+    for case, error in (
+        ("documents/indexing-status-unknown-batch", "batch_not_found"),
+        ("documents/indexing-status-unknown-dataset", "kb_not_found"),
+    ):
+        (kb_id,) = dify.play(case)
+        batch = load(dify.version, case)["request"]["path"].split("/")[-2]
+        answer = client.post("/document/status", json={"kb_id": kb_id, "batch": batch})
+        assert (answer.status_code, answer.json["error"]) == (404, error)
+
+
+# ------------------------------------------------------------------ files
+
+
+def test_a_file_is_saved_below_the_root_alone(console_client: FlaskClient, dify: FakeDify, tmp_path: Path) -> None:
+    kb_id, document_id = play_file(dify, facts=True)
+    query = {"kb_id": kb_id, "document_id": document_id, "download_dir": "reports/2026"}
+    data = console_client.get("/document/get", query_string=query).json["data"]
+    saved = tmp_path / "downloads" / "reports" / "2026" / FILE_NAME
+    assert saved.read_bytes() == FILE_CONTENT
+    assert [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()] == [saved]
+    assert data["file_path"] == f"downloads/reports/2026/{FILE_NAME}"
+    assert data["file_info"]["name"] == FILE_NAME and data["file_info"]["url"].startswith("/files/")
+
+
+def test_the_address_of_a_saved_file_is_ours_and_leads_to_it(console_client: FlaskClient, dify: FakeDify) -> None:
+    kb_id, document_id = play_file(dify, facts=True)
+    query = {"kb_id": kb_id, "document_id": document_id}
+    url = console_client.get("/document/get", query_string=query).json["data"]["download_url"]
+    if dify.version == "1.12.1":
+        dify.play("documents/console-download")
+    answer = console_client.get(url)
+    assert (answer.status_code, answer.data) == (200, FILE_CONTENT)
+
+
+def test_a_file_is_streamed_to_the_caller_under_its_name(console_client: FlaskClient, dify: FakeDify) -> None:
+    kb_id, document_id = play_file(dify, facts=False)
+    answer = console_client.post("/document/download", json={"kb_id": kb_id, "doc_id": document_id})
+    assert (answer.status_code, answer.data) == (200, FILE_CONTENT)
+    assert (answer.mimetype, answer.content_length) == ("text/plain", len(FILE_CONTENT))
+    disposition = answer.headers["Content-Disposition"]
+    assert re.fullmatch(r"attachment; filename\*=UTF-8''%E7[%0-9A-F]+\.txt", disposition)
+    assert "dify" not in str(answer.headers)
+
+
+def test_a_newer_dify_without_a_console_says_what_the_operator_can_do(
+    client: FlaskClient, any_dify: FakeDify
+) -> None:
+    kb_id, document_id = any_dify.ids("documents/get-one")
+    document = f"{DIFY}/v1/datasets/{kb_id}/documents/{document_id}"
+    for way in ("download", "upload-file"):
+        any_dify.mock.get(f"{document}/{way}", body="<!doctype html>", status=404)
+    answer = client.get("/document/get", query_string={"kb_id": kb_id, "document_id": document_id})
+    assert (answer.status_code, answer.json["error"]) == (503, "console_not_configured")
+    assert "DIFY_CONSOLE_EMAIL" in answer.json["message"]
+
+
+@pytest.mark.parametrize("path", ["/document/get", "/document/download"])
+def test_the_file_of_an_unknown_document_is_a_404(client: FlaskClient, any_dify: FakeDify, path: str) -> None:
+    any_dify.version = "1.8.1"
+    kb_id, _ = any_dify.play("documents/upload-file-unknown-document")
+    any_dify.mock.get(f"{DIFY}/v1/datasets/{kb_id}/documents/{UNKNOWN}/download", body="<!doctype html>", status=404)
+    answer = client.get(path, query_string={"kb_id": kb_id, "document_id": UNKNOWN})
+    assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")
