@@ -16,11 +16,10 @@ import orjson
 from flask import current_app
 
 from . import presenters, prompts
-from .database import autocommit_engine
 from .dify import ChatApi, EventStream, refusal_text
 from .envelope import elapsed_s, failure_body
 from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, ModelFailed
-from .extensions import dify
+from .extensions import db, dify
 from .retrieval import find_passages
 from .turns import Turn, begin_turn, complete_turn, renew_claim
 
@@ -76,7 +75,7 @@ class Chat:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.app: ChatApi = dify.chat()
-        self.engine = autocommit_engine()
+        self.engine = db.engine
         self.turn: Turn
         self.prompt: Prompt
 

@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, Insert, Update, event
+from flask import Flask
+from sqlalchemy import Connection, Insert, Update, event
 from sqlalchemy.engine import make_url
 
 from .extensions import db
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
-JSON_CODEC: dict[str, Any] = {
+COMMON_OPTIONS: dict[str, Any] = {
+    "isolation_level": "AUTOCOMMIT",
+    "pool_reset_on_return": None,
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
 }
+"""Every statement is a transaction of its own: BEGIN and COMMIT would be two more round trips for each. What belongs
+together is a `PairedWrite`, or asks for a transaction by name (`migrations/env.py`)."""
+
 POOL_SIZE = 10
 """Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
 
@@ -26,16 +31,15 @@ def engine_options(database_uri: str) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        return JSON_CODEC
-    return {**JSON_CODEC, "pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
+        return COMMON_OPTIONS
+    return {**COMMON_OPTIONS, "pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
 
 
 def init_app(app: Flask) -> None:
-    """Prepare SQLite's connections, if SQLite it is, and the engine whose statements commit by themselves."""
+    """Prepare SQLite's connections, if SQLite it is; the other two need nothing."""
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
-        app.extensions["autocommit_engine"] = db.engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 class PairedWrite:
@@ -57,12 +61,6 @@ class PairedWrite:
         else:
             connection.execute(self._first, first)
             connection.execute(self._second, second)
-
-
-def autocommit_engine() -> Engine:
-    """The application's engine, with the same pool, for statements that each are a transaction of their own."""
-    engine: Engine = current_app.extensions["autocommit_engine"]
-    return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

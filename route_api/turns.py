@@ -1,8 +1,7 @@
 """Turns in our database: claimed and stored before Dify is called, completed after.
 
-Plain statements that commit by themselves, two before and two after the model: BEGIN and COMMIT would be four more round
-trips on the path whose cost counts. Their order makes up for it: whichever is the last one to be carried out before a
-crash, the question is there, or nobody was told that it was taken.
+Statements that commit by themselves (`database.py`), in an order that makes up for it: whichever is the last one to be
+carried out before a crash, the question is there, or nobody was told that it was taken.
 """
 
 from dataclasses import dataclass, field

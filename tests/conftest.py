@@ -1,8 +1,10 @@
 """The gateway in this process, with a Dify that answers from the recordings."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from route_api.extensions import db
 
 from .dify.recordings import DIFY, VERSIONS
 from .fake_dify import FakeDify
+
+for setting in fields(Config):
+    os.environ.pop(setting.name, None)  # those of whoever runs the tests
 
 SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
 INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")

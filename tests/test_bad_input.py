@@ -41,7 +41,7 @@ class Parameter(NamedTuple):
 
     @property
     def field(self) -> fields.Field[Any]:
-        return self.schema._declared_fields[self.name]
+        return values_in(self.schema)[self.name]
 
     @property
     def is_form(self) -> bool:
@@ -59,12 +59,13 @@ def describe(application: Flask) -> list[Parameter]:
                 path = path.replace(f"<{name}>", KB_ID)
             path = path.replace("<action>", "disable")
             for method in sorted(rule.methods & {"GET", "POST", "PATCH", "DELETE"}):
-                if argument["schema"] is not DocumentFiles:
-                    found += [
-                        Parameter(path, method, argument["schema"], name)
-                        for name in argument["schema"]._declared_fields
-                    ]
+                found += [Parameter(path, method, argument["schema"], name) for name in values_in(argument["schema"])]
     return found
+
+
+def values_in(schema: type[Schema]) -> dict[str, fields.Field[Any]]:
+    """The fields of a schema but for files, which have tests of their own below."""
+    return {name: field for name, field in schema._declared_fields.items() if name not in DocumentFiles._declared_fields}
 
 
 SETTINGS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
@@ -127,8 +128,8 @@ def in_text(value: Any) -> bool:
 
 def rest_of(parameter: Parameter) -> dict[str, Any]:
     """Good values for the other required parameters."""
-    declared = parameter.schema._declared_fields
-    return {name: good_value(field) for name, field in declared.items() if field.required and name != parameter.name}
+    others = values_in(parameter.schema).items()
+    return {name: good_value(field) for name, field in others if field.required and name != parameter.name}
 
 
 def short(value: Any) -> str:

@@ -359,9 +359,9 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
 
 def test_a_stream_is_deltas_then_the_whole_then_true(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
     without_variables(dify)
-    dify.play("chat/streaming-auto-generate-name-false")
+    dify.play("chat/streaming-second-turn")
     *deltas, last, end = stream(client)
-    text = recorded_text(dify.version, "chat/streaming-auto-generate-name-false")
+    text = recorded_text(dify.version, "chat/streaming-second-turn")
     assert end == {"code": 0, "message": "", "data": True}
     assert "".join(event["data"]["answer"] for event in deltas) == text == last["data"]["answer"]
     assert last["data"].keys() >= {"thinking", "content", "conversation_id", "message_id", "is_new_conversation"}

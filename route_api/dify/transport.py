@@ -51,6 +51,30 @@ class _RetryGet(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
+class _DifyAdapter(HTTPAdapter):
+    """requests' adapter, for requests that nearly all go to one server without a proxy: its pool and the path are known
+    and need not be worked out from the URL each time."""
+
+    def __init__(self, base_url: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._base_url = base_url
+        self._pool: ConnectionPool | None = None
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> ConnectionPool:
+        if not (request.url or "").startswith(self._base_url + "/"):
+            return super().get_connection_with_tls_context(request, *args, **options)
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(request, *args, **options)
+        return self._pool
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        url = request.url or ""
+        parts = url.split("/", 3)
+        return "/" + parts[3] if len(parts) == 4 else super().request_url(request, proxies)
+
+
 class Transport:
     """Sends requests to one Dify server; shared by all threads of a process."""
 
@@ -69,7 +93,7 @@ class Transport:
         self._read_timeout = read_timeout
         # One retry, for a connection that Dify closed while it lay idle in the pool (contract README 31).
         retry = _RetryGet(total=1, redirect=0, status=0, other=0, respect_retry_after_header=False)
-        self._adapter = HTTPAdapter(pool_maxsize=pool_size, max_retries=retry)
+        self._adapter = _DifyAdapter(self.base_url, pool_maxsize=pool_size, max_retries=retry)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Make a call and return the decoded JSON of its answer; None where the answer is empty or says 204.

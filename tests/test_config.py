@@ -1,0 +1,160 @@
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import config
+from config import Config, ConfigError
+
+KEYS = {"DIFY_BASE_URL": "http://dify.test", "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No setting of whoever runs the tests, and a project folder whose `.env` is the test's own."""
+    for entry in fields(Config):
+        monkeypatch.delenv(entry.name, raising=False)
+    monkeypatch.setattr(config, "PROJECT_DIR", tmp_path)
+    return tmp_path
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_without_any_setting_there_is_a_sandbox() -> None:
+    settings = Config.load()
+    assert (settings.DIFY_BASE_URL, settings.PORT, settings.AUTH) == ("", 8000, "open")
+    assert settings.database_uri.startswith("sqlite:///")
+
+
+def test_settings_are_read_with_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        **KEYS,
+        DIFY_APPS="small=app-1,qwen3:4b=app-2",
+        CORS_ORIGINS="http://a.test,http://b.test",
+        DOWNLOAD_ROOT="/srv/downloads",
+        ERROR_HTTP_STATUS="200",
+        DIFY_READ_TIMEOUT="2.5",
+    )
+    settings = Config.load()
+    assert settings.DIFY_APPS == {"small": "app-1", "qwen3:4b": "app-2"}
+    assert settings.CORS_ORIGINS == ["http://a.test", "http://b.test"]
+    assert (settings.DOWNLOAD_ROOT, settings.ERROR_HTTP_STATUS) == (Path("/srv/downloads"), 200)
+    assert settings.DIFY_READ_TIMEOUT == 2.5
+
+
+def test_an_empty_setting_is_one_that_was_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, **{entry.name: "" for entry in fields(Config)})
+    assert Config.load() == Config()
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: Path
+) -> None:
+    (clean_environment / ".env").write_text("PORT=9001\nLOG_LEVEL=DEBUG\n")
+    monkeypatch.setenv("PORT", "9002")
+    monkeypatch.setenv("LOG_LEVEL", "")  # so that the value that the file sets is taken back after the test
+    monkeypatch.delenv("LOG_LEVEL")
+    settings = Config.load()
+    assert (settings.PORT, settings.LOG_LEVEL) == (9002, "DEBUG")
+
+
+WRONG = {
+    "PORT": "http",
+    "DIFY_BASE_URL": "dify.test",
+    "ERROR_HTTP_STATUS": "500",
+    "AUTH": "closed",
+    "LOG_LEVEL": "LOUD",
+    "DIFY_READ_TIMEOUT": "soon",
+    "DIFY_APPS": "no key",
+}
+
+
+def test_all_wrong_settings_are_told_at_once_each_in_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, **WRONG)
+    with pytest.raises(ConfigError) as raised:
+        Config.load()
+    lines = str(raised.value).split("\n")
+    assert {line.split(" ")[0] for line in lines} == set(WRONG)
+    assert all(re.fullmatch(r"[A-Z_]+ is wrong: .{8,}", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DIFY_BASE_URL", "http://dify.test/v1"),
+        ("DIFY_BASE_URL", "http://dify.test/v1/"),
+        ("DIFY_BASE_URL", "ftp://dify.test"),
+        ("DIFY_BASE_URL", "http://"),
+        ("DIFY_FILES_URL", "files"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("WORKERS", "0"),
+        ("DIFY_CONNECT_TIMEOUT", "0"),
+        ("DIFY_CHAT_TIMEOUT", "10"),
+    ],
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    set_all(monkeypatch, **{name: value})
+    with pytest.raises(ConfigError, match=f"^{name} is wrong: "):
+        Config.load()
+
+
+def test_a_dify_without_keys_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, DIFY_BASE_URL="http://dify.test")
+    with pytest.raises(ConfigError) as raised:
+        Config.load()
+    assert re.findall(r"^(\w+) is missing", str(raised.value), re.M) == ["DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY"]
+
+
+@pytest.mark.parametrize(
+    "alone", ["DIFY_CONSOLE_EMAIL", "DIFY_CONSOLE_PASSWORD", "DIFY_EMBEDDING_MODEL", "DIFY_EMBEDDING_PROVIDER"]
+)
+def test_settings_that_go_together_are_refused_alone(monkeypatch: pytest.MonkeyPatch, alone: str) -> None:
+    set_all(monkeypatch, **{alone: "x"})
+    with pytest.raises(ConfigError, match=f"{alone}.*set both or neither"):
+        Config.load()
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    secrets: dict[str, Any] = {
+        entry.name: {"model": "hush-apps"} if entry.name == "DIFY_APPS" else [f"hush-{entry.name}"]
+        if entry.name == "API_KEYS" else f"hush-{entry.name}"
+        for entry in fields(Config)
+        if entry.metadata["secret"]
+    }
+    assert secrets.keys() >= {"DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY", "DIFY_APPS", "DIFY_CONSOLE_PASSWORD"}
+    assert secrets.keys() >= {"SECRET_KEY", "API_KEYS", "DATABASE_URL"}
+    shown = repr(Config(**secrets))
+    assert "hush" not in shown and "DIFY_BASE_URL" in shown
+
+
+def test_every_name_that_sounds_like_a_secret_is_one() -> None:
+    sounding = {entry.name for entry in fields(Config) if re.search("KEY|PASSWORD|SECRET|TOKEN|APPS", entry.name)}
+    assert sounding <= {entry.name for entry in fields(Config) if entry.metadata["secret"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "uri"),
+    [
+        ("sqlite:////var/a.sqlite3", "sqlite:////var/a.sqlite3"),
+        ("postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgresql://u:p@h:5432/d", "postgresql+psycopg://u:p@h:5432/d"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
+        ("mysql://u:p@h/d", "mysql+pymysql://u:p@h/d?charset=utf8mb4"),
+        ("mariadb://u@h/d?ssl=1", "mysql+pymysql://u@h/d?ssl=1&charset=utf8mb4"),
+        ("mysql://h/d?charset=latin1", "mysql+pymysql://h/d?charset=latin1"),
+    ],
+)
+def test_a_database_url_gets_the_driver_that_we_ship(given: str, uri: str) -> None:
+    assert Config.load(DATABASE_URL=given).database_uri == uri
+
+
+def test_a_read_setting_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Config().PORT = 1  # type: ignore[misc]

@@ -1,0 +1,61 @@
+"""What an operator and a frontend developer look up is written down: every setting and every error code."""
+
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from config import Config
+from route_api import errors
+from route_api.envelope import HTTP_ERROR_CODES
+
+PROJECT = Path(__file__).parents[1]
+SETTINGS = {entry.name for entry in fields(Config)}
+ERROR_CODES = {
+    error.code
+    for _, error in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(error, errors.ApiError) and error is not errors.DifyError
+} | set(HTTP_ERROR_CODES.values())
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    return (PROJECT / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def rows(markdown: str) -> dict[str, list[str]]:
+    """The rows of tables that begin with a word in code, by that word."""
+    found = re.findall(r"^\| *`([^`|]+)` *\|(.*)\|\s*$", markdown, re.M)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in found}
+
+
+def test_every_setting_is_in_the_readmes_table_and_nothing_else_looks_like_one(readme: str) -> None:
+    table = {name for name in rows(readme) if re.fullmatch(r"[A-Z][A-Z_]+", name)}
+    assert table == SETTINGS
+
+
+def test_every_setting_has_a_meaning_in_the_readme(readme: str) -> None:
+    assert [name for name, cells in rows(readme).items() if name in SETTINGS and not (len(cells) == 2 and cells[1])] == []
+
+
+def test_every_error_code_is_in_the_api_reference(reference: str) -> None:
+    assert sorted(code for code in ERROR_CODES if f"`{code}`" not in reference) == []
+
+
+def test_every_endpoint_is_in_the_api_reference(app: object, reference: str) -> None:
+    from flask import Flask
+
+    assert isinstance(app, Flask)
+    undocumented = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if re.sub(r"<\w+>", "", rule.rule).split("//")[0].rstrip("/").lstrip("/") not in reference
+    ]
+    assert undocumented == []

@@ -1,0 +1,155 @@
+"""Failures of Dify and of ours: one envelope, a status that means something, and nothing of anybody's insides."""
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from requests import exceptions as network
+
+from route_api.extensions import db
+
+from .conftest import MakeApp
+from .dify.recordings import DIFY
+from .fake_dify import FakeDify
+
+LIST = "/v1/datasets"
+
+
+def failed(answer: Any, status: int, error: str) -> Any:
+    """The body of a failure, checked."""
+    assert (answer.status_code, answer.json["code"], answer.json["error"]) == (status, -1, error), answer.text
+    assert answer.json.keys() == {"code", "data", "elapsed_s", "message", "error", "request_id"}
+    return answer.json
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "error"),
+    [
+        (network.ConnectionError(), 502, "dify_unreachable"),
+        (network.ConnectTimeout(), 502, "dify_unreachable"),
+        (network.ChunkedEncodingError(), 502, "dify_unreachable"),
+        (network.ReadTimeout(), 504, "dify_timeout"),
+    ],
+)
+def test_a_network_that_fails_is_no_fault_of_the_caller(
+    client: FlaskClient, any_dify: FakeDify, failure: Exception, status: int, error: str
+) -> None:
+    any_dify.fail("GET", LIST, failure)
+    failed(client.get("/kb/list"), status, error)
+
+
+def test_a_wrong_key_is_never_the_callers_401(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/list-wrong-key")
+    body = failed(client.get("/kb/list"), 502, "dify_auth_failed")
+    assert "DIFY_DATASET_API_KEY" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, '{"message": "Internal Server Error", "code": "unknown", "status": 500}'),
+        (500, "<html><h1>Traceback (most recent call last)</h1></html>"),
+        (502, "<html><h1>502 Bad Gateway</h1><hr>nginx</html>"),
+        (302, ""),
+        (200, "<html>not a Dify</html>"),
+        (200, '{"data": '),
+    ],
+)
+def test_a_dify_that_is_broken_is_a_502_without_its_words(
+    client: FlaskClient, any_dify: FakeDify, status: int, body: str
+) -> None:
+    any_dify.mock.get(DIFY + LIST, body=body, status=status)
+    message = failed(client.get("/kb/list"), 502, "dify_failed")["message"]
+    assert "<" not in message and "nginx" not in message
+
+
+def test_a_refusal_in_sql_is_told_in_words(client: FlaskClient, any_dify: FakeDify) -> None:
+    """The client checks that no answer holds SQL (conftest.py); here it is Dify's that comes."""
+    sql = '(psycopg2.errors.UndefinedTable) relation "x" does not exist\nLINE 1: SELECT secret FROM x'
+    any_dify.answer("GET", LIST, {"code": "invalid_param", "message": sql, "status": 400}, 400)
+    failed(client.get("/kb/list"), 400, "dify_rejected")
+
+
+def test_too_many_requests_stay_a_failure_that_says_so(client: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.answer("GET", LIST, {"code": "too_many_requests", "message": "", "status": 429}, 429)
+    answer = client.get("/kb/list")
+    assert answer.json["code"] == -1 and "too many requests" in answer.json["message"]
+
+
+def test_a_kb_that_is_closed_for_the_api_is_told(client: FlaskClient, any_dify: FakeDify) -> None:
+    (kb_id,) = any_dify.play("datasets/get-api-disabled")
+    body = failed(client.get("/kb/detail", query_string={"kb_id": kb_id}), 502, "dify_forbidden")
+    assert "api access is not enabled" in body["message"]
+
+
+@pytest.mark.parametrize("path", ["/document/status", "/v1/document/status"])
+def test_the_odd_envelope_of_document_status_is_the_common_one_when_it_fails(client: FlaskClient, path: str) -> None:
+    failed(client.post(path, json={}), 400, "validation_failed")
+
+
+def test_a_bug_of_ours_is_a_500_that_tells_nothing_and_a_log_line_that_tells_all(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, log: pytest.LogCaptureFixture
+) -> None:
+    any_dify.answer("GET", LIST, {"data": [{"no": "id"}], "total": 1})
+    body = failed(client.get("/kb/list"), 500, "internal_error")
+    assert "KeyError" not in body["message"]
+    assert body["request_id"] in log.text and "KeyError" in log.text
+
+
+def test_a_database_that_fails_tells_no_sql(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    with app.app_context():
+        db.drop_all()
+    body = {"user_id": "alice", "message": "葫芦庙在哪里？"}
+    failed(client.post("/conversation/completion", json=body), 500, "internal_error")
+    assert any_dify.calls == []
+
+
+@pytest.mark.parametrize("case", [("GET", "/kb/detail"), ("GET", "/nothing"), ("PUT", "/kb/list")])
+def test_with_error_http_status_200_the_code_alone_tells(make_app: MakeApp, case: tuple[str, str]) -> None:
+    method, path = case
+    answer = make_app(ERROR_HTTP_STATUS=200).test_client().open(path, method=method)
+    assert (answer.status_code, answer.json["code"]) == (200, -1) and answer.json["error"]
+
+
+# ------------------------------------------------------------------ request ids, time, CORS
+
+
+def test_a_request_id_names_a_line_of_the_log(client: FlaskClient, log: pytest.LogCaptureFixture) -> None:
+    answer = client.get("/kb/detail")
+    assert answer.headers["X-Request-Id"] == answer.json["request_id"]
+    assert "400 validation_failed: kb_id is required." in log.text
+
+
+def test_every_request_has_an_id_of_its_own(client: FlaskClient) -> None:
+    assert client.get("/healthz").headers["X-Request-Id"] != client.get("/healthz").headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("given", ["trace-1", "0b.c_D-9", "x" * 64])
+def test_a_callers_request_id_is_kept(client: FlaskClient, given: str) -> None:
+    answer = client.get("/kb/detail", headers={"X-Request-Id": given})
+    assert answer.json["request_id"] == answer.headers["X-Request-Id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "id\u00e9", 'a"b', "<script>", "{}%s"])
+def test_a_request_id_that_could_do_harm_in_a_log_is_replaced(client: FlaskClient, given: str) -> None:
+    answer = client.get("/healthz", headers={"X-Request-Id": given})
+    assert answer.headers["X-Request-Id"] != given and len(answer.headers["X-Request-Id"]) == 32
+
+
+def test_elapsed_s_is_the_time_that_it_took(client: FlaskClient) -> None:
+    assert 0 <= client.get("/healthz").json["elapsed_s"] < 5
+
+
+def test_browsers_of_the_configured_origins_may_call(make_app: MakeApp) -> None:
+    client = make_app(CORS_ORIGINS=["http://front.test"]).test_client()
+    allowed = [
+        client.get("/healthz", headers={"Origin": origin}).headers.get("Access-Control-Allow-Origin")
+        for origin in ("http://front.test", "http://evil.test")
+    ]
+    assert allowed == ["http://front.test", None]
+
+
+def test_without_cors_origins_no_browser_of_another_origin_may_call(client: FlaskClient) -> None:
+    answer = client.get("/healthz", headers={"Origin": "http://evil.test"})
+    assert "Access-Control-Allow-Origin" not in answer.headers
