@@ -4,7 +4,6 @@ Settings come from the environment and from a `.env` file beside this one (the e
 with them is reported at once, in words.
 """
 
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -36,6 +35,14 @@ def dify_address(value: str) -> None:
         raise ValidationError("must be an address such as http://dify.example.com")
     if parts.path.rstrip("/").endswith("/v1"):
         raise ValidationError("must be Dify's address without /v1")
+
+
+def pairs(value: str) -> dict[str, str]:
+    """`name=key,name=key` as a dictionary; what environs has for this fails with an error of its insides."""
+    parts = [part.partition("=") for part in value.split(",")]
+    if not all(name.strip() and key.strip() for name, _, key in parts):
+        raise ValidationError("must be pairs such as qwen3:4b=app-key, comma-separated")
+    return {name.strip(): key.strip() for name, _, key in parts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +90,14 @@ class Config:
         :raises ConfigError: every wrong setting at once
         """
         env = Env(eager=False)
+        env.add_parser("pairs", pairs)
         if not overrides:
             env.read_env(str(PROJECT_DIR / ".env"), recurse=False)
         values = {}
         for entry, kind in _typed_fields():
             if entry.name in overrides:
                 values[entry.name] = overrides[entry.name]
-            elif os.environ.get(entry.name, "") != "":
+            elif env.str(entry.name, "") != "":
                 values[entry.name] = _read(env, entry.name, kind, entry.metadata["check"])
         try:
             env.seal()
@@ -140,7 +148,7 @@ def _read(env: Env, name: str, kind: Any, check: Any) -> Any:
         float: env.float,
         Path: env.path,
         list[str]: env.list,
-        dict[str, str]: env.dict,
+        dict[str, str]: env.pairs,
     }
     return parsers[kind](name, validate=check) if check else parsers[kind](name)
 

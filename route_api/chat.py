@@ -197,6 +197,9 @@ class Chat:
         try:
             yield b""
             for event in events:
+                is_first = latest is None
+                if "message_id" in event:
+                    latest = event  # before a piece is yielded: who leaves at the first one must stop the model too
                 match event.get("event"):
                     case "message" | "agent_message":
                         text += event["answer"]
@@ -211,10 +214,8 @@ class Chat:
                         )
                     case "ping":
                         yield KEEP_ALIVE
-                    case _ if latest is None:
+                    case _ if is_first:
                         yield b'%b""}}\n\n' % before
-                if "message_id" in event:
-                    latest = event
                 if monotonic() > renew_at:
                     renew_at = monotonic() + RENEW_AFTER_S
                     renew_claim(self.engine, self.turn, CLAIM_S)

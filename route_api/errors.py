@@ -85,6 +85,16 @@ class ConversationNotFound(ApiError):
         super().__init__(f"This user has no conversation '{conversation_id}'. Leave conversation_id out to start one.")
 
 
+class MessageNotFound(ApiError):
+    """No such message, or one in another user's conversation: the two look alike on purpose."""
+
+    status: int = HTTPStatus.NOT_FOUND
+    code = "message_not_found"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"This user has no message '{message_id}'.")
+
+
 class KbNameTaken(ApiError):
     """Dify wants the names of knowledge bases to be unique."""
 
@@ -117,6 +127,16 @@ class ConversationBusy(ApiError):
 
     def __init__(self) -> None:
         super().__init__("An answer in this conversation is still being written; wait for it or stop it first.")
+
+
+class TurnNotStoppable(ApiError):
+    """An answer is on its way, but Dify has not yet named the task that would have to be stopped."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "turn_not_stoppable"
+
+    def __init__(self) -> None:
+        super().__init__("The model has not begun to answer, so Dify has nothing to stop yet; try again in a moment.")
 
 
 class ModelFailed(ApiError):

@@ -49,18 +49,26 @@ class User(Base):
 
 
 class Conversation(Base):
-    """A thread of turns of one user about one knowledge base, or about none."""
+    """A thread of turns of one user about the same knowledge bases, or about none.
+
+    The index holds all that a page of the list is chosen, ordered and counted by, so that no row is read for it.
+    """
 
     __tablename__ = "conversation"
-    __table_args__ = (Index(None, "user_id", "create_time"), UTF8MB4)
+    __table_args__ = (Index(None, "user_id", "create_time", "id", "chat_type"), UTF8MB4)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(50))
     chat_type: Mapped[str] = mapped_column(String(50))
     create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
-    kb_id: Mapped[str | None] = mapped_column(String(36))
+    kb_id: Mapped[str | None] = mapped_column(String(400))
+    """The ids of its knowledge bases, comma-joined; ten at the most."""
     dify_conversation_id: Mapped[str | None] = mapped_column(String(36))
+    carrier: Mapped[str | None] = mapped_column(String(64))
+    """How its last turn was carried to Dify (`carriers.py`); Dify's conversation belongs to that way alone."""
+    dify_since: Mapped[int | None] = mapped_column(Integer)
+    """Position of the first turn that Dify's own conversation holds."""
 
     user: Mapped[User] = relationship(back_populates="conversations")
     messages: Mapped[list["Message"]] = relationship(

@@ -24,6 +24,7 @@ from .fake_dify import FakeDify
 for setting in fields(Config):
     os.environ.pop(setting.name, None)  # those of whoever runs the tests
 
+KEYS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
 SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
 INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
 
@@ -31,7 +32,7 @@ MakeApp = Callable[..., Flask]
 
 
 class GatewayClient(FlaskClient):
-    """A client that looks at every answer that a test gets: it is in the envelope and tells nothing of our insides."""
+    """A client that looks at every JSON answer that a test gets: it tells nothing of our insides."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         answer = super().open(*args, **kwargs)
@@ -75,13 +76,10 @@ def any_dify(mock: responses.RequestsMock) -> FakeDify:
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     """Makes an application with a database and a download folder of its own; settings may be given."""
     made: list[Flask] = []
-    silent = logging.getLogger("route_api")
 
     def make(**settings: Any) -> Flask:
         defaults = {
-            "DIFY_BASE_URL": DIFY,
-            "DIFY_DATASET_API_KEY": "dataset-secret",
-            "DIFY_APP_API_KEY": "app-secret",
+            **KEYS,
             "DATABASE_URL": f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}",
             "DOWNLOAD_ROOT": tmp_path / "downloads",
         }
@@ -96,7 +94,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     for app in made:
         with app.app_context():
             db.engine.dispose()
-    silent.handlers.clear()
+    logging.getLogger("route_api").handlers.clear()
 
 
 @pytest.fixture

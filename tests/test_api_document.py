@@ -82,7 +82,9 @@ def test_the_openapi_document_promises_every_key_of_the_example(name: str, app: 
     path = PATHS.get(name) or "/" + name.replace("_", "/", 1)
     schema = answer_schema(app, path)
     if schema is not None:
-        assert problems(schema, example_of(name), but=("Missing data for required field.", "Field may not be null.")) == []
+        assert (
+            problems(schema, example_of(name), but=("Missing data for required field.", "Field may not be null.")) == []
+        )
 
 
 def problems(schema: Schema, answer: Any, *, but: tuple[str, ...]) -> list[str]:

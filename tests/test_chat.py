@@ -1,4 +1,4 @@
-"""Turns of a conversation through the gateway, blocking and streamed, from the recordings of both versions."""
+"""Turns of a conversation answered in one piece, from the recordings of both versions."""
 
 import threading
 from datetime import timedelta
@@ -14,62 +14,15 @@ from requests import exceptions as network
 from sqlalchemy import select, update
 
 from route_api.extensions import db
-from route_api.models import Conversation, Message, User, utc_now
+from route_api.models import Conversation, Message, utc_now
 
-from .conftest import assert_says_nothing_of_our_insides
-from .dify.recordings import load
 from .fake_dify import Answer, FakeDify, recorded
-
-CHAT = "/v1/chat-messages"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+from .talk import CHAT, NOBODY, ask, counts, messages, without_variables
 
 
-def without_variables(dify: FakeDify) -> None:
-    dify.play("chat/parameters-without-variables")
-
-
-def ask(client: FlaskClient, message: str = "葫芦庙在哪里？", path: str = "completion", **more: Any) -> Any:
-    body = {"user_id": "alice", "message": message, **more}
-    return client.post(f"/v1/conversation/{path}", json=body)
-
-
-def stream(client: FlaskClient, message: str = "葫芦庙在哪里？", path: str = "completion", **more: Any) -> list[Any]:
-    """The events of a streamed answer, decoded; comments are left out."""
-    answer = ask(client, message, path, streaming=True, **more)
-    assert (answer.status_code, answer.mimetype) == (200, "text/event-stream"), answer.text
-    return decoded(answer.data)
-
-
-def decoded(body: bytes) -> list[Any]:
-    assert_says_nothing_of_our_insides(body.decode())
-    blocks = body.decode().split("\n\n")
-    assert blocks.pop() == ""
-    return [orjson.loads(block.removeprefix("data: ")) for block in blocks if not block.startswith(":")]
-
-
-def messages(app: Flask) -> list[Any]:
-    """The rows of all turns in their order; a plain read beside the gateway's own engine."""
-    with app.app_context(), db.engine.connect() as connection:
-        return list(connection.execute(select(Message.__table__).order_by(Message.create_time, Message.position)))
-
-
-def counts(app: Flask) -> tuple[int, int, int]:
-    with app.app_context(), db.engine.connect() as connection:
-        users, conversations, turns = (len(connection.execute(select(t.id)).all()) for t in (User, Conversation, Message))
-        return users, conversations, turns
-
-
-def recorded_text(version: str, case: str) -> str:
-    """The answer that the events of a recorded stream add up to."""
-    blocks = load(version, case)["response"]["body"].split("\n\n")
-    events = [orjson.loads(block.removeprefix("data: ")) for block in blocks if block.startswith("data: ")]
-    return "".join(event["answer"] for event in events if event["event"] == "message")
-
-
-# ------------------------------------------------------------------ blocking
-
-
-def test_a_blocking_answer_is_split_and_stored_with_ids_of_ours(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
+def test_a_blocking_answer_is_split_and_stored_with_ids_of_ours(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
     without_variables(dify)
     dify.play("chat/blocking-first-turn")
     data = ask(client).json["data"]
@@ -134,7 +87,8 @@ def test_the_question_is_stored_and_no_connection_is_held_while_the_model_talks(
 
     def look(request: PreparedRequest) -> Answer:
         with app.app_context():
-            seen.append((db.engine.pool.checkedout(), [row.meta_data["status"] for row in messages(app)]))  # type: ignore[attr-defined]
+            held = db.engine.pool.checkedout()  # type: ignore[attr-defined]
+        seen.append((held, [row.meta_data["status"] for row in messages(app)]))
         return recorded(any_dify.version, "chat/blocking-first-turn")
 
     without_variables(any_dify)
@@ -289,7 +243,9 @@ def test_a_conversation_that_dify_has_lost_is_asked_again_without_it(
 # ------------------------------------------------------------------ whose turn it is
 
 
-def test_a_second_message_while_one_runs_is_refused_with_409(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+def test_a_second_message_while_one_runs_is_refused_with_409(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
     refused: list[Any] = []
 
     def ask_again(request: PreparedRequest) -> Answer:
@@ -352,146 +308,3 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
         thread.join(timeout=15)
     assert answers == {"alice": "alice: ?alice", "bob": "bob: ?bob"}
     assert counts(app) == (2, 2, 2)
-
-
-# ------------------------------------------------------------------ streaming
-
-
-def test_a_stream_is_deltas_then_the_whole_then_true(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
-    without_variables(dify)
-    dify.play("chat/streaming-second-turn")
-    *deltas, last, end = stream(client)
-    text = recorded_text(dify.version, "chat/streaming-second-turn")
-    assert end == {"code": 0, "message": "", "data": True}
-    assert "".join(event["data"]["answer"] for event in deltas) == text == last["data"]["answer"]
-    assert last["data"].keys() >= {"thinking", "content", "conversation_id", "message_id", "is_new_conversation"}
-    assert last["data"]["thinking"] and last["data"]["content"] == text.split("</think>\n\n")[1]
-    assert {(e["code"], e["data"]["message_id"], e["data"]["conversation_id"]) for e in [*deltas, last]} == {
-        (0, last["data"]["message_id"], last["data"]["conversation_id"])
-    }
-    (stored,) = messages(app)
-    assert (stored.response, stored.meta_data["status"], stored.claimed_until) == (text, "done", None)
-    assert stored.dify_message_id and stored.meta_data["usage"]
-    assert dify.sent()["response_mode"] == "streaming"
-
-
-def test_no_proxy_may_hold_a_stream_back(client: FlaskClient, any_dify: FakeDify) -> None:
-    without_variables(any_dify)
-    any_dify.play("chat/streaming-auto-generate-name-false")
-    answer = ask(client, streaming=True)
-    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache", "no")
-    assert "Content-Length" not in answer.headers
-    answer.close()
-    any_dify.mock.assert_all_requests_are_fired = False
-
-
-def test_a_stream_with_a_kb_ends_with_its_references(client: FlaskClient, dify: FakeDify) -> None:
-    dify.play("chat/parameters-with-variables")
-    (kb_id,) = dify.play("retrieve/semantic")
-    dify.play("chat/streaming-auto-generate-name-false")
-    *_, last, _ = stream(client, path="completion_db", kb_id=kb_id)
-    records = dify.body("retrieve/semantic")["records"]
-    assert len(last["rag_info"]["references"]) == len(last["data"]["reference"]["chunks"]) == len(records)
-
-
-def test_a_ping_of_difys_keeps_our_connection_alive(client: FlaskClient, dify: FakeDify) -> None:
-    without_variables(dify)
-    dify.play("chat/streaming-ping")
-    assert b"\n\n: ping\n\n" in b"\n\n" + ask(client, streaming=True).data
-
-
-def test_an_error_in_the_middle_is_an_event_and_the_part_is_kept(
-    app: Flask, client: FlaskClient, dify: FakeDify
-) -> None:
-    without_variables(dify)
-    dify.play("chat/error-mid-stream")
-    *deltas, failure = stream(client)
-    assert (failure["code"], failure["error"]) == (-1, "model_failed")
-    assert "injected mid-stream failure: unavail" in failure["message"]
-    assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
-    (stored,) = messages(app)
-    part = recorded_text(dify.version, "chat/error-mid-stream")
-    assert (stored.response, stored.meta_data["status"], stored.meta_data["error"]) == (part, "failed", "model_failed")
-    assert stored.claimed_until is None
-
-
-def test_a_stream_that_dify_cuts_off_is_a_failure_and_not_an_end(
-    app: Flask, client: FlaskClient, dify: FakeDify
-) -> None:
-    without_variables(dify)
-    play_beginning(dify)
-    *deltas, failure = stream(client)
-    assert (failure["code"], failure["error"]) == (-1, "dify_unreachable")
-    (stored,) = messages(app)
-    assert stored.response == "".join(event["data"]["answer"] for event in deltas) != ""
-    assert stored.meta_data["status"] == "failed"
-
-
-def play_beginning(dify: FakeDify) -> str:
-    """A stream that ends after five events; its task id."""
-    status, headers, body = recorded(dify.version, "chat/streaming-stopped")
-    begun = b"\n\n".join(body.split(b"\n\n")[:5]) + b"\n\n"
-    dify.call_back("POST", CHAT, lambda request: (status, headers, begun))
-    task_id: str = orjson.loads(body.split(b"\n\n")[0].removeprefix(b"data: "))["task_id"]
-    return task_id
-
-
-def test_a_client_that_leaves_stops_the_model_and_the_part_is_kept(
-    app: Flask, client: FlaskClient, dify: FakeDify
-) -> None:
-    without_variables(dify)
-    (task_id,) = dify.play("chat/stop")
-    dify.play("chat/streaming-stopped")
-    answer = ask(client, streaming=True, user_id="alice")
-    pieces = [next(answer.response) for _ in range(4)]
-    answer.close()
-    assert dify.calls[-1] == f"POST {CHAT}/{task_id}/stop"
-    assert dify.sent() == {"user": "alice"}
-    (stored,) = messages(app)
-    seen = "".join(event["data"]["answer"] for event in decoded(b"".join(pieces)))
-    assert stored.response.startswith(seen) and seen
-    assert (stored.meta_data["status"], stored.claimed_until) == ("stopped", None)
-
-
-def test_a_client_that_leaves_before_reading_anything_stops_it_too(
-    app: Flask, client: FlaskClient, any_dify: FakeDify
-) -> None:
-    without_variables(any_dify)
-    any_dify.play("chat/streaming-stopped")
-    any_dify.mock.assert_all_requests_are_fired = False
-    ask(client, streaming=True).close()
-    assert [row.meta_data["status"] for row in messages(app)] == ["stopped"]
-
-
-def test_a_stop_that_dify_refuses_does_not_lose_the_part(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
-    without_variables(any_dify)
-    (task_id,) = any_dify.ids("chat/stop")
-    any_dify.fail("POST", f"{CHAT}/{task_id}/stop", network.ConnectionError())
-    any_dify.play("chat/streaming-stopped")
-    answer = ask(client, streaming=True)
-    for _ in range(3):
-        next(answer.response)
-    answer.close()
-    assert [(row.meta_data["status"], row.response != "") for row in messages(app)] == [("stopped", True)]
-
-
-def test_no_connection_is_held_while_a_stream_is_open(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
-    without_variables(any_dify)
-    any_dify.play("chat/streaming-auto-generate-name-false")
-    answer = ask(client, streaming=True)
-    next(answer.response)
-    with app.app_context():
-        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    assert [row.meta_data["status"] for row in messages(app)] == ["pending"]
-    assert answer.data.endswith(b"true}\n\n")
-
-
-@pytest.mark.parametrize("case", ["chat/error-before-streaming-rate", "chat/error-before-streaming-auth"])
-def test_a_model_that_fails_before_its_first_word_is_a_failed_turn(
-    app: Flask, client: FlaskClient, dify: FakeDify, case: str
-) -> None:
-    without_variables(dify)
-    dify.play(case)
-    (failure,) = stream(client)
-    assert (failure["code"], failure["error"]) == (-1, "model_failed")
-    assert [row.meta_data["status"] for row in messages(app)] == ["failed"]

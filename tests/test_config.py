@@ -8,7 +8,7 @@ import pytest
 import config
 from config import Config, ConfigError
 
-KEYS = {"DIFY_BASE_URL": "http://dify.test", "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
+from .conftest import KEYS
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +58,6 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
 ) -> None:
     (clean_environment / ".env").write_text("PORT=9001\nLOG_LEVEL=DEBUG\n")
     monkeypatch.setenv("PORT", "9002")
-    monkeypatch.setenv("LOG_LEVEL", "")  # so that the value that the file sets is taken back after the test
-    monkeypatch.delenv("LOG_LEVEL")
     settings = Config.load()
     assert (settings.PORT, settings.LOG_LEVEL) == (9002, "DEBUG")
 
@@ -123,8 +121,11 @@ def test_settings_that_go_together_are_refused_alone(monkeypatch: pytest.MonkeyP
 
 def test_no_secret_is_in_the_repr() -> None:
     secrets: dict[str, Any] = {
-        entry.name: {"model": "hush-apps"} if entry.name == "DIFY_APPS" else [f"hush-{entry.name}"]
-        if entry.name == "API_KEYS" else f"hush-{entry.name}"
+        entry.name: (
+            {"model": "hush-apps"}
+            if entry.name == "DIFY_APPS"
+            else [f"hush-{entry.name}"] if entry.name == "API_KEYS" else f"hush-{entry.name}"
+        )
         for entry in fields(Config)
         if entry.metadata["secret"]
     }

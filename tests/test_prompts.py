@@ -16,7 +16,10 @@ from .dify.recordings import VERSIONS, load
 
 
 def record(content: str, name: str = "红楼梦.txt") -> dict[str, Any]:
-    return {"segment": {"id": content, "content": content, "document_id": "d", "document": {"name": name}}, "score": 0.5}
+    return {
+        "segment": {"id": content, "content": content, "document_id": "d", "document": {"name": name}},
+        "score": 0.5,
+    }
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,12 @@ def test_the_variables_of_an_app_come_with_their_limits() -> None:
 
 @pytest.mark.parametrize(
     ("form", "budget"),
-    [({}, CONTEXT_BUDGET), ({"context": None}, CONTEXT_BUDGET), ({"context": 48}, 48), ({"context": 10**9}, CONTEXT_BUDGET)],
+    [
+        ({}, CONTEXT_BUDGET),
+        ({"context": None}, CONTEXT_BUDGET),
+        ({"context": 48}, 48),
+        ({"context": 10**9}, CONTEXT_BUDGET),
+    ],
 )
 def test_passages_stay_within_what_the_app_takes(form: dict[str, int | None], budget: int) -> None:
     assert context_budget(form) == budget

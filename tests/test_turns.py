@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import flask_migrate
@@ -12,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, delete, func, inspect, select, text
 from sqlalchemy.exc import OperationalError
 
 from config import Config
@@ -22,7 +21,7 @@ from route_api.extensions import db
 from route_api.models import Conversation, Message, User, utc_now
 from route_api.turns import Turn, begin_turn, complete_turn, renew_claim
 
-from .dify.recordings import DIFY
+from .conftest import KEYS
 
 SERVERS = {"postgresql": "postgresql://postgres@127.0.0.1:5432", "mysql": "mysql://root@127.0.0.1:3306"}
 NAME = f"route_api_test_{os.getpid()}"
@@ -63,8 +62,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 def migrated(database_url: str) -> Iterator[Flask]:
     """An application on that database, with the tables that the migrations make."""
-    keys = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
-    app = create_app(Config.load(DATABASE_URL=database_url, **keys))
+    app = create_app(Config.load(DATABASE_URL=database_url, **KEYS))
     with app.app_context():
         flask_migrate.upgrade()
     yield app
@@ -77,10 +75,11 @@ def migrated(database_url: str) -> Iterator[Flask]:
 @pytest.fixture
 def engine(migrated: Flask) -> Iterator[Engine]:
     """The engine that the gateway itself uses, on empty tables."""
-    engine: Engine = migrated.extensions["autocommit_engine"]
-    with engine.connect() as connection:
+    with migrated.app_context():
+        engine = db.engine
+    with engine.begin() as connection:
         for table in (Message, Conversation, User):
-            connection.execute(table.__table__.delete())
+            connection.execute(delete(table))
     yield engine
 
 

@@ -130,7 +130,11 @@ def test_the_bytes_arrive_as_they_were_with_the_settings(client: FlaskClient, di
     (form,) = uploads.forms
     assert content in form and sent_name(form) == "数据.txt"
     data = orjson.loads(form.split(b"\r\n\r\n", 1)[1].split(b"\r\n--", 1)[0])
-    assert (data["doc_form"], data["doc_language"], data["indexing_technique"]) == ("qa_model", "Chinese", "high_quality")
+    assert (data["doc_form"], data["doc_language"], data["indexing_technique"]) == (
+        "qa_model",
+        "Chinese",
+        "high_quality",
+    )
     segmentation = data["process_rule"]["rules"]["segmentation"]
     assert segmentation == {"separator": "=", "max_tokens": 300, "chunk_overlap": 0}
 

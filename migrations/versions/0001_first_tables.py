@@ -34,13 +34,19 @@ def upgrade() -> None:
         sa.Column("name", sa.String(50), nullable=False),
         sa.Column("chat_type", sa.String(50), nullable=False),
         sa.Column("create_time", TIME, nullable=False),
-        sa.Column("kb_id", sa.String(36)),
+        sa.Column("kb_id", sa.String(400)),
         sa.Column("dify_conversation_id", sa.String(36)),
+        sa.Column("carrier", sa.String(64)),
+        sa.Column("dify_since", sa.Integer()),
         sa.PrimaryKeyConstraint("id", name="pk_conversation"),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], "fk_conversation_user_id", ondelete="CASCADE"),
         **UTF8MB4,
     )
-    op.create_index("ix_conversation_user_id_create_time", "conversation", ["user_id", "create_time"])
+    op.create_index(
+        "ix_conversation_user_id_create_time_id_chat_type",
+        "conversation",
+        ["user_id", "create_time", "id", "chat_type"],
+    )
     op.create_table(
         "message",
         sa.Column("id", sa.String(32), nullable=False),

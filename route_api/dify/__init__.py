@@ -5,6 +5,8 @@ from typing import Mapping
 from .auth import ServiceKey
 from .chat import ChatApi
 from .console import ConsoleApi
+from .console_transport import ConsoleTransport
+from .debugger import DebuggerApi, override_model
 from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
@@ -16,12 +18,14 @@ from .uploads import RawAnswer
 __all__ = [
     "ChatApi",
     "ConsoleApi",
+    "DebuggerApi",
     "Dify",
     "EventStream",
     "FilesApi",
     "KnowledgeApi",
     "RawAnswer",
     "RemoteFile",
+    "override_model",
     "refusal_text",
 ]
 
@@ -29,7 +33,7 @@ __all__ = [
 class Dify:
     """One Dify server: what its service API and console offer us. Shared by all threads of a process.
 
-    `knowledge` needs the dataset key, `chat` an app key, `console` the console login;
+    `knowledge` needs the dataset key, `chat` an app key, `console` and `debugger` the console login;
     `files` takes what it needs.
     """
 
@@ -65,18 +69,32 @@ class Dify:
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)
-        self.console = ConsoleApi(self.transport, ConsoleLogin(self.transport, console_email, console_password))
+        self._console_transport = ConsoleTransport(
+            self.transport, ConsoleLogin(self.transport, console_email, console_password)
+        )
+        self.console = ConsoleApi(self._console_transport)
         self.files = FilesApi(self.transport, self.knowledge, self.console, files_url)
-
-        def chat_api(key: ServiceKey) -> ChatApi:
-            return ChatApi(self.transport, key, answer_timeout=chat_timeout, event_timeout=event_timeout)
-
-        self._default_chat = chat_api(ServiceKey(app_api_key, "DIFY_APP_API_KEY"))
-        self._chats = {name: chat_api(ServiceKey(key, "DIFY_APPS")) for name, key in (apps or {}).items()}
+        self.app_models = tuple(apps or ())
+        """The models that have an app of their own."""
+        self._timeouts = {"answer_timeout": chat_timeout, "event_timeout": event_timeout}
+        self._app_keys: dict[str | None, ServiceKey] = {None: ServiceKey(app_api_key, "DIFY_APP_API_KEY")}
+        self._app_keys.update({name: ServiceKey(key, "DIFY_APPS") for name, key in (apps or {}).items()})
 
     def chat(self, model_name: str | None = None) -> ChatApi:
         """The chat app for a model; without a name, the default one.
 
         :raises KeyError: no app is configured for this model.
         """
-        return self._default_chat if model_name is None else self._chats[model_name]
+        return ChatApi(self.transport, self._app_keys[model_name], **self._timeouts)
+
+    def find_app(self, model_name: str | None = None) -> str:
+        """The id of the app that :meth:`chat` gives for the same name, from the console. It does not change.
+
+        :raises KeyError: no app is configured for this model.
+        :raises NotSupported: the console does not have it.
+        """
+        return self.console.find_app(self._app_keys[model_name])
+
+    def debugger(self, app_id: str) -> DebuggerApi:
+        """The debugger of an app that :meth:`find_app` has found."""
+        return DebuggerApi(self._console_transport, app_id, **self._timeouts)

@@ -36,6 +36,10 @@ class ServiceKey(Credential):
     def headers(self) -> dict[str, str]:
         return {"Authorization": self._authorization}
 
+    def is_key(self, token: str) -> bool:
+        """Whether this is the key that the console shows as `token`."""
+        return self._authorization == f"Bearer {token}"
+
 
 class ConsoleSession(Credential):
     """A login to Dify's console: valid for 60 minutes, its refresh token for 30 days and one use."""

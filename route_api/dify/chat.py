@@ -1,10 +1,16 @@
 """The service API of one Dify chat app."""
 
-from typing import Any
+from typing import Any, Literal
 
+from ..errors import DifyRejected
 from .auth import Credential
 from .events import EventStream
 from .transport import Transport
+
+Rating = Literal["like", "dislike"]
+
+_NOTHING_TO_WITHDRAW = "rating cannot be None when feedback not exists"
+"""Dify's words for a rating that is withdrawn twice (chat/feedback-null-again)."""
 
 
 class ChatApi:
@@ -53,6 +59,40 @@ class ChatApi:
         """End a running generation. A wrong task or user is a success as well (chat/stop-other-user)."""
         path = f"/v1/chat-messages/{task_id}/stop"
         self._transport.request("POST", path, auth=self._auth, json={"user": user})
+
+    def feedback(self, message_id: str, user: str, rating: Rating | None, content: str = "") -> None:
+        """Rate an answer, in place of an earlier rating; None withdraws it, and is no error where there is none.
+
+        :param content: the reason, in the user's words.
+        """
+        body: dict[str, Any] = {"rating": rating, "user": user}
+        if content:
+            body["content"] = content
+        try:
+            self._transport.request("POST", f"/v1/messages/{message_id}/feedbacks", auth=self._auth, json=body)
+        except DifyRejected as error:
+            if rating is not None or error.message != _NOTHING_TO_WITHDRAW:
+                raise
+
+    def suggested(self, message_id: str, user: str) -> list[str]:
+        """What the user might ask after an answer; a model makes it up meanwhile.
+
+        :raises DifyError: also where the app's settings have it switched off.
+        """
+        answer = self._transport.request(
+            "GET",
+            f"/v1/messages/{message_id}/suggested",
+            auth=self._auth,
+            params={"user": user},
+            read_timeout=self._answer_timeout,
+        )
+        questions: list[str] = answer["data"]
+        return questions
+
+    def delete_conversation(self, conversation_id: str, user: str) -> None:
+        """Delete a conversation, WHOEVER it belongs to: Dify looks at neither user nor app
+        (chat/conversation-delete-other-user). One that is not there is a success."""
+        self._transport.request("DELETE", f"/v1/conversations/{conversation_id}", auth=self._auth, json={"user": user})
 
     def parameters(self) -> dict[str, Any]:
         """The app's published settings; `user_input_form` lists the variables that it declares."""

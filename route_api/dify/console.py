@@ -3,11 +3,12 @@
 import time
 from functools import partial
 from typing import Any, Callable
+from urllib.parse import quote
 
-from ..errors import DifyAuthFailed
-from .login import ConsoleLogin
+from ..errors import NotSupported
+from .auth import ServiceKey
+from .console_transport import ConsoleTransport
 from .patience import when_indexed
-from .transport import Transport
 
 Json = dict[str, Any]
 
@@ -15,32 +16,32 @@ SEGMENTS_IN_A_CALL = 50
 """Their ids go into the query, and gunicorn in front of Dify takes no more than 4,094 characters of it."""
 
 
-class ConsoleApi:
-    """Calls of the console. Each may raise any :class:`DifyError`, :class:`ConsoleNotConfigured` and
-    :class:`ConsoleLoginRefused` among them."""
+APPS_IN_A_PAGE = 100
+"""The most that Dify gives."""
 
-    def __init__(
-        self, transport: Transport, login: ConsoleLogin, *, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._transport = transport
-        self._login = login
+
+class ConsoleApi:
+    """Calls of the console. Each may raise what :class:`ConsoleTransport` raises."""
+
+    def __init__(self, console: ConsoleTransport, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._console = console
         self._sleep = sleep
 
     def set_default_model(self, model_type: str, provider: str, model: str) -> None:
         """Set the workspace's default model of one type. Dify skips a missing provider with success."""
         setting = {"model_type": model_type, "provider": provider, "model": model}
         body = {"model_settings": [setting]}
-        self._request("POST", "/console/api/workspaces/current/default-model", json=body)
+        self._console.request("POST", "/console/api/workspaces/current/default-model", json=body)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
         """A page of documents with `completed_segments` and `total_segments`, which the service API lacks."""
         params = {"page": page, "limit": limit, "keyword": keyword, "fetch": "true"}
-        documents: Json = self._request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
+        documents: Json = self._console.request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
         return documents
 
     def upload_limits(self) -> Json:
         """The server's limits; `file_size_limit` is that of a document, in MB (documents/console-upload-limits)."""
-        limits: Json = self._request("GET", "/console/api/files/upload")
+        limits: Json = self._console.request("GET", "/console/api/files/upload")
         return limits
 
     def switch_segments(self, dataset_id: str, document_id: str, action: str, segment_ids: list[str]) -> None:
@@ -52,17 +53,47 @@ class ConsoleApi:
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/segment/{action}"
         for first in range(0, len(segment_ids), SEGMENTS_IN_A_CALL):
             ids = segment_ids[first : first + SEGMENTS_IN_A_CALL]
-            when_indexed(partial(self._request, "PATCH", path, params={"segment_id": ids}), self._sleep)
+            when_indexed(partial(self._console.request, "PATCH", path, params={"segment_id": ids}), self._sleep)
 
     def document_download(self, dataset_id: str, document_id: str) -> Json:
         """`url` of the original file, signed (DIFFERENCES 33)."""
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/download"
-        download: Json = self._request("GET", path)
+        download: Json = self._console.request("GET", path)
         return download
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
-        session = self._login.session()
-        try:
-            return self._transport.request(method, path, auth=session, **options)
-        except DifyAuthFailed:  # Nothing was done, so that this may be sent again whatever the method.
-            return self._transport.request(method, path, auth=self._login.renew(session), **options)
+    def find_app(self, key: ServiceKey) -> str:
+        """The id of the chat app that a service key belongs to: the console shows keys in full
+        (provisioning/app-api-keys-list). Asks for the keys of one app after the other.
+
+        :raises NotSupported: no chat app of this workspace has the key.
+        """
+        page, more = 1, True
+        while more:
+            params = {"page": page, "limit": APPS_IN_A_PAGE, "mode": "chat"}
+            apps = self._console.request("GET", "/console/api/apps", params=params)
+            for app in apps["data"]:
+                keys = self._console.request("GET", f"/console/api/apps/{app['id']}/api-keys")
+                if any(key.is_key(each["token"]) for each in keys["data"]):
+                    return str(app["id"])
+            page, more = page + 1, apps["has_more"]
+        raise NotSupported(
+            f"Dify's console has no chat app with the key in {key.setting}, so that its model and parameters cannot be"
+            " chosen per request. The operator should check that the app is a Chatbot in the workspace of"
+            " DIFY_CONSOLE_EMAIL."
+        )
+
+    def app_model_config(self, app_id: str) -> Json:
+        """The published configuration of a chat app (provisioning/app-get-with-variables)."""
+        app = self._console.request("GET", f"/console/api/apps/{app_id}")
+        model_config: Json = app["model_config"]
+        return model_config
+
+    def parameter_rules(self, provider: str, model: str) -> list[Json]:
+        """The parameters that a model takes, each with `name`, `type`, `min` and `max`. One whose `use_template` is
+        "max_tokens" means that under whatever name.
+
+        :param provider: as the lists of models name it, such as `langgenius/ollama/ollama`.
+        """
+        path = f"/console/api/workspaces/current/model-providers/{quote(provider)}/models/parameter-rules"
+        rules: list[Json] = self._console.request("GET", path, params={"model": model})["data"]
+        return rules

@@ -4,6 +4,7 @@
 `raw.read1` returns what has arrived.
 """
 
+from contextlib import suppress
 from typing import Any, Generator, Iterator
 
 import orjson
@@ -35,6 +36,15 @@ class EventStream:
         """Drop the connection. Dify goes on generating: only a stop ends that (FINDINGS f)."""
         self._events.close()
         self._response.close()
+
+    def interrupt(self) -> None:
+        """End a read that waits in another thread or greenlet, which then fails with :class:`DifyUnreachable`.
+
+        The reader closes the stream: to close it from here would wait for the reader, or give its descriptor to
+        somebody else while it still reads. A stream that is over already is left alone.
+        """
+        with suppress(ValueError, RuntimeError, OSError):  # closed, given back, or dropped by Dify
+            self._response.raw.shutdown()
 
     def _read(self) -> Generator[Event, None, None]:
         """Yield events until `message_end` or `error`, which is the last.

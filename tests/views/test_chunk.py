@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from ..dify.recordings import load
@@ -43,7 +43,11 @@ def test_the_parameters_of_a_search_reach_dify_whole(client: FlaskClient, any_di
     )
     model = any_dify.sent()["retrieval_model"]
     assert (model["top_k"], model["search_method"]) == (7, "full_text_search")
-    assert (model["score_threshold_enabled"], model["score_threshold"], model["reranking_enable"]) == (True, 0.15, False)
+    assert (model["score_threshold_enabled"], model["score_threshold"], model["reranking_enable"]) == (
+        True,
+        0.15,
+        False,
+    )
 
 
 def test_a_hybrid_search_names_the_kbs_embedding_model_in_its_weights(client: FlaskClient, dify: FakeDify) -> None:
@@ -267,3 +271,17 @@ def test_the_console_tells_an_unknown_document(console_client: FlaskClient, dify
     body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [UNKNOWN], "available_int": 0}
     answer = console_client.post("/chunk/switch", json=body)
     assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")
+
+
+def test_a_chunk_that_is_being_indexed_is_a_conflict_after_a_few_seconds(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    waited: list[float] = []
+    app.extensions["dify"].knowledge._sleep = waited.append
+    any_dify.version = "1.8.1"
+    for _ in range(4):
+        kb_id, document_id, chunk_id = any_dify.play("segments/update-content-of-disabled")
+    body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [chunk_id], "available_int": 1}
+    answer = client.post("/chunk/switch", json=body)
+    assert (answer.status_code, answer.json["error"]) == (409, "document_busy")
+    assert 0 < sum(waited) < 5

@@ -226,9 +226,7 @@ def test_a_file_is_streamed_to_the_caller_under_its_name(console_client: FlaskCl
     assert "dify" not in str(answer.headers)
 
 
-def test_a_newer_dify_without_a_console_says_what_the_operator_can_do(
-    client: FlaskClient, any_dify: FakeDify
-) -> None:
+def test_a_newer_dify_without_a_console_says_what_the_operator_can_do(client: FlaskClient, any_dify: FakeDify) -> None:
     kb_id, document_id = any_dify.ids("documents/get-one")
     document = f"{DIFY}/v1/datasets/{kb_id}/documents/{document_id}"
     for way in ("download", "upload-file"):

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from flask.testing import FlaskClient
+from requests import PreparedRequest
 
 from ..conftest import MakeApp
-from ..fake_dify import FakeDify
+from ..fake_dify import Answer, FakeDify
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -20,6 +22,23 @@ def test_a_list_tells_what_dify_counts(client: FlaskClient, dify: FakeDify) -> N
     assert (row["doc_num"], row["token_num"]) == (dataset["document_count"], dataset["word_count"])
     assert row["update_time"] == dataset["updated_at"]
     assert answer["total"] == dify.body("datasets/list-keyword")["total"]
+
+
+def test_a_page_of_250_is_joined_from_what_dify_gives(client: FlaskClient, dify: FakeDify) -> None:
+    """Dify takes 100 for anything above, and then says that there are no more rows (contract README, 8)."""
+    template = dify.body("datasets/list-default")["data"][0]
+    rows = [{**template, "id": f"{n:032x}", "created_at": 2_000_000_000 - n} for n in range(230)]
+
+    def give(request: PreparedRequest) -> Answer:
+        page, limit = int(request.params["page"]), int(request.params["limit"])  # type: ignore[attr-defined]
+        assert limit <= 100
+        shown = rows[(page - 1) * limit : page * limit]
+        return 200, {"X-Version": dify.version}, orjson.dumps({"data": shown, "total": 230, "has_more": False})
+
+    dify.call_back("GET", "/v1/datasets", give)
+    data = client.get("/kb/list", query_string={"page_size": 250}).json["data"]
+    assert ([row["id"] for row in data["kbs"]], data["total"]) == ([row["id"] for row in rows], 230)
+    assert len(dify.calls) == 3
 
 
 @pytest.mark.parametrize("way", ["query", "json", "form"])
@@ -150,6 +169,43 @@ def test_an_update_mends_settings_that_an_earlier_patch_has_broken(client: Flask
     client.post("/kb/update", json={"kb_id": kb_id, "description": ""})
     model = any_dify.sent()["retrieval_model"]
     assert model["score_threshold_enabled"] is False and model["reranking_enable"] is False
+
+
+def test_a_move_to_economy_searches_by_keywords(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("datasets/get-detail")
+    dify.play("datasets/patch-high-quality-to-economy", f"/v1/datasets/{kb_id}")
+    assert client.post("/kb/update", json={"kb_id": kb_id, "indexing_technique": "economy"}).status_code == 200
+    sent = dify.sent()
+    assert (sent["indexing_technique"], sent["retrieval_model"]["search_method"]) == ("economy", "keyword_search")
+    assert "embedding_model" not in sent
+
+
+def test_a_move_to_high_quality_names_the_embedding_model(client: FlaskClient, dify: FakeDify) -> None:
+    (kb_id,) = dify.play("datasets/get-detail-economy")
+    dify.play("datasets/patch-economy-to-high-quality")
+    body = {"kb_id": kb_id, "indexing_technique": "high_quality", "embedding_model": "bge-m3:latest@a/b/c"}
+    assert client.post("/kb/update", json=body).status_code == 200
+    sent = dify.sent()
+    assert (sent["embedding_model"], sent["embedding_model_provider"]) == ("bge-m3:latest", "a/b/c")
+    assert sent["retrieval_model"]["search_method"] == "semantic_search"
+
+
+@pytest.mark.parametrize(
+    ("word", "permission"), [("me", "only_me"), ("team", "all_team_members"), ("only_me", "only_me")]
+)
+def test_permissions_come_in_ragflows_words_too(
+    client: FlaskClient, any_dify: FakeDify, word: str, permission: str
+) -> None:
+    (kb_id,) = any_dify.play("datasets/patch-permission")
+    any_dify.play("datasets/get-detail", f"/v1/datasets/{kb_id}")
+    client.post("/kb/update", json={"kb_id": kb_id, "permission": word})
+    assert any_dify.sent()["permission"] == permission
+
+
+def test_a_refusal_that_is_not_about_the_name_is_no_conflict(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/create-unknown-embedding-model")
+    answer = client.post("/kb/create", json={"name": "x", "embedding_model": "no-such-model@a/b/c"})
+    assert (answer.status_code, answer.json["error"]) == (400, "dify_rejected")
 
 
 def test_a_kb_is_deleted_with_the_answer_of_the_document(client: FlaskClient, dify: FakeDify) -> None:

@@ -22,7 +22,7 @@ def test_the_models_of_a_type_are_listed(client: FlaskClient, dify: FakeDify, mo
 
 def test_icons_come_without_difys_host_in_both_sizes(client: FlaskClient, dify: FakeDify) -> None:
     dify.play("models/list-llm")
-    (provider, *_) = client.get("/llm/my_llms").json["data"]
+    provider, *_ = client.get("/llm/my_llms").json["data"]
     for size in ("icon_large", "icon_small"):
         assert provider[size].keys() == {"en_US", "zh_Hans"}
         assert all(address.startswith("/console/api/workspaces/") for address in provider[size].values())

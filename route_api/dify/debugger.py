@@ -1,0 +1,122 @@
+"""Chat by the console's debugger, which takes a model and its parameters per request (FINDINGS a)."""
+
+from contextlib import suppress
+from typing import Any
+
+from ..errors import DifyNotFound, ValidationFailed
+from .console_transport import ConsoleTransport
+from .events import EventStream
+
+Json = dict[str, Any]
+
+
+class DebuggerApi:
+    """What :class:`ChatApi` offers for a turn, as the admin of the console login: all users are one person for Dify,
+    and the service API does not see these conversations (debugger/service-cannot-continue).
+
+    Each call may raise what :class:`ConsoleTransport` raises. Feedback is a matter of the service API alone.
+    """
+
+    def __init__(self, console: ConsoleTransport, app_id: str, *, answer_timeout: float, event_timeout: float) -> None:
+        """Timeouts are those of :class:`ChatApi`."""
+        self._console = console
+        self._app = f"/console/api/apps/{app_id}"
+        self._answer_timeout = answer_timeout
+        self._event_timeout = event_timeout
+
+    def send(self, body: Json) -> Json:
+        """Ask a question and wait for the whole answer.
+
+        :param body: `query`, `inputs` and, to continue, `conversation_id` with `parent_message_id`, the message
+            before, without which the model remembers nothing (debugger/second-turn-without-parent).
+            `model_config` holds for this turn alone; empty or left out, it is the published one.
+        """
+        answer: Json = self._console.request(
+            "POST",
+            f"{self._app}/chat-messages",
+            json=_debugger_body(body, "blocking"),
+            read_timeout=self._answer_timeout,
+        )
+        return answer
+
+    def stream(self, body: Json) -> EventStream:
+        """Ask a question; the answer comes as events, as from :meth:`ChatApi.stream`."""
+        response = self._console.open(
+            "POST",
+            f"{self._app}/chat-messages",
+            json=_debugger_body(body, "streaming"),
+            read_timeout=self._event_timeout,
+        )
+        return EventStream(response)
+
+    def stop(self, task_id: str, user: str) -> None:
+        """End a running generation. A wrong task is a success as well (debugger/stop)."""
+        self._console.request("POST", f"{self._app}/chat-messages/{task_id}/stop")
+
+    def suggested(self, message_id: str, user: str) -> list[str]:
+        """What the user might ask after an answer; a model makes it up meanwhile.
+
+        :raises DifyForbidden: the turn's configuration has it switched off (debugger/console-suggested).
+        """
+        path = f"{self._app}/chat-messages/{message_id}/suggested-questions"
+        questions: list[str] = self._console.request("GET", path, read_timeout=self._answer_timeout)["data"]
+        return questions
+
+    def delete_conversation(self, conversation_id: str, user: str) -> None:
+        """Delete a conversation of the app. One that is not there is a success."""
+        with suppress(DifyNotFound):
+            self._console.request("DELETE", f"{self._app}/chat-conversations/{conversation_id}")
+
+
+def _debugger_body(body: Json, response_mode: str) -> Json:
+    # Without a model_config Dify refuses, and without a response_mode its versions differ (DIFFERENCES 56).
+    known = {name: value for name, value in body.items() if name != "user" and value is not None}
+    return {"model_config": {}, **known, "response_mode": response_mode}
+
+
+def override_model(
+    model_config: Json,
+    *,
+    model: tuple[str, str] | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    rules: list[Json],
+) -> Json:
+    """A copy of an app's published configuration with another model or other parameters, for one turn.
+
+    Parameters that the app has published are those of its own model: another model starts without them.
+
+    :param model: provider and name; None keeps the published model.
+    :param rules: the parameter rules of the model that is to answer.
+    :raises ValidationFailed: the model does not know a parameter, or not this value.
+    """
+    published = model_config["model"]
+    if model is None or model == (published["provider"], published["name"]):
+        chosen = {**published, "completion_params": dict(published["completion_params"])}
+    else:
+        chosen = {"provider": model[0], "name": model[1], "completion_params": {}}
+    for parameter, value in (("temperature", temperature), ("max_tokens", max_tokens)):
+        if value is not None:
+            rule = _rule_for(parameter, rules, chosen["name"])
+            _check_range(parameter, value, rule, chosen["name"])
+            chosen["completion_params"][rule["name"]] = value
+    return {**model_config, "model": chosen}
+
+
+_OTHER_NAMES = {"temperature": (), "max_tokens": ("num_predict",)}
+"""Names that mean a parameter although the rule names no template: ollama's plugin (debugger/override-max-tokens)."""
+
+
+def _rule_for(parameter: str, rules: list[Json], model_name: str) -> Json:
+    for rule in rules:
+        if parameter in (rule["name"], rule.get("use_template")) or rule["name"] in _OTHER_NAMES[parameter]:
+            return rule
+    raise ValidationFailed(f"The model '{model_name}' has no parameter {parameter}; leave it out.")
+
+
+def _check_range(parameter: str, value: float, rule: Json, model_name: str) -> None:
+    low, high = rule.get("min"), rule.get("max")
+    if low is not None and value < low:
+        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at least {low:g}, not {value}.")
+    if high is not None and value > high:
+        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at most {high:g}, not {value}.")

@@ -1,0 +1,115 @@
+"""The parameters that an application declares, and for each kind of field what it must refuse."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from flask import Flask
+from marshmallow import Schema, fields
+
+from route_api.schemas import base
+from route_api.schemas.document import DocumentFiles
+
+KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
+HUGE = "9" * 5000
+
+
+class Parameter(NamedTuple):
+    """One parameter of one endpoint."""
+
+    path: str
+    method: str
+    schema: type[Schema]
+    name: str
+
+    @property
+    def field(self) -> fields.Field[Any]:
+        return values_in(self.schema)[self.name]
+
+    @property
+    def is_form(self) -> bool:
+        return self.path.endswith("/upload")
+
+
+def describe(application: Flask) -> list[Parameter]:
+    """Every parameter of every endpoint, as the application itself declares them."""
+    found = []
+    for rule in application.url_map.iter_rules():
+        declared = getattr(application.view_functions[rule.endpoint], "_apidoc", {}).get("arguments", {})
+        for argument in declared.get("parameters", []):
+            path = rule.rule
+            for name in ("kb_id", "doc_id"):
+                path = path.replace(f"<{name}>", KB_ID)
+            path = path.replace("<action>", "disable")
+            for method in sorted(rule.methods & {"GET", "POST", "PATCH", "DELETE"}):
+                found += [Parameter(path, method, argument["schema"], name) for name in values_in(argument["schema"])]
+    return found
+
+
+def values_in(schema: type[Schema]) -> dict[str, fields.Field[Any]]:
+    """The fields of a schema but for files, which have tests of their own below."""
+    return {
+        name: field for name, field in schema._declared_fields.items() if name not in DocumentFiles._declared_fields
+    }
+
+
+def good_value(field: fields.Field[Any]) -> Any:
+    match field:
+        case base.Ids():
+            return [KB_ID]
+        case base.Id():
+            return KB_ID
+        case base.Whole():
+            return 1
+        case base.Choice():
+            return field.validate.choices[0]  # type: ignore[union-attr]
+        case base.Text():
+            return "good"
+    raise AssertionError(f"say what a good {type(field).__name__} is")
+
+
+def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
+    """JSON values that a field of this kind must refuse. A new kind must be added here."""
+    if not field.allow_none:
+        yield None
+    yield {"a": 1}
+    match field:
+        case base.Ids():
+            yield from (5, ["nope"], [5], [KB_ID, None], [KB_ID, KB_ID[:-1]], "nope,nope")
+            yield from ([f"{number:032x}" for number in range(field.most + 1)],)
+            if not field.empty:
+                yield from ([], "", " , ")
+        case base.Id():
+            yield from (5, True, ["x"], "nope", KB_ID + "0", KB_ID[:-1], KB_ID.replace("e", "g"), KB_ID + "\0")
+            yield from ("../../etc/passwd", HUGE, f"{KB_ID[:8]}{KB_ID[9:]}")
+        case base.Choice():
+            yield from (5, ["x"], "nonsense", "", "x\0")
+        case base.Text():
+            yield from (5, True, ["x"], "a\0b", "\0")
+            if not field.blank:
+                yield from ("", "  \n ")
+            if field.longest is not None:
+                yield "x" * (field.longest + 1)
+        case base.Whole():
+            reach: Any = field.validate
+            yield from (True, 1.5, "x", "", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
+        case base.Ratio():
+            yield from (True, "x", [0.5], -0.01, 1.01, "nan", "inf", "-inf", HUGE, 1e308)
+        case base.Flag():
+            yield from ("perhaps", 5, [True], "\0")
+        case _:
+            raise AssertionError(f"say what a bad {type(field).__name__} is")
+
+
+def in_text(value: Any) -> bool:
+    """Whether a value can stand in a query string or form; an empty one there is one that was not given."""
+    return isinstance(value, str) and value != "" or isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def rest_of(parameter: Parameter) -> dict[str, Any]:
+    """Good values for the other required parameters."""
+    others = values_in(parameter.schema).items()
+    return {name: good_value(field) for name, field in others if field.required and name != parameter.name}
+
+
+def short(value: Any) -> str:
+    return ascii(value)[:24]
