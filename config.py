@@ -60,7 +60,9 @@ class Config:
         5.0, "seconds to wait for a connection to Dify", check=validate.Range(min=0.1)
     )
     DIFY_READ_TIMEOUT: float = setting(30.0, "seconds to wait for Dify's answer", check=validate.Range(min=0.1))
-    DIFY_CHAT_TIMEOUT: float = setting(300.0, "seconds that a whole blocking answer may take", check=validate.Range(min=11))
+    DIFY_CHAT_TIMEOUT: float = setting(
+        300.0, "seconds that a whole blocking answer may take", check=validate.Range(min=11)
+    )
     DIFY_UPLOAD_TIMEOUT: float = setting(
         300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
     )
@@ -71,6 +73,7 @@ class Config:
     API_KEYS: list[str] = setting([], "service keys of backends, comma-separated (not used yet)", secret=True)
     AUTH: str = setting("open", "who may call: `open` is anybody who reaches the port", check=validate.OneOf(["open"]))
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
+    PROMPTS_FILE: Path = setting(PROJECT_DIR / "prompts.toml", "the prompt templates, which `prompt_name` chooses from")
     CORS_ORIGINS: list[str] = setting([], "origins of browsers that may call, comma-separated; `*`: any")
     ERROR_HTTP_STATUS: int = setting(
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])

@@ -7,10 +7,11 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from config import Config
 
-from . import database, envelope, observability
+from . import database, envelope, live, observability
 from .cli import register_commands
 from .dify import Dify
 from .extensions import api, cors, db, migrate
+from .prompts import load_templates
 from .views import BLUEPRINTS
 
 
@@ -18,7 +19,7 @@ def create_app(config: Config | None = None) -> Flask:
     """The WSGI application.
 
     :param config: the settings; read from the environment when left out
-    :raises ConfigError: when the settings cannot be used
+    :raises ConfigError: when the settings or the prompt templates cannot be used
     """
     app = Flask(__name__, static_folder=None)
     configure(app, config or Config.load())
@@ -27,6 +28,7 @@ def create_app(config: Config | None = None) -> Flask:
         cors.init_app(app, origins=app.config["CORS_ORIGINS"])
     db.init_app(app)
     database.init_app(app)
+    live.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     api.init_app(app)
     envelope.register_error_handlers(app)
@@ -38,7 +40,7 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def configure(app: Flask, config: Config) -> None:
-    """Hand our settings and the extensions' own to the application, and make the Dify client."""
+    """Hand our settings and the extensions' own to the application, read the prompts and make the Dify client."""
     app.config.from_object(config)
     app.config.update(
         SQLALCHEMY_DATABASE_URI=config.database_uri,
@@ -50,6 +52,7 @@ def configure(app: Flask, config: Config) -> None:
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
     )
+    app.extensions["prompts"] = load_templates(config.PROMPTS_FILE)
     app.extensions["dify"] = Dify(
         base_url=config.DIFY_BASE_URL,
         dataset_api_key=config.DIFY_DATASET_API_KEY,

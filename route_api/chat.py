@@ -1,14 +1,14 @@
 """A turn of a conversation: retrieve, prompt, ask the Dify app, answer or relay, store.
 
-Nothing that was said is lost: the question is stored before Dify is called, the answer, or the part of it that came,
-after; and no database connection is held in between.
+Nothing that was said is lost: the question is stored before Dify is called, the answer while it comes (`live.py`) and when
+it is complete; and no database connection is held in between.
 """
 
 import logging
+import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,30 +16,30 @@ import orjson
 from flask import current_app
 
 from . import presenters, prompts
-from .dify import ChatApi, EventStream, refusal_text
-from .envelope import elapsed_s, failure_body
-from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, ModelFailed
-from .extensions import db, dify
-from .retrieval import find_passages
-from .turns import Turn, begin_turn, complete_turn, renew_claim
+from .carriers import Carrier, Wish, choose_carrier
+from .dify import EMPTY_ANSWER, EventStream, refusal_text
+from .envelope import elapsed_s, failure_body, internal_error
+from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, DifyTimeout, ModelFailed, ValidationFailed
+from .extensions import db
+from .live import LiveTurn
+from .retrieval import find_passages_of
+from .turns import DifyThread, Turn, begin_turn, complete_turn, past_turns
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-CLAIM_S = 90.0
-"""Seconds that a streaming turn claims its conversation for; renewed while events come."""
-
-RENEW_AFTER_S = 30.0
-
-FORM_LIFETIME_S = 300.0
-"""Seconds for which an app's declared variables are taken for granted."""
+TURNS_REMEMBERED = 100
+"""Turns that are read for a history; the budget of characters usually ends it sooner."""
 
 LAST_LINE = b'data: {"code":0,"message":"","data":true}\n\n'
 """The end of a stream that went well, as RAGFlow's clients expect it."""
 
 KEEP_ALIVE = b": ping\n\n"
+
+NO_PROMPT = prompts.Prompt(query="", inputs={}, context="", passages=[], history_used=0)
+"""Of a turn that failed before it had one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,140 +47,238 @@ class Question:
     """What a caller asks, checked.
 
     :param conversation_id: with dashes, as Dify writes ids; None starts a conversation
-    :param kb_id: None for a conversation without a knowledge base
+    :param kb_ids: none for a conversation without a knowledge base
     :param has_kb: whether the endpoint knows knowledge bases, so that its answers have `rag_info`
+    :param history: how many turns the model is reminded of, or of what; None leaves it to Dify's memory
+    :param think: keep, drop or separate
+    :param cumulative: whether each event of a stream has the whole text so far
     """
 
     user_id: str
     text: str
     conversation_id: str | None = None
     conversation_name: str | None = None
-    kb_id: str | None = None
+    kb_ids: tuple[str, ...] = ()
     has_kb: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What the Dify app is asked, and the passages that went into it."""
-
-    query: str
-    inputs: dict[str, str]
-    context: str
-    passages: list[Json]
+    wish: Wish = field(default_factory=Wish)
+    history: int | list[dict[str, str]] | None = None
+    prompt_name: str | None = None
+    think: str = "keep"
+    cumulative: bool = False
 
 
 class Chat:
     """One turn, from the claim to the stored answer."""
 
     def __init__(self, question: Question) -> None:
+        """Choose the way to Dify; what cannot be honoured is refused here, before anything is stored.
+
+        :raises ValidationFailed: no such model, parameter or prompt template
+        :raises NotSupported: the wish needs settings that are missing
+        """
         self.question = question
-        self.app: ChatApi = dify.chat()
+        self.template = prompt_template(question.prompt_name)
+        self.carrier: Carrier = choose_carrier(question.wish)
         self.engine = db.engine
-        self.turn: Turn
-        self.prompt: Prompt
+        self.caretaker = current_app.extensions["caretaker"]
+        self.live: LiveTurn
+        self.thread: DifyThread | None = None
+        self.prompt = NO_PROMPT
 
     def answer(self) -> tuple[Json, Json]:
         """Answer in one piece: `data`, and what stands beside it.
 
-        One upstream call; with a knowledge base two, retrieve and chat. Two transactions.
+        One upstream call; with a knowledge base two, retrieve and chat. Two round trips to the database.
         """
-        self._begin(claim_s=current_app.config["DIFY_CHAT_TIMEOUT"] + RENEW_AFTER_S)
-        with self._stored_if_it_fails():
-            reply = self._call(self.app.send)
-            text = reply["answer"]
+        with self._turn(caller=None):
+            reply = self._call(self.carrier.api.send)
+        text = reply["answer"]
         self._complete(text, "done", reply)
-        return self._answer_data(text), self._beside_data()
+        return self._answer_data(text, "done"), self._beside_data()
 
-    def stream(self) -> Generator[bytes]:
-        """Answer as server-sent events; what fails before Dify's first event is raised here, not in the stream."""
-        self._begin(claim_s=CLAIM_S + current_app.config["DIFY_CHAT_TIMEOUT"])
-        with self._stored_if_it_fails():
-            relay = self._relay(self._call(self.app.stream))
+    def stream(self, caller: socket.socket | None) -> Generator[bytes]:
+        """Answer as server-sent events; what fails before Dify's first event is raised here, not in the stream.
+
+        :param caller: the caller's connection, if the server tells; it is watched for the caller's leaving
+        """
+        with self._turn(caller):
+            relay = self._relay(self._call(self.carrier.api.stream))
         next(relay)
         return relay
 
     # -------------------------------------------------------------- the parts of a turn
 
-    def _begin(self, claim_s: float) -> None:
-        question = self.question
-        self.turn = begin_turn(
+    @contextmanager
+    def _turn(self, caller: socket.socket | None) -> Iterator[None]:
+        """Claim the conversation and make the prompt. What fails from then on lets go of it, and keeps the question and
+        the reason."""
+        self.live = LiveTurn(self._begin(), caller)
+        self.caretaker.admit(self.live)
+        try:
+            self._remember()
+            yield
+        except BaseException as error:
+            self.live.turn.meta_data["error"] = error.code if isinstance(error, ApiError) else "interrupted"
+            self._complete("", "failed")
+            raise
+
+    def _begin(self) -> Turn:
+        question, wish = self.question, self.question.wish
+        asked = {
+            "kb_ids": list(question.kb_ids),
+            "carrier": self.carrier.name,
+            "model_name": wish.model_name,
+            "temperature": wish.temperature,
+            "max_tokens": wish.max_tokens,
+            "prompt_name": question.prompt_name,
+        }
+        return begin_turn(
             self.engine,
             user_id=question.user_id,
             conversation_id=question.conversation_id and question.conversation_id.replace("-", ""),
-            kb_id=question.kb_id,
+            kb_id=",".join(sorted(question.kb_ids)) or None,
             query=question.text,
-            chat_type="kb_chat" if question.kb_id else "chat",
+            chat_type="kb_chat" if question.kb_ids else "chat",
             name=question.conversation_name,
-            claim_s=claim_s,
+            meta_data={name: value for name, value in asked.items() if value},
         )
-        with self._stored_if_it_fails():
-            self.prompt = self._make_prompt()
 
-    def _make_prompt(self) -> Prompt:
-        question, form = self.question, app_form(self.app)
-        if not question.kb_id:
-            return Prompt(question.text, prompts.app_inputs(form, ""), "", [])
-        records = find_passages(question.kb_id, question.text)
-        passages, context = prompts.passages_within(records, prompts.context_budget(form))
-        query = prompts.app_query(form, question.text, context)
-        return Prompt(query, prompts.app_inputs(form, context), context, passages)
+    def _remember(self) -> None:
+        """Decide where on Dify the turn goes on, and what the model is reminded of from our database.
+
+        Dify remembers by itself what its own conversation holds. It is reminded of what that does not hold: all that came
+        before, when the conversation is carried another way than so far; and exactly what the caller wants, in a
+        conversation of Dify's for this turn alone, when the caller gives a history.
+        """
+        turn, thread = self.live.turn, self.live.turn.thread
+        if thread is not None and thread.carrier != self.carrier.name:
+            thread = None
+        given = self.question.history
+        if given is not None:
+            self.thread = thread = None
+            history = self._past(most=given) if isinstance(given, int) else prompts.history_from_list(given)
+        elif thread is None or "history" in self.carrier.form:
+            self.thread = thread
+            history = self._past(before=thread.since if thread else turn.position)
+        else:
+            self.thread = thread
+            history = []  # It went into a question of this conversation on Dify, which remembers that.
+        records = find_passages_of(self.question.kb_ids, self.question.text)
+        self.prompt = prompts.compose(
+            self.template, self.carrier.form, question=self.question.text, records=records, history=history
+        )
+
+    def _past(self, *, most: int = TURNS_REMEMBERED, before: int | None = None) -> list[str]:
+        """Turns of this conversation as texts, the oldest first."""
+        turn = self.live.turn
+        before = before or turn.position
+        if most == 0 or before == 1:
+            return []
+        rows = past_turns(self.engine, turn, before=before, most=most)
+        return prompts.history_from_turns((row.query, row.response) for row in reversed(rows))
 
     def _call(self, ask: Callable[[Json], T]) -> T:
-        """Ask the app, in its own conversation; in a new one if Dify has lost it, since a question is not for nothing."""
-        body: Json = {"query": self.prompt.query, "inputs": self.prompt.inputs, "user": self.turn.user_id}
-        if self.turn.dify_conversation_id:
-            try:
-                return ask({**body, "conversation_id": self.turn.dify_conversation_id})
-            except DifyNotFound:
-                log.warning("Dify no longer has the conversation behind %s", self.turn.conversation_id)
+        """Ask the app, in its own conversation; in a new one, with our memory, if Dify has lost it."""
+        turn = self.live.turn
+        body: Json = {"query": self.prompt.query, "inputs": self.prompt.inputs, "user": turn.user_id}
+        if self.carrier.model_config is not None:
+            body["model_config"] = self.carrier.model_config
         try:
-            return ask(body)
+            if self.thread is None:
+                return ask(body)
+            return ask({**body, "conversation_id": self.thread.dify_conversation_id, **self._parent()})
+        except DifyNotFound:
+            if self.thread is None:
+                raise
+            log.warning("Dify no longer has its conversation behind %s", turn.conversation_id)
+            turn.thread, self.thread = None, None
+            self._remember()
+            return self._call(ask)
         except DifyRejected as error:
+            if error.message == EMPTY_ANSWER and ask == self.carrier.api.send:
+                return {"answer": ""}  # type: ignore[return-value]
             raise ModelFailed(f"The model could not answer: {error.message}") from error
 
-    @contextmanager
-    def _stored_if_it_fails(self) -> Iterator[None]:
-        """Let go of the conversation, and keep the question and the reason, when a turn fails before its answer."""
-        try:
-            yield
-        except BaseException as error:
-            self.turn.meta_data["error"] = error.code if isinstance(error, ApiError) else "interrupted"
-            complete_turn(self.engine, self.turn, "", "failed")
-            raise
+    def _parent(self) -> Json:
+        """The message before, by which alone the debugger remembers (FINDINGS a); the last one that succeeded."""
+        turn, thread = self.live.turn, self.thread
+        if not self.carrier.is_debugger or thread is None:
+            return {}
+        parent = turn.last_dify_message_id
+        if parent is None:
+            rows = past_turns(self.engine, turn, before=turn.position, most=TURNS_REMEMBERED)
+            parents = (row.dify_message_id for row in rows if row.position >= thread.since and row.dify_message_id)
+            parent = next(parents, None)
+        return {"parent_message_id": parent} if parent else {}
+
+    def _broke_off(self, error: Exception) -> ApiError:
+        """Remember and log why a stream fails in its middle, and put it into words that may be shown."""
+        problem = error if isinstance(error, ApiError) else internal_error()
+        if problem is not error:
+            log.exception("unexpected error in the middle of an answer")
+        log.error("the answer broke off: %s: %s", problem.code, problem.message)
+        self.live.turn.meta_data["error"] = problem.code
+        return problem
 
     def _complete(self, text: str, status: str, reply: Json | None = None) -> None:
+        """Store the answer, or the part of it that came, and let the next turn in.
+
+        :param reply: Dify's answer or one of its events, for its ids
+        """
+        turn, reply = self.live.turn, reply or {}
         if self.prompt.passages:
-            self.turn.meta_data["references"] = [presenters.reference(record) for record in self.prompt.passages]
-        usage = ((reply or {}).get("metadata") or {}).get("usage")
-        if usage:
-            self.turn.meta_data["usage"] = usage
-        complete_turn(self.engine, self.turn, text, status, reply)
+            turn.meta_data["references"] = [presenters.reference(record) for record in self.prompt.passages]
+        if usage := (reply.get("metadata") or {}).get("usage"):
+            turn.meta_data["usage"] = usage
+        self.caretaker.release(self.live)
+        complete_turn(
+            self.engine,
+            turn,
+            text,
+            status,
+            thread=self._next_thread(reply.get("conversation_id")),
+            dify_message_id=reply.get("message_id"),
+        )
+
+    def _next_thread(self, dify_conversation_id: str | None) -> DifyThread | None:
+        """Where on Dify the next turn goes on."""
+        turn = self.live.turn
+        if dify_conversation_id is None:
+            return turn.thread
+        turn.meta_data["dify_conversation_id"] = dify_conversation_id
+        if self.question.history is not None:
+            return None
+        since = self.thread.since if self.thread else turn.position
+        return DifyThread(self.carrier.name, dify_conversation_id, since)
 
     # -------------------------------------------------------------- what the caller gets
 
     def _ids(self) -> Json:
-        turn = self.turn
+        turn = self.live.turn
         return {
             "conversation_id": str(UUID(turn.conversation_id)),
-            "is_new_conversation": turn.is_new_conversation,
+            "is_new_conversation": turn.is_first,
             "message_id": str(UUID(turn.message_id)),
         }
 
-    def _answer_data(self, text: str) -> Json:
+    def _answer_data(self, text: str, status: str) -> Json:
         thinking, content = prompts.split_thinking(text)
-        data = {"answer": text, **self._ids(), "thinking": thinking, "content": content}
+        shown = text if self.question.think == "keep" else content
+        data = {"answer": shown, **self._ids(), "content": content, "status": status}
+        data["thinking"] = "" if self.question.think == "drop" else thinking
         if self.question.has_kb:
-            data["reference"] = presenters.ragflow_reference(self.prompt.passages, self.question.kb_id)
+            data["reference"] = presenters.ragflow_reference(self.prompt.passages)
         return data
 
     def _beside_data(self) -> Json:
         if not self.question.has_kb:
             return {}
-        prompt = self.prompt
+        prompt, kb_ids = self.prompt, self.question.kb_ids
         rag_info = {
             "context_length": len(prompt.context),
             "context_used": bool(prompt.passages),
-            "kb_id": self.question.kb_id,
+            "kb_id": kb_ids[0] if kb_ids else None,
+            "kb_ids": list(kb_ids),
             "references": [presenters.reference(record) for record in prompt.passages],
         }
         return {"rag_info": rag_info}
@@ -190,69 +288,101 @@ class Chat:
 
         The first, empty piece is for `stream`: closing a generator that never started would run nothing of it.
         """
-        before = b'data: {"code":0,"message":"","data":' + orjson.dumps(self._ids())[:-1] + b',"answer":'
-        text = ""
+        live, turn = self.live, self.live.turn
+        live.interrupt = events.interrupt
+        shape = shaper(self.question, self._ids())
         status, latest = "stopped", None
-        renew_at = monotonic() + RENEW_AFTER_S
         try:
             yield b""
             for event in events:
                 is_first = latest is None
                 if "message_id" in event:
                     latest = event  # before a piece is yielded: who leaves at the first one must stop the model too
+                    if is_first:
+                        turn.meta_data["task_id"] = event.get("task_id")
+                if live.caller_left:
+                    break
                 match event.get("event"):
                     case "message" | "agent_message":
-                        text += event["answer"]
-                        yield b"%b%b}}\n\n" % (before, orjson.dumps(event["answer"]))
+                        live.text += event["answer"]
+                        yield shape(event["answer"])
                     case "message_replace":
-                        text = event["answer"]
+                        live.text = event["answer"]
                     case "message_end":
-                        status = "done"
+                        status = end_status(event)
                     case "error":
-                        raise ModelFailed(
-                            f"The model could not answer: {refusal_text(event.get('status', 500), event)}"
-                        )
+                        reason = refusal_text(event.get("status", 500), event)
+                        raise ModelFailed(f"The model could not answer: {reason}")
                     case "ping":
                         yield KEEP_ALIVE
                     case _ if is_first:
-                        yield b'%b""}}\n\n' % before
-                if monotonic() > renew_at:
-                    renew_at = monotonic() + RENEW_AFTER_S
-                    renew_claim(self.engine, self.turn, CLAIM_S)
-        except ApiError as error:
-            status = "failed"
-            self.turn.meta_data["error"] = error.code
-            log.error("the answer broke off: %s: %s", error.code, error.message)
-            yield b"data: %b\n\n" % orjson.dumps({**failure_body(error), "data": self._ids()})
+                        yield shape("")
+        except Exception as error:
+            if not live.caller_left:
+                status = "failed"
+                problem = self._broke_off(error)
+                yield b"data: %b\n\n" % orjson.dumps({**failure_body(problem), "data": self._ids()})
+            if isinstance(error, DifyTimeout):
+                self._stop_generation(latest)
         finally:
             events.close()
-            if status == "stopped":
+            if status == "stopped" and (latest is None or latest.get("event") != "message_end"):
+                turn.meta_data["reason"] = "caller_left"
                 self._stop_generation(latest)
-            self._complete(text, status, latest)
-        if status == "done":
-            yield self._last_event(text)
+            self._complete(live.text, status, latest)
+        if latest is not None and latest.get("event") == "message_end":
+            yield self._last_event(live.text, status)
             yield LAST_LINE
 
-    def _last_event(self, text: str) -> bytes:
-        data = self._answer_data(text)
+    def _last_event(self, text: str, status: str) -> bytes:
+        data = self._answer_data(text, status)
         event = {"code": 0, "message": "", "data": data, "elapsed_s": elapsed_s(), **self._beside_data()}
         return b"data: %b\n\n" % orjson.dumps(event)
 
     def _stop_generation(self, latest: Json | None) -> None:
-        """The caller left: without a stop Dify would run on and save an empty answer (FINDINGS f)."""
+        """Nobody listens any more: without a stop Dify would run on and save an empty answer (FINDINGS f)."""
         if latest is None or "task_id" not in latest:
             return
         try:
-            self.app.stop(latest["task_id"], self.turn.user_id)
+            self.carrier.api.stop(latest["task_id"], self.live.turn.user_id)
         except DifyError as error:
             log.warning("Dify could not be told to stop: %s", error.message)
 
 
-def app_form(app: ChatApi) -> dict[str, int | None]:
-    """The variables that the app declares; asked for once in five minutes and process."""
-    forms: dict[ChatApi, tuple[float, dict[str, int | None]]] = current_app.extensions.setdefault("app_forms", {})
-    known = forms.get(app)
-    if known is None or known[0] < monotonic():
-        known = (monotonic() + FORM_LIFETIME_S, prompts.declared_variables(app.parameters()))
-        forms[app] = known
-    return known[1]
+def prompt_template(name: str | None) -> prompts.PromptTemplate:
+    """The template of this name, or the default one.
+
+    :raises ValidationFailed: there is none of this name
+    """
+    templates: dict[str, prompts.PromptTemplate] = current_app.extensions["prompts"]
+    template = templates.get(name or prompts.DEFAULT_TEMPLATE)
+    if template is None:
+        raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(templates))}.")
+    return template
+
+
+def end_status(message_end: Json) -> str:
+    """done or stopped: a stopped answer ends like any other, but with a usage of nothing (chat/streaming-stopped)."""
+    usage = (message_end.get("metadata") or {}).get("usage") or {}
+    return "stopped" if usage.get("total_tokens") == 0 else "done"
+
+
+def shaper(question: Question, ids: Json) -> Callable[[str], bytes]:
+    """How a piece of the answer becomes an event: the piece or the whole text so far, with the reasoning or without."""
+    before = b'data: {"code":0,"message":"","data":' + orjson.dumps(ids)[:-1]
+    if question.think == "keep" and not question.cumulative:
+        return lambda piece: b'%b,"answer":%b}}\n\n' % (before, orjson.dumps(piece))
+    thinking_filter = prompts.ThinkFilter()
+    answer, thinking = "", ""
+
+    def shape(piece: str) -> bytes:
+        nonlocal answer, thinking
+        thought, said = ("", piece) if question.think == "keep" else thinking_filter.feed(piece)
+        answer = answer + said if question.cumulative else said
+        thinking = thinking + thought if question.cumulative else thought
+        event = b'%b,"answer":%b' % (before, orjson.dumps(answer))
+        if question.think == "separate":
+            event += b',"thinking":%b' % orjson.dumps(thinking)
+        return event + b"}}\n\n"
+
+    return shape

@@ -1,12 +1,14 @@
 """How the three databases are opened: SQLite for one machine, PostgreSQL and MySQL/MariaDB for several."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 from flask import Flask
-from sqlalchemy import Connection, Insert, Update, event
+from sqlalchemy import Connection, Engine, Insert, Update, event
 from sqlalchemy.engine import make_url
 
 from .extensions import db
@@ -32,7 +34,13 @@ def engine_options(database_uri: str) -> dict[str, Any]:
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return COMMON_OPTIONS
-    return {**COMMON_OPTIONS, "pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_recycle": 1800, "pool_pre_ping": False}
+    return {
+        **COMMON_OPTIONS,
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_SIZE,
+        "pool_recycle": 1800,
+        "pool_pre_ping": False,
+    }
 
 
 def init_app(app: Flask) -> None:
@@ -61,6 +69,15 @@ class PairedWrite:
         else:
             connection.execute(self._first, first)
             connection.execute(self._second, second)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A connection for several statements that succeed or fail together."""
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level=connection.default_isolation_level)
+        with connection.begin():
+            yield connection
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -8,8 +8,8 @@ import logging
 from time import perf_counter
 from typing import Any
 
-import orjson
 import marshmallow
+import orjson
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -105,4 +105,9 @@ def _words_for(error: HTTPException, status: int) -> str:
 
 def _unexpected_failure(error: Exception) -> Response:
     log.exception("unexpected error in %s %s, request %s", request.method, request.path, g.request_id)
-    return failure(ApiError("Something went wrong in Route API itself; the request_id finds it in the server's log."))
+    return failure(internal_error())
+
+
+def internal_error() -> ApiError:
+    """A bug of ours, in words that tell nothing about it."""
+    return ApiError("Something went wrong in Route API itself; the request_id finds it in the server's log.")

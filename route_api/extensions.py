@@ -24,6 +24,7 @@ NAMING_CONVENTION = {
 }
 """Every constraint has a name, so that a migration can drop it on any database."""
 
+
 class Base(DeclarativeBase):
     """What our tables inherit from."""
 

@@ -295,16 +295,17 @@ def reference(record: Json) -> Json:
         "content": segment_text(segment),
         "doc_id": segment.get("document_id") or document.get("id"),
         "doc_name": document.get("name") or "",
+        "kb_id": record.get("kb_id"),
         "score": score(record),
     }
 
 
-def ragflow_reference(records: list[Json], kb_id: str | None) -> Json:
+def ragflow_reference(records: list[Json]) -> Json:
     """The `reference` that RAGFlow's UI shows under an answer."""
     chunks = [
         {
             "content": segment_text(record["segment"]),
-            "dataset_id": kb_id,
+            "dataset_id": record.get("kb_id"),
             "document_id": record["segment"]["document_id"],
             "document_name": (record["segment"].get("document") or {}).get("name") or "",
             "id": record["segment"]["id"],

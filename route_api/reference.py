@@ -40,7 +40,11 @@ def api_reference(spec: Json) -> str:
             tag = operation["tags"]
             parts.append(f"## {tag[0]}\n")
         parts += [f"### {' / '.join(verbs)} {path}\n", operation["summary"]]
-        parts += [operation.get("description", ""), *_parameters(operation, operations, spec), *_answer(operation, spec)]
+        parts += [
+            operation.get("description", ""),
+            *_parameters(operation, operations, spec),
+            *_answer(operation, spec),
+        ]
     parts += ["## Errors\n", _errors()]
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
 

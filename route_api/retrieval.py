@@ -55,6 +55,14 @@ def find_passages(
     return _best_of(found)[:most]
 
 
+def find_passages_of(kb_ids: Iterable[str], question: str) -> list[Json]:
+    """The passages of several knowledge bases, best first, each with the `kb_id` that it comes from."""
+    found = []
+    for kb_id in kb_ids:
+        found.append([{**record, "kb_id": kb_id} for record in find_passages(kb_id, question)])
+    return _best_of(found)
+
+
 def query_parts(question: str) -> list[str]:
     """The question as queries that Dify takes, cut between sentences where that is possible."""
     text = " ".join(question.split())

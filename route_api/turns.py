@@ -1,21 +1,26 @@
-"""Turns in our database: claimed and stored before Dify is called, completed after.
+"""Turns in our database: claimed and stored before Dify is called, while the answer comes, and completed after.
 
 Statements that commit by themselves (`database.py`), in an order that makes up for it: whichever is the last one to be
 carried out before a crash, the question is there, or nobody was told that it was taken.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, insert, select, update
+from sqlalchemy import Engine, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from .database import PairedWrite
+from .database import PairedWrite, transaction
 from .errors import ConversationBusy, ConversationNotFound
 from .models import Conversation, Message, User, new_id, utc_now
 
 Json = dict[str, Any]
+
+CLAIM_S = 20.0
+"""Seconds that a claim lasts unless it is renewed, which the caretaker does (`live.py`): how long a conversation stays
+closed after its process died."""
 
 NAME_LENGTH = 50
 """Characters of a conversation's name; the column holds no more."""
@@ -23,65 +28,115 @@ NAME_LENGTH = 50
 LAST_TURN = (
     select(
         Conversation.kb_id,
+        Conversation.carrier,
         Conversation.dify_conversation_id,
+        Conversation.dify_since,
+        Message.id.label("message_id"),
         Message.position,
         Message.claimed_until,
+        Message.meta_data,
+        Message.dify_message_id,
     )
     .select_from(Conversation)
     .outerjoin(Message)
-    .where(Conversation.id == bindparam("conversation_id"), Conversation.user_id == bindparam("user_id"))
+    .where(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
     .order_by(Message.position.desc())
     .limit(1)
+)
+PAST_TURNS = (
+    select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
+    .where(Message.conversation_id == bindparam("of_conversation"), Message.position < bindparam("before"))
+    .order_by(Message.position.desc())
+    .limit(bindparam("most"))
 )
 START_CONVERSATION = insert(Conversation).values(
     {name: bindparam(f"c_{name}") for name in ("id", "user_id", "name", "chat_type", "create_time", "kb_id")}
 )
-ADD_MESSAGE = insert(Message).values(
-    {
-        name: bindparam(f"m_{name}")
-        for name in (
-            "id",
-            "conversation_id",
-            "position",
-            "chat_type",
-            "query",
-            "response",
-            "meta_data",
-            "create_time",
-            "claimed_until",
-        )
-    }
+MESSAGE_COLUMNS = (
+    "id",
+    "conversation_id",
+    "position",
+    "chat_type",
+    "query",
+    "response",
+    "meta_data",
+    "create_time",
+    "claimed_until",
+)
+ADD_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in MESSAGE_COLUMNS})
+STORE_PROGRESS = (
+    update(Message)
+    # A completed message has no claim: progress that comes late must not overwrite it.
+    .where(Message.id == bindparam("of_message"), Message.claimed_until.is_not(None))
+    .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until")})
+)
+MARK_INTERRUPTED = (
+    update(Message)
+    .where(Message.id == bindparam("of_message"))
+    .values(meta_data=bindparam("m_meta_data"), claimed_until=None)
 )
 COMPLETE_MESSAGE = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
     .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until", "dify_message_id")})
 )
-NAME_DIFY_CONVERSATION = (
+MOVE_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
-    .values(dify_conversation_id=bindparam("c_dify_conversation_id"))
+    .values({name: bindparam(f"c_{name}") for name in ("carrier", "dify_conversation_id", "dify_since")})
 )
-RENEW_CLAIM = update(Message).where(Message.id == bindparam("of_message")).values(claimed_until=bindparam("m_until"))
 START = PairedWrite(START_CONVERSATION, ADD_MESSAGE)
-FIRST_COMPLETION = PairedWrite(NAME_DIFY_CONVERSATION, COMPLETE_MESSAGE)
+COMPLETION_OF_A_MOVE = PairedWrite(MOVE_CONVERSATION, COMPLETE_MESSAGE)
 """The conversation first: completing the message lets the next turn in, which must find Dify's id."""
+
+
+SUCCESSFUL = ("done", "stopped")
+"""The statuses of turns that a model may be reminded of."""
+
+
+@dataclass(frozen=True, slots=True)
+class DifyThread:
+    """Where on Dify a conversation goes on.
+
+    :param carrier: how its turns are carried (`carriers.py`)
+    :param since: position of the first turn that Dify's conversation holds; what was before, Dify does not know
+    """
+
+    carrier: str
+    dify_conversation_id: str
+    since: int
 
 
 @dataclass(slots=True)
 class Turn:
     """A turn that this process has claimed.
 
-    :param dify_conversation_id: None until Dify has named its conversation
-    :param meta_data: what the message remembers besides its texts; `status` is added as the turn goes on
+    :param position: counted from 1
+    :param thread: where the conversation was going on when the turn began
+    :param last_dify_message_id: Dify's id of the turn before, if that turn succeeded
+    :param meta_data: what the message remembers besides its texts; `status` is pending until it is complete
     """
 
     user_id: str
     conversation_id: str
     message_id: str
-    is_new_conversation: bool
-    dify_conversation_id: str | None
-    meta_data: Json = field(default_factory=dict)
+    position: int
+    thread: DifyThread | None
+    last_dify_message_id: str | None
+    meta_data: Json
+
+    @property
+    def is_first(self) -> bool:
+        return self.position == 1
+
+    def progress(self, text: str) -> Json:
+        """The parameters of `STORE_PROGRESS`: what came so far, and a fresh claim."""
+        return {
+            "of_message": self.message_id,
+            "m_response": text,
+            "m_meta_data": dict(self.meta_data),
+            "m_claimed_until": utc_now() + timedelta(seconds=CLAIM_S),
+        }
 
 
 def begin_turn(
@@ -93,12 +148,12 @@ def begin_turn(
     query: str,
     chat_type: str,
     name: str | None,
-    claim_s: float,
+    meta_data: Json,
 ) -> Turn:
     """Store the question and claim the conversation. A kb other than the conversation's starts a new one.
 
     :param conversation_id: 32 hex digits; None starts a conversation
-    :param claim_s: seconds after which the claim ends by itself, should this process die
+    :param kb_id: the id of the kb, several joined with commas, or None
     :raises ConversationNotFound: the user has no such conversation
     :raises ConversationBusy: another turn of it is running
     """
@@ -108,15 +163,15 @@ def begin_turn(
         "m_chat_type": chat_type,
         "m_query": query,
         "m_response": "",
-        "m_meta_data": {"status": "pending", "kb_id": kb_id},
+        "m_meta_data": {"status": "pending", **meta_data},
         "m_create_time": now,
-        "m_claimed_until": now + timedelta(seconds=claim_s),
+        "m_claimed_until": now + timedelta(seconds=CLAIM_S),
     }
     if conversation_id is not None:
         turn = _continue(engine, user_id, conversation_id, kb_id, message, now)
         if turn is not None:
             return turn
-    conversation = {
+    conversation: Json = {
         "c_id": new_id(),
         "c_user_id": user_id,
         "c_name": (name or " ".join(query.split()))[:NAME_LENGTH],
@@ -131,7 +186,7 @@ def begin_turn(
         # The user's first turn ever: looking first would cost every other turn a query.
         _remember_user(engine, user_id)
         _start(engine, conversation, message)
-    return Turn(user_id, message["m_conversation_id"], message["m_id"], True, None, message["m_meta_data"])
+    return Turn(user_id, conversation["c_id"], message["m_id"], 1, None, None, message["m_meta_data"])
 
 
 def _continue(
@@ -140,18 +195,38 @@ def _continue(
     """Add the message to the conversation; None if the conversation is about another kb."""
     try:
         with engine.connect() as connection:
-            last = connection.execute(LAST_TURN, {"conversation_id": conversation_id, "user_id": user_id}).first()
+            last = connection.execute(LAST_TURN, {"of_conversation": conversation_id, "of_user": user_id}).first()
             if last is None:
                 raise ConversationNotFound(conversation_id)
             if kb_id is not None and kb_id != last.kb_id:
                 return None
-            if last.claimed_until is not None and last.claimed_until > now:
-                raise ConversationBusy
+            if last.claimed_until is not None:
+                if last.claimed_until > now:
+                    raise ConversationBusy
+                connection.execute(MARK_INTERRUPTED, _interrupted(last))
             message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
             connection.execute(ADD_MESSAGE, message)
     except IntegrityError as error:
         raise ConversationBusy from error
-    return Turn(user_id, conversation_id, message["m_id"], False, last.dify_conversation_id, message["m_meta_data"])
+    thread = None
+    if last.dify_conversation_id:
+        thread = DifyThread(last.carrier or "app", last.dify_conversation_id, last.dify_since or 1)
+    succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL
+    return Turn(
+        user_id,
+        conversation_id,
+        message["m_id"],
+        message["m_position"],
+        thread,
+        last.dify_message_id if succeeded else None,
+        message["m_meta_data"],
+    )
+
+
+def _interrupted(last: Row[Any]) -> Json:
+    """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is the truth."""
+    meta_data = {**(last.meta_data or {}), "status": "failed", "reason": "interrupted"}
+    return {"of_message": last.message_id, "m_meta_data": meta_data}
 
 
 def _start(engine: Engine, conversation: Json, message: Json) -> None:
@@ -168,31 +243,56 @@ def _remember_user(engine: Engine, user_id: str) -> None:
         return
 
 
-def renew_claim(engine: Engine, turn: Turn, claim_s: float) -> None:
-    """Keep the conversation claimed for another `claim_s` seconds: the model is still writing."""
+def past_turns(engine: Engine, turn: Turn, *, before: int, most: int) -> list[Row[Any]]:
+    """The turns before this position that a model may be reminded of, the latest first.
+
+    :param most: how many rows are read; failed ones among them are left out
+    """
     with engine.connect() as connection:
-        until = utc_now() + timedelta(seconds=claim_s)
-        connection.execute(RENEW_CLAIM, {"of_message": turn.message_id, "m_until": until})
+        parameters = {"of_conversation": turn.conversation_id, "before": before, "most": most}
+        rows = connection.execute(PAST_TURNS, parameters).all()
+    return [row for row in rows if row.meta_data.get("status") in SUCCESSFUL]
 
 
-def complete_turn(engine: Engine, turn: Turn, response: str, status: str, dify: Json | None = None) -> None:
+def store_progress(engine: Engine, rows: Sequence[Json]) -> None:
+    """Store what has come of several running answers, in one transaction: each by itself would be one flush to disk.
+
+    :param rows: `Turn.progress` of each
+    """
+    with transaction(engine) as connection:
+        connection.execute(STORE_PROGRESS, rows)
+
+
+def complete_turn(
+    engine: Engine,
+    turn: Turn,
+    response: str,
+    status: str,
+    *,
+    thread: DifyThread | None,
+    dify_message_id: str | None = None,
+) -> None:
     """Store what was answered and let go of the conversation.
 
     :param status: done, stopped or failed
-    :param dify: Dify's event or answer that names its `conversation_id` and `message_id`
+    :param thread: where on Dify the conversation goes on; None lets the next turn begin a new one there
     """
-    dify = dify or {}
+    turn.meta_data["status"] = status
     completed = {
         "of_message": turn.message_id,
         "m_response": response,
-        "m_meta_data": {**turn.meta_data, "status": status},
+        "m_meta_data": turn.meta_data,
         "m_claimed_until": None,
-        "m_dify_message_id": dify.get("message_id"),
+        "m_dify_message_id": dify_message_id,
     }
-    dify_id = dify.get("conversation_id")
     with engine.connect() as connection:
-        if dify_id and dify_id != turn.dify_conversation_id:
-            named = {"of_conversation": turn.conversation_id, "c_dify_conversation_id": dify_id}
-            FIRST_COMPLETION.execute(connection, named, completed)
-        else:
+        if thread == turn.thread:
             connection.execute(COMPLETE_MESSAGE, completed)
+            return
+        moved = {
+            "of_conversation": turn.conversation_id,
+            "c_carrier": thread and thread.carrier,
+            "c_dify_conversation_id": thread and thread.dify_conversation_id,
+            "c_dify_since": thread and thread.since,
+        }
+        COMPLETION_OF_A_MOVE.execute(connection, moved, completed)

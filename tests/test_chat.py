@@ -117,7 +117,7 @@ def test_passages_go_into_the_variable_that_the_app_declares(app: Flask, client:
     assert [r["chunk_id"] for r in info["references"]] == [record["segment"]["id"] for record in records]
     assert [c["id"] for c in answer["data"]["reference"]["chunks"]] == [r["chunk_id"] for r in info["references"]]
     (stored,) = messages(app)
-    assert (stored.meta_data["kb_id"], stored.meta_data["references"]) == (kb_id, info["references"])
+    assert (stored.meta_data["kb_ids"], stored.meta_data["references"]) == ([kb_id], info["references"])
 
 
 def test_passages_go_into_the_query_where_the_app_declares_no_variable(client: FlaskClient, dify: FakeDify) -> None:
@@ -154,7 +154,7 @@ def test_without_a_kb_completion_db_is_a_plain_conversation(client: FlaskClient,
     without_variables(any_dify)
     any_dify.play("chat/blocking-first-turn")
     answer = ask(client, path="completion_db").json
-    assert answer["rag_info"] == {"context_length": 0, "context_used": False, "kb_id": None, "references": []}
+    assert answer["rag_info"] == {"context_length": 0, "context_used": False, "kb_id": None, "kb_ids": [], "references": []}
 
 
 def test_an_unknown_kb_is_told_and_the_question_kept(app: Flask, client: FlaskClient, dify: FakeDify) -> None:

@@ -200,21 +200,21 @@ def test_an_answer_that_dify_replaces_is_stored_as_replaced(
 
 
 def test_the_claim_is_renewed_while_the_model_talks(
-    app: Flask, client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, any_dify: FakeDify
 ) -> None:
-    monkeypatch.setattr("route_api.chat.RENEW_AFTER_S", -1.0)
-    monkeypatch.setattr("route_api.chat.CLAIM_S", 7200.0)
     without_variables(any_dify)
     any_dify.play("chat/stop")
     any_dify.play("chat/streaming-stopped")
     answer = ask(client, streaming=True)
     (begun,) = messages(app)
-    with app.app_context(), db.engine.begin() as connection:
-        connection.execute(update(Message).values(claimed_until=utc_now()))
     for _ in range(4):
         next(answer.response)
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(Message).values(claimed_until=utc_now()))
+    app.extensions["caretaker"].tick()
     (renewed,) = messages(app)
-    assert renewed.claimed_until > utc_now() + timedelta(seconds=7000) and begun.id == renewed.id
+    assert renewed.claimed_until > utc_now() + timedelta(seconds=10) and begun.id == renewed.id
+    assert renewed.response and renewed.meta_data["status"] == "pending" and renewed.meta_data["task_id"]
     answer.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import Engine, create_engine, delete, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, delete, func, inspect, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from config import Config
@@ -19,7 +19,7 @@ from route_api import create_app
 from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.models import Conversation, Message, User, utc_now
-from route_api.turns import Turn, begin_turn, complete_turn, renew_claim
+from route_api.turns import DifyThread, Turn, begin_turn, complete_turn, past_turns, store_progress
 
 from .conftest import KEYS
 
@@ -85,7 +85,18 @@ def engine(migrated: Flask) -> Iterator[Engine]:
 
 def begin(engine: Engine, user_id: str = "alice", **given: Any) -> Turn:
     asked = {"conversation_id": None, "kb_id": None, "query": "葫芦庙在哪里？", "chat_type": "chat", "name": None}
-    return begin_turn(engine, user_id=user_id, **{**asked, "claim_s": 60.0, **given})
+    return begin_turn(engine, user_id=user_id, **{**asked, "meta_data": {}, **given})
+
+
+def finish(engine: Engine, turn: Turn, response: str = "", status: str = "done", **given: Any) -> None:
+    complete_turn(engine, turn, response, status, **{"thread": None, **given})
+
+
+def die(engine: Engine, turn: Turn) -> None:
+    """The process of this turn dies, and its claim ends."""
+    past = utc_now() - timedelta(seconds=1)
+    with engine.connect() as connection:
+        connection.execute(update(Message).where(Message.id == turn.message_id).values(claimed_until=past))
 
 
 def row(engine: Engine, message_id: str) -> Any:
@@ -121,23 +132,23 @@ def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:
 
 
 def test_the_question_is_stored_before_the_answer(engine: Engine) -> None:
-    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB)
+    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, meta_data={"kb_ids": [KB]})
     stored = row(engine, turn.message_id)
     assert (stored.query, stored.response, stored.position) == ("问" * 10_000 + "😀", "", 1)
-    assert stored.meta_data == {"status": "pending", "kb_id": KB}
+    assert stored.meta_data == {"status": "pending", "kb_ids": [KB]}
     assert stored.claimed_until > utc_now()
 
 
 def test_the_answer_ends_the_claim_and_keeps_difys_ids(engine: Engine) -> None:
     turn = begin(engine)
-    dify_ids = {"conversation_id": KB, "message_id": OTHER_KB}
-    complete_turn(engine, turn, "答" * 70_000, "done", dify_ids)
+    thread = DifyThread("app", KB, 1)
+    finish(engine, turn, "答" * 70_000, thread=thread, dify_message_id=OTHER_KB)
     stored = row(engine, turn.message_id)
     assert (stored.response, stored.claimed_until, stored.dify_message_id) == ("答" * 70_000, None, OTHER_KB)
     assert stored.meta_data["status"] == "done"
     second = begin(engine, conversation_id=turn.conversation_id)
-    assert (second.is_new_conversation, second.dify_conversation_id) == (False, KB)
-    assert row(engine, second.message_id).position == 2
+    assert (second.is_first, second.position, second.thread) == (False, 2, thread)
+    assert second.last_dify_message_id == OTHER_KB
 
 
 def test_a_user_appears_once_however_many_conversations_there_are(engine: Engine) -> None:
@@ -176,27 +187,46 @@ def test_a_second_message_while_one_runs_is_refused(engine: Engine) -> None:
 @pytest.mark.parametrize("status", ["done", "failed", "stopped"])
 def test_a_turn_that_has_ended_lets_the_next_one_in(engine: Engine, status: str) -> None:
     turn = begin(engine)
-    complete_turn(engine, turn, "", status)
-    assert not begin(engine, conversation_id=turn.conversation_id).is_new_conversation
+    finish(engine, turn, status=status)
+    assert not begin(engine, conversation_id=turn.conversation_id).is_first
 
 
-def test_the_claim_of_a_process_that_died_ends_by_itself(engine: Engine) -> None:
-    turn = begin(engine, claim_s=-1)
+def test_the_claim_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(engine: Engine) -> None:
+    turn = begin(engine)
+    store_progress(engine, [turn.progress("说到一")])
+    die(engine, turn)
     second = begin(engine, conversation_id=turn.conversation_id)
-    assert row(engine, second.message_id).position == 2
+    assert second.position == 2
+    stored = row(engine, turn.message_id)
+    assert (stored.response, stored.claimed_until) == ("说到一", None)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "interrupted")
 
 
-def test_a_renewed_claim_holds(engine: Engine) -> None:
-    turn = begin(engine, claim_s=-1)
-    renew_claim(engine, turn, 60)
-    with pytest.raises(ConversationBusy):
-        begin(engine, conversation_id=turn.conversation_id)
-    assert row(engine, turn.message_id).claimed_until > utc_now() + timedelta(seconds=50)
+def test_progress_is_stored_and_renews_the_claim(engine: Engine) -> None:
+    turns = [begin(engine), begin(engine)]
+    for turn in turns:
+        die(engine, turn)
+        turn.meta_data["task_id"] = "t"
+    store_progress(engine, [turn.progress(f"部分{number}") for number, turn in enumerate(turns)])
+    for number, turn in enumerate(turns):
+        stored = row(engine, turn.message_id)
+        assert (stored.response, stored.meta_data) == (f"部分{number}", {"status": "pending", "task_id": "t"})
+        with pytest.raises(ConversationBusy):
+            begin(engine, conversation_id=turn.conversation_id)
+
+
+def test_progress_that_comes_late_changes_nothing(engine: Engine) -> None:
+    turn = begin(engine)
+    late = turn.progress("部分")
+    finish(engine, turn, "全部")
+    store_progress(engine, [late])
+    stored = row(engine, turn.message_id)
+    assert (stored.response, stored.claimed_until, stored.meta_data["status"]) == ("全部", None, "done")
 
 
 def test_of_two_messages_at_the_same_time_one_wins(engine: Engine) -> None:
     turn = begin(engine)
-    complete_turn(engine, turn, "", "done")
+    finish(engine, turn)
     results = at_once(8, lambda: begin(engine, conversation_id=turn.conversation_id))
     assert sorted(isinstance(result, Turn) for result in results) == [False] * 7 + [True]
     assert {type(result) for result in results} == {Turn, ConversationBusy}
@@ -227,7 +257,7 @@ def at_once(how_many: int, ask: Callable[[], Turn]) -> list[Any]:
 
 def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:
     turn = begin(engine)
-    complete_turn(engine, turn, "", "done")
+    finish(engine, turn)
     for conversation_id in (turn.conversation_id, "0" * 32):
         with pytest.raises(ConversationNotFound):
             begin(engine, "mallory", conversation_id=conversation_id)
@@ -236,8 +266,30 @@ def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:
 
 def test_another_kb_starts_a_conversation_and_the_same_one_goes_on(engine: Engine) -> None:
     turn = begin(engine, kb_id=KB)
-    complete_turn(engine, turn, "", "done", {"conversation_id": KB, "message_id": KB})
+    finish(engine, turn, thread=DifyThread("app", KB, 1))
     other = begin(engine, kb_id=OTHER_KB, conversation_id=turn.conversation_id)
-    assert (other.is_new_conversation, other.dify_conversation_id) == (True, None)
+    assert (other.is_first, other.thread) == (True, None)
     same = begin(engine, kb_id=KB, conversation_id=turn.conversation_id)
-    assert (same.is_new_conversation, same.conversation_id) == (False, turn.conversation_id)
+    assert (same.is_first, same.conversation_id) == (False, turn.conversation_id)
+
+
+def test_a_conversation_moves_on_dify_and_may_leave_it(engine: Engine) -> None:
+    turn = begin(engine)
+    for thread in (DifyThread("app", KB, 1), DifyThread("debugger", OTHER_KB, 2), None):
+        finish(engine, turn, thread=thread)
+        turn = begin(engine, conversation_id=turn.conversation_id)
+        assert turn.thread == thread
+
+
+# ------------------------------------------------------------------ history
+
+
+def test_past_turns_come_latest_first_without_the_failed_ones(engine: Engine) -> None:
+    turn = begin(engine, query="问1")
+    for number, status in enumerate(["done", "failed", "stopped", "done"], start=2):
+        finish(engine, turn, f"答{number - 1}", status)
+        turn = begin(engine, conversation_id=turn.conversation_id, query=f"问{number}")
+    rows = past_turns(engine, turn, before=turn.position, most=10)
+    assert [(past.query, past.response) for past in rows] == [("问4", "答4"), ("问3", "答3"), ("问1", "答1")]
+    assert [past.position for past in past_turns(engine, turn, before=3, most=10)] == [1]
+    assert len(past_turns(engine, turn, before=turn.position, most=1)) == 1

@@ -17,7 +17,7 @@ SEGMENTS_IN_A_CALL = 50
 
 
 APPS_IN_A_PAGE = 100
-"""The most that Dify gives."""
+"""Some of the console's lists refuse more (segments/console-list-limit-101)."""
 
 
 class ConsoleApi:

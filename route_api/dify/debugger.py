@@ -9,6 +9,9 @@ from .events import EventStream
 
 Json = dict[str, Any]
 
+_NAMES = {"temperature": ("temperature",), "max_tokens": ("max_tokens", "num_predict")}
+"""What models call a parameter where their rules name no template; num_predict is ollama's word (FINDINGS a)."""
+
 
 class DebuggerApi:
     """What :class:`ChatApi` offers for a turn, as the admin of the console login: all users are one person for Dify,
@@ -84,10 +87,10 @@ def override_model(
 ) -> Json:
     """A copy of an app's published configuration with another model or other parameters, for one turn.
 
-    Parameters that the app has published are those of its own model: another model starts without them.
+    The published parameters are those of the published model: another one starts without them.
 
     :param model: provider and name; None keeps the published model.
-    :param rules: the parameter rules of the model that is to answer.
+    :param rules: of the model that is to answer, from :meth:`ConsoleApi.parameter_rules`.
     :raises ValidationFailed: the model does not know a parameter, or not this value.
     """
     published = model_config["model"]
@@ -103,13 +106,9 @@ def override_model(
     return {**model_config, "model": chosen}
 
 
-_OTHER_NAMES = {"temperature": (), "max_tokens": ("num_predict",)}
-"""Names that mean a parameter although the rule names no template: ollama's plugin (debugger/override-max-tokens)."""
-
-
 def _rule_for(parameter: str, rules: list[Json], model_name: str) -> Json:
     for rule in rules:
-        if parameter in (rule["name"], rule.get("use_template")) or rule["name"] in _OTHER_NAMES[parameter]:
+        if rule["name"] in _NAMES[parameter] or rule.get("use_template") == parameter:
             return rule
     raise ValidationFailed(f"The model '{model_name}' has no parameter {parameter}; leave it out.")
 
@@ -117,6 +116,6 @@ def _rule_for(parameter: str, rules: list[Json], model_name: str) -> Json:
 def _check_range(parameter: str, value: float, rule: Json, model_name: str) -> None:
     low, high = rule.get("min"), rule.get("max")
     if low is not None and value < low:
-        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at least {low:g}, not {value}.")
+        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at least {low}, not {value}.")
     if high is not None and value > high:
-        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at most {high:g}, not {value}.")
+        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at most {high}, not {value}.")

@@ -13,13 +13,14 @@ import orjson
 from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
 
 STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
+EMPTY_ANSWER = "The model gave an empty answer."
 NO_INDEX = "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
 
 # Refusals that Dify words badly, recognised in its raw text, and our words for them.
 _KNOWN_REFUSALS = (
     (re.compile(r"(being indexed|is indexing), please try again later"), STILL_INDEXING),
     (re.compile(r'relation "embedding_vector_index\w*" does not exist'), NO_INDEX),
-    (re.compile(r"validation error for Data\nanswer\n"), "The model gave an empty answer."),
+    (re.compile(r"validation error for Data\nanswer\n"), EMPTY_ANSWER),
 )
 
 # flask-restx adds its guesses to a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?"

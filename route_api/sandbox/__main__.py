@@ -59,9 +59,7 @@ def _loopback_host(text: str) -> str:
     except ValueError:
         is_loopback = False
     if not is_loopback:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no loopback address: the sandbox is for this machine alone"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is no loopback address: the sandbox is for this machine alone")
     return f"[{text}]" if ":" in text else text
 
 

@@ -18,9 +18,7 @@ def limited_text(body: Payload, field: str, lowest: int, highest: int) -> str:
     text = body.text(field)
     if len(text) < lowest:
         plural = "" if lowest == 1 else "s"
-        body.refuse(
-            field, f"String should have at least {lowest} character{plural}", "string_too_short", text
-        )
+        body.refuse(field, f"String should have at least {lowest} character{plural}", "string_too_short", text)
     if len(text) > highest:
         body.refuse(field, f"String should have at most {highest} characters", "string_too_long", text)
     return text

@@ -107,9 +107,7 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
         "embedding_model_provider": dataset["embedding_model_provider"],
         "embedding_available": True,
         "retrieval_model_dict": retrieval_model,
-        "summary_index_setting": dict.fromkeys(
-            ("enable", "model_name", "model_provider_name", "summary_prompt")
-        ),
+        "summary_index_setting": dict.fromkeys(("enable", "model_name", "model_provider_name", "summary_prompt")),
         "tags": [],
         "doc_form": dataset["doc_form"],
         "external_knowledge_info": {
@@ -148,13 +146,9 @@ def _checked_fields(body: Payload) -> dict[str, Any]:
     if body.fields.get("permission") is not None:
         fields["permission"] = body.choice("permission", PERMISSIONS, "enum")
     if body.fields.get("retrieval_model") is not None:
-        fields["retrieval_model"] = json.dumps(
-            check_retrieval_model(body.model, body.fields["retrieval_model"])
-        )
+        fields["retrieval_model"] = json.dumps(check_retrieval_model(body.model, body.fields["retrieval_model"]))
     if body.fields.get("partial_member_list") is not None:
-        fields["partial_members"] = json.dumps(
-            [member["user_id"] for member in body.fields["partial_member_list"]]
-        )
+        fields["partial_members"] = json.dumps([member["user_id"] for member in body.fields["partial_member_list"]])
     fields.update(named_embedding_model(body.fields))
     return fields
 
@@ -244,9 +238,7 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
 def update_dataset(connection: Connection, dataset_id: str, fields: dict[str, Any]) -> None:
     """Set columns of a dataset, within the caller's transaction."""
     assignments = ", ".join(f"{name} = :{name}" for name in fields)
-    connection.execute(
-        f"UPDATE dataset SET {assignments} WHERE id = :dataset_id", {**fields, "dataset_id": dataset_id}
-    )
+    connection.execute(f"UPDATE dataset SET {assignments} WHERE id = :dataset_id", {**fields, "dataset_id": dataset_id})
 
 
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>")
@@ -256,9 +248,7 @@ def delete_dataset(dataset_id: uuid.UUID) -> Response:
     dataset = open_dataset(dataset_id)
     store = current_store()
     with store.transaction() as connection:
-        file_ids = connection.execute(
-            "SELECT file_id FROM document WHERE dataset_id = ?", (dataset["id"],)
-        ).fetchall()
+        file_ids = connection.execute("SELECT file_id FROM document WHERE dataset_id = ?", (dataset["id"],)).fetchall()
         seqs = connection.execute("SELECT seq FROM segment WHERE dataset_id = ?", (dataset["id"],)).fetchall()
         unindex_segments(connection, (row["seq"] for row in seqs))
         connection.execute("DELETE FROM dataset WHERE id = ?", (dataset["id"],))

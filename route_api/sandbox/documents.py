@@ -85,9 +85,7 @@ def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, m
     """
     row = (
         store.connection()
-        .execute(
-            f"{_SELECT} WHERE document.id = ? AND document.dataset_id = ?", (str(document_id), dataset_id)
-        )
+        .execute(f"{_SELECT} WHERE document.id = ? AND document.dataset_id = ?", (str(document_id), dataset_id))
         .fetchone()
     )
     if row is None:
@@ -95,9 +93,7 @@ def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, m
     return row
 
 
-def find_documents(
-    store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()
-) -> list[Row]:
+def find_documents(store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()) -> list[Row]:
     """The rows of a dataset's documents, newest first. `where`: SQL with the parameters `values`."""
     sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} {_NEWEST_FIRST}"
     return store.connection().execute(sql, (dataset_id, *values)).fetchall()
@@ -162,8 +158,7 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
             if row is not None and action == "disable" and row["indexing_status"] != "completed":
                 raise SandboxError(400, "invalid_action", f"Document: {row['name']} is not completed.")
             connection.execute(
-                f"UPDATE document SET {assignments}, updated_at = ?"
-                f" WHERE id = ? AND dataset_id = ? AND {unless}",
+                f"UPDATE document SET {assignments}, updated_at = ?" f" WHERE id = ? AND dataset_id = ? AND {unless}",
                 (*values, now, document_id, dataset_id),
             )
 
@@ -172,9 +167,7 @@ def rename_document(store: Store, document: Row, name: str) -> None:
     """Another name for a document, and for its file (documents/console-rename)."""
     with store.transaction() as connection:
         now = time.time()
-        connection.execute(
-            "UPDATE document SET name = ?, updated_at = ? WHERE id = ?", (name, now, document["id"])
-        )
+        connection.execute("UPDATE document SET name = ?, updated_at = ? WHERE id = ?", (name, now, document["id"]))
         connection.execute("UPDATE upload_file SET name = ? WHERE id = ?", (name, document["file_id"]))
 
 

@@ -73,9 +73,7 @@ def _simplified_chinese(content: bytes) -> str | None:
     if re.search("[\ue000-\uf8ff]", text):
         return None
     hanzi = re.findall("[\u4e00-\u9fff]", text[:SAMPLE_CHARACTERS])
-    common = sum(
-        character.encode("gb18030")[0] in GB2312_COMMON_ROWS for character in hanzi if _is_gb2312(character)
-    )
+    common = sum(character.encode("gb18030")[0] in GB2312_COMMON_ROWS for character in hanzi if _is_gb2312(character))
     return text if hanzi and common >= COMMON_SHARE * len(hanzi) else None
 
 

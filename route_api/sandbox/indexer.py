@@ -75,9 +75,7 @@ class Indexer:
         try:
             self._index_steps(document)
         except _Superseded:
-            logger.info(
-                "document %s was deleted, replaced or paused while it was being indexed", document["id"]
-            )
+            logger.info("document %s was deleted, replaced or paused while it was being indexed", document["id"])
         except (ExtractionError, SplittingError) as error:
             self._fail(document, str(error))
         except FileNotFoundError:

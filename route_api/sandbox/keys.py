@@ -89,13 +89,9 @@ def _authorized_key(key_type: KeyType) -> Row:
     """The row of the key that the request carries as `Authorization: Bearer`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise SandboxError(
-            401, "unauthorized", "Authorization header must be provided and start with 'Bearer'"
-        )
+        raise SandboxError(401, "unauthorized", "Authorization header must be provided and start with 'Bearer'")
     connection = current_store().connection()
-    row = connection.execute(
-        "SELECT * FROM api_key WHERE token = ? AND type = ?", (token.strip(), key_type)
-    ).fetchone()
+    row = connection.execute("SELECT * FROM api_key WHERE token = ? AND type = ?", (token.strip(), key_type)).fetchone()
     if row is None:
         raise SandboxError(401, "unauthorized", "Access token is invalid")
     now = int(time.time())

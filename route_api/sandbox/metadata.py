@@ -52,9 +52,7 @@ def document_values(dataset: Row, document: Row, uploader: str) -> Values | None
     return values or None
 
 
-def document_metadata(
-    connection: Connection, dataset: Row, document: Row, uploader: str
-) -> list[Values] | None:
+def document_metadata(connection: Connection, dataset: Row, document: Row, uploader: str) -> list[Values] | None:
     """The same as a list with the fields' ids and types, as documents show it (document-after-enable)."""
     values = document_values(dataset, document, uploader)
     if values is None:

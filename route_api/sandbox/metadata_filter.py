@@ -54,9 +54,7 @@ def parse_filter(conditions: Mapping[str, Any]) -> Condition | None:
 
     :raises SandboxError: 400, an operator that there is not, or a condition without a name
     """
-    parsed = [
-        _parse_condition(number, item) for number, item in enumerate(conditions.get("conditions") or [])
-    ]
+    parsed = [_parse_condition(number, item) for number, item in enumerate(conditions.get("conditions") or [])]
     wanted = [condition for condition in parsed if condition is not None]
     if not wanted:
         return None

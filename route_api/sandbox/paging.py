@@ -41,9 +41,7 @@ def requested_page(model: str) -> Page:
     :raises SandboxError: 400, page or limit is no number (datasets/list-limit-empty)
     """
     query = Payload(model, request.args)
-    page, limit = (
-        query.number(name, default, -_ANY_INT, _ANY_INT) for name, default in (("page", 1), ("limit", 20))
-    )
+    page, limit = (query.number(name, default, -_ANY_INT, _ANY_INT) for name, default in (("page", 1), ("limit", 20)))
     return Page(page, limit)
 
 

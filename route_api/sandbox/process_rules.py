@@ -43,9 +43,7 @@ def check_process_rule(value: object) -> ProcessRule:
             "segmentation": _checked_segmentation(rules.get("segmentation")),
             "parent_mode": rules.get("parent_mode"),
             "subchunk_segmentation": (
-                _checked_segmentation(rules["subchunk_segmentation"])
-                if rules.get("subchunk_segmentation")
-                else None
+                _checked_segmentation(rules["subchunk_segmentation"]) if rules.get("subchunk_segmentation") else None
             ),
         },
     )

@@ -224,8 +224,7 @@ def _searchable_documents(connection: Connection, dataset_id: str, among: Collec
         return str(row[0])
     return str(
         connection.execute(
-            "SELECT json_group_array(value) FROM json_each(?)"
-            " WHERE value IN (SELECT value FROM json_each(?))",
+            "SELECT json_group_array(value) FROM json_each(?)" " WHERE value IN (SELECT value FROM json_each(?))",
             (row[0], _json_list(among)),
         ).fetchone()[0]
     )

@@ -164,9 +164,7 @@ def list_child_chunks(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id:
     segment = find_segment(store, document["id"], segment_id)
     page = requested_page("ChildChunkListQuery")
     keyword = request.args.get("keyword", "")
-    children = [
-        child for child in child_chunks(store.connection(), segment["id"]) if keyword in child["content"]
-    ]
+    children = [child for child in child_chunks(store.connection(), segment["id"]) if keyword in child["content"]]
     return {
         "data": [child_payload(child) for child in children[page.offset : page.offset + page.rows]],
         "total": len(children),

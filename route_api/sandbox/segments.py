@@ -136,9 +136,7 @@ def child_payload(child: Row) -> dict[str, Any]:
     }
 
 
-def insert_segments(
-    connection: Connection, document: Row, chunks: Sequence[Chunk], first_position: int
-) -> list[int]:
+def insert_segments(connection: Connection, document: Row, chunks: Sequence[Chunk], first_position: int) -> list[int]:
     """Write segments that are not yet found (`complete_segments` does that), within the caller's transaction.
 
     :returns: the `seq` of each
@@ -236,9 +234,7 @@ def change_segment(store: Store, document: Row, segment: Row, chunk: Chunk) -> N
     columns["updated_by"] = owner_of(store)[0]
     assignments = ", ".join(f"{name} = :{name}" for name in columns)
     with store.transaction() as connection:
-        connection.execute(
-            f"UPDATE segment SET {assignments} WHERE seq = :seq", {**columns, "seq": segment["seq"]}
-        )
+        connection.execute(f"UPDATE segment SET {assignments} WHERE seq = :seq", {**columns, "seq": segment["seq"]})
         unindex_segments(connection, [segment["seq"]])
         index_segments(connection, segment["dataset_id"], [(segment["seq"], words_of(chunk.text))])
         connection.execute("DELETE FROM child_chunk WHERE segment_id = ?", (segment["id"],))

@@ -26,8 +26,7 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
 # As 1.12.1, but that an opening 《 or 「 stays with its closing one.
 _LEADING_SYMBOLS = re.compile(
-    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f"""
-    r""""#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
+    r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f""" r""""#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _SPACES = re.compile(r"[\t\f\r \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]{2,}")

@@ -61,9 +61,7 @@ def create_by_text(dataset_id: uuid.UUID) -> dict[str, Any]:
 
 
 @blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update-by-file")
-@blueprint.post(
-    f"{DATASET}/documents/<uuid:document_id>/update_by_file", endpoint="update_by_file_old_spelling"
-)
+@blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update_by_file", endpoint="update_by_file_old_spelling")
 @require_dataset_key
 def update_by_file(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
     """Another file, or with the `data` part alone another rule, for a document that keeps its id."""
@@ -74,9 +72,7 @@ def update_by_file(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, A
 
 
 @blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update-by-text")
-@blueprint.post(
-    f"{DATASET}/documents/<uuid:document_id>/update_by_text", endpoint="update_by_text_old_spelling"
-)
+@blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update_by_text", endpoint="update_by_text_old_spelling")
 @require_dataset_key
 def update_by_text(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
     """Another text and name, or another rule alone, for a document that keeps its id."""
@@ -124,8 +120,7 @@ def _latest_rule(dataset_id: str) -> ProcessRule | None:
         current_store()
         .connection()
         .execute(
-            "SELECT process_mode, process_rules FROM document WHERE dataset_id = ?"
-            " ORDER BY queued_at DESC LIMIT 1",
+            "SELECT process_mode, process_rules FROM document WHERE dataset_id = ?" " ORDER BY queued_at DESC LIMIT 1",
             (dataset_id,),
         )
         .fetchone()
@@ -137,11 +132,7 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
     """Write the document of a file that is kept already; if it cannot be, the file goes too."""
     store = current_store()
     try:
-        rule = (
-            check_process_rule(fields["process_rule"])
-            if fields.get("process_rule")
-            else _latest_rule(dataset["id"])
-        )
+        rule = check_process_rule(fields["process_rule"]) if fields.get("process_rule") else _latest_rule(dataset["id"])
         if rule is None:
             raise SandboxError(400, "invalid_param", "process_rule is required.")
         doc_form = fields.get("doc_form") or dataset["doc_form"] or "text_model"
@@ -169,9 +160,7 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
     return _queued(store, dataset["id"], document_id)
 
 
-def _update(
-    dataset: Row, document: Row, fields: Mapping[str, Any], file: dict[str, Any] | None
-) -> dict[str, Any]:
+def _update(dataset: Row, document: Row, fields: Mapping[str, Any], file: dict[str, Any] | None) -> dict[str, Any]:
     """Give a document another file or another rule, and index it again."""
     store = current_store()
     try:

@@ -1,6 +1,6 @@
 """One file, one blueprint, per resource: the first segment of a path names the file."""
 
-from . import chunk, conversation, datasets, document, health, kb, llm, user
+from . import chat, chunk, conversation, datasets, document, health, kb, llm, message, prompt, user
 
 BLUEPRINTS = [
     kb.blueprint,
@@ -8,6 +8,9 @@ BLUEPRINTS = [
     chunk.blueprint,
     datasets.blueprint,
     conversation.blueprint,
+    chat.blueprint,
+    message.blueprint,
+    prompt.blueprint,
     llm.blueprint,
     user.blueprint,
     health.blueprint,

@@ -1,19 +1,23 @@
-"""`/conversation`: asking a model, with a knowledge base or without."""
+"""`/conversation`: asking a model, with a knowledge base or without, and everything around it."""
 
-from collections.abc import Generator
+import logging
+from collections.abc import Iterable
 from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response
 
-from ..chat import Chat, Question
+from .. import carriers, conversations, messages
 from ..envelope import success
-from ..schemas import conversation as schemas
+from ..errors import DifyError, DifyTimeout, DifyUnreachable
+from ..extensions import db
+from ..schemas import completion as schemas
+from ..schemas import thread as threads
+from .chat import respond
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
 
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""What keeps proxies and browsers from holding events back."""
+log = logging.getLogger(__name__)
 
 
 @blueprint.route("/completion", methods=["POST"])
@@ -22,7 +26,9 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
-    Upstream calls: 1, and once in five minutes one for the app's variables.
+    Upstream calls: 1, and once in five minutes one for the app's variables. With temperature, max_tokens or a model that
+    has no app of its own the turn goes through Dify's console instead: 1 as well, and once in five minutes 3 to 5 to look
+    up the app, its settings, the model and its parameters.
     """
     return respond(given, has_kb=False)
 
@@ -33,33 +39,99 @@ def complete(given: dict[str, Any]) -> Response:
 def complete_with_kb(given: dict[str, Any]) -> Response:
     """Ask the model about a knowledge base.
 
-    Upstream calls: 2, retrieve and chat, since Dify's chat API takes no knowledge base; and once in five minutes one for
-    the app's variables. `chunk/retrieval_test` says when a search takes more.
+    Upstream calls: 2, retrieve and chat, since Dify's chat API takes no knowledge base; one more for each further kb of
+    kb_ids; besides, as `conversation/completion`. `chunk/retrieval_test` says when a search takes more.
     """
     return respond(given, has_kb=True)
 
 
-def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
-    """One turn, in one piece or as a stream."""
-    chat = Chat(
-        Question(
-            user_id=given["user_id"],
-            text=given["message"],
-            conversation_id=given["conversation_id"],
-            conversation_name=given.get("conversation_name"),
-            kb_id=given.get("kb_id"),
-            has_kb=has_kb,
-        )
-    )
-    if given["streaming"]:
-        return event_stream(chat.stream())
-    data, beside_data = chat.answer()
-    return success(data, "Chat successful!", **beside_data)
+@blueprint.route("/list", methods=["GET", "POST"])
+@blueprint.arguments(threads.ConversationPage, location="query")
+@blueprint.response(200, threads.ConversationListAnswer)
+def list_conversations(given: dict[str, Any]) -> Response:
+    """A user's conversations, newest first, each with its last question.
+
+    Upstream calls: 0.
+    """
+    rows, total = conversations.list_conversations(db.engine, **given)
+    return success({"conversations": rows, "total": total})
 
 
-def event_stream(events: Generator[bytes]) -> Response:
-    """A response of server-sent events that nobody on the way holds back, and that ends when the caller leaves."""
-    body = stream_with_context(events)
-    answer = Response(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
-    answer.call_on_close(events.close)
-    return answer
+@blueprint.route("/get", methods=["GET", "POST"])
+@blueprint.arguments(threads.ConversationId, location="query")
+@blueprint.response(200, threads.ConversationAnswer)
+def get_conversation(given: dict[str, str]) -> Response:
+    """One conversation.
+
+    Upstream calls: 0.
+    """
+    return success(conversations.read_conversation(db.engine, **given))
+
+
+@blueprint.route("/rename", methods=["POST"])
+@blueprint.arguments(threads.ConversationName)
+@blueprint.response(200, threads.ConversationAnswer)
+def rename_conversation(given: dict[str, str]) -> Response:
+    """Give a conversation another name.
+
+    Upstream calls: 0; the name is ours alone.
+    """
+    conversations.rename_conversation(db.engine, **given)
+    return success(conversations.read_conversation(db.engine, given["user_id"], given["conversation_id"]))
+
+
+@blueprint.route("/rm", methods=["POST", "DELETE"])
+@blueprint.arguments(threads.ConversationIds)
+@blueprint.response(200, threads.ConversationRemoveAnswer)
+def remove_conversations(given: dict[str, Any]) -> Response:
+    """Delete conversations with all their messages, here and on Dify: all that are named, or none where one cannot be.
+
+    Upstream calls: 1 for each conversation. What Dify fails to delete is gone here all the same.
+    """
+    user_id, conversation_ids = given["user_id"], given["conversation_id"]
+    deleted = conversations.delete_conversations(db.engine, user_id, conversation_ids)
+    delete_on_dify(deleted, user_id)
+    return success({"deleted": conversation_ids})
+
+
+def delete_on_dify(deleted: Iterable[Any], user_id: str) -> None:
+    """Let Dify forget conversations as well, as far as it can be reached.
+
+    :param deleted: rows with `id`, `carrier` and `dify_conversation_id`
+    """
+    for row in deleted:
+        if row.dify_conversation_id is None:
+            continue
+        try:
+            carriers.api_of(row.carrier).delete_conversation(row.dify_conversation_id, user_id)
+        except DifyError as error:
+            log.warning("Dify keeps its side of conversation %s: %s", row.id, error.message)
+            if isinstance(error, (DifyUnreachable, DifyTimeout)):
+                return  # a hundred more attempts would take as many timeouts
+
+
+@blueprint.route("/messages", methods=["GET", "POST"])
+@blueprint.arguments(threads.MessagePage, location="query")
+@blueprint.response(200, threads.MessageListAnswer)
+def list_messages(given: dict[str, Any]) -> Response:
+    """The messages of a conversation in their true order.
+
+    Upstream calls: 0.
+    """
+    rows, total = messages.list_messages(db.engine, **given)
+    return success({"messages": rows, "total": total})
+
+
+@blueprint.route("/stop", methods=["POST"])
+@blueprint.arguments(threads.Stop)
+@blueprint.response(200, threads.StopAnswer)
+def stop_answer(given: dict[str, Any]) -> Response:
+    """Stop the answer that is being written; the part that has come is kept.
+
+    Upstream calls: 1; 0 where nothing is running, which is a success with `stopped` false.
+    """
+    task = messages.find_running_task(db.engine, **given)
+    if task is None:
+        return success({"message_id": given["message_id"], "stopped": False})
+    carriers.api_of(task.carrier).stop(task.task_id, given["user_id"])
+    return success({"message_id": task.message_id, "stopped": True})

@@ -5,7 +5,7 @@ import responses
 
 from route_api.dify import Dify
 
-from .recordings import DIFY, VERSIONS
+from .recordings import DIFY, VERSIONS, play
 
 
 @pytest.fixture
@@ -24,3 +24,11 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def dify() -> Dify:
     return Dify(DIFY, "dataset-secret", "app-secret", {"small": "app-small"}, "admin@example.com", "Secret123")
+
+
+@pytest.fixture
+def console_dify(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> Dify:
+    """A client whose next console call logs in first."""
+    dify.transport.dify_version = version
+    play(mock_dify, version, "auth/login")
+    return dify

@@ -3,9 +3,10 @@ import pytest
 import responses
 
 from route_api.dify import Dify
+from route_api.dify.chat import Rating
 from route_api.errors import DifyForbidden, DifyNotFound, DifyRejected
 
-from .recordings import body_of, load, play, sent
+from .recordings import DIFY, body_of, load, play, sent
 
 QUESTION = {"query": "你好", "user": "alice", "inputs": {"context": ""}}
 
@@ -74,3 +75,70 @@ def test_each_model_has_the_key_of_its_app(dify: Dify, mock_dify: responses.Requ
         assert mock_dify.calls[-1].request.headers["Authorization"] == f"Bearer {key}"
     with pytest.raises(KeyError):
         dify.chat("unknown")
+
+
+@pytest.mark.parametrize(
+    "case, rating, content", [("like", "like", "很好"), ("dislike", "dislike", ""), ("null", None, "")]
+)
+def test_a_rating_goes_to_dify_as_recorded(
+    dify: Dify,
+    mock_dify: responses.RequestsMock,
+    version: str,
+    case: str,
+    rating: Rating | None,
+    content: str,
+) -> None:
+    play(mock_dify, version, f"chat/feedback-{case}", path="/v1/messages/m/feedbacks")
+    recorded = load(version, f"chat/feedback-{case}")["request"]["body"]
+    dify.chat().feedback("m", recorded["user"], rating, content)
+    assert sent(mock_dify) == recorded
+
+
+def test_withdrawing_a_rating_that_is_not_there_is_done(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/feedback-null-again", path="/v1/messages/m/feedbacks")
+    dify.chat().feedback("m", "alice", None)
+    assert sent(mock_dify) == {"rating": None, "user": "alice"}
+
+
+@pytest.mark.parametrize("case", ["feedback-other-user", "feedback-unknown-message"])
+def test_an_answer_that_the_user_never_got_cannot_be_rated(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
+) -> None:
+    play(mock_dify, version, f"chat/{case}", path="/v1/messages/m/feedbacks")
+    with pytest.raises(DifyNotFound):
+        dify.chat().feedback("m", "bob", None)
+
+
+def test_any_other_refusal_of_a_withdrawal_is_raised(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/feedback-bad-rating", path="/v1/messages/m/feedbacks")
+    with pytest.raises(DifyRejected):
+        dify.chat().feedback("m", "alice", None)
+
+
+def test_suggested_questions_are_asked_for_in_the_name_of_the_user(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/suggested", path="/v1/messages/m/suggested?user=alice")
+    assert dify.chat().suggested("m", "alice") == load(version, "chat/suggested")["response"]["body"]["data"]
+
+
+def test_another_users_message_has_no_suggested_questions(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/suggested-other-user", path="/v1/messages/m/suggested?user=bob")
+    with pytest.raises(DifyNotFound):
+        dify.chat().suggested("m", "bob")
+
+
+@pytest.mark.parametrize("case", ["conversation-delete", "conversation-delete-unknown", "conversation-delete-again"])
+def test_a_conversation_is_deleted_and_may_have_been_before(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
+) -> None:
+    play(mock_dify, version, f"chat/{case}", path="/v1/conversations/c")
+    dify.chat().delete_conversation("c", "alice")
+    assert sent(mock_dify) == {"user": "alice"}
+    assert mock_dify.calls[-1].request.url == f"{DIFY}/v1/conversations/c"

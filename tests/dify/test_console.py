@@ -1,23 +1,18 @@
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
 import responses
 
 from route_api.dify import Dify
-from route_api.errors import DifyAuthFailed, DifyNotFound
+from route_api.errors import DifyAuthFailed, DifyNotFound, NotSupported
 
 from .recordings import DIFY, body_of, load, play, sent
 
 BASE = "/console/api/datasets/ds"
-
-
-@pytest.fixture
-def console_dify(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> Dify:
-    """A client whose next console call logs in first."""
-    dify.transport.dify_version = version
-    play(mock_dify, version, "auth/login")
-    return dify
+APPS = "/console/api/apps"
+RULES = "/console/api/workspaces/current/model-providers/langgenius/ollama/ollama/models/parameter-rules"
 
 
 CALLS: list[tuple[str, str, tuple[Any, ...], str, str]] = [
@@ -104,3 +99,70 @@ def test_an_unknown_document_is_not_found(console_dify: Dify, mock_dify: respons
     )
     with pytest.raises(DifyNotFound):
         console_dify.console.switch_segments("ds", "doc", "enable", ["s"])
+
+
+def test_120_segments_are_switched_in_three_calls(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    ids = [f"s{number}" for number in range(120)]
+    path = f"{BASE}/documents/doc/segment/enable"
+    for _ in range(3):
+        play(mock_dify, version, "segments/console-enable-two", path=path)
+    console_dify.console.switch_segments("ds", "doc", "enable", ids)
+    batches = [parse_qs(urlsplit(call.request.url).query)["segment_id"] for call in list(mock_dify.calls)[-3:]]
+    assert batches == [ids[:50], ids[50:100], ids[100:]]
+
+
+def play_apps(mock: responses.RequestsMock, version: str, page: int, *, has_more: bool) -> list[str]:
+    """A page of the list of apps, as recorded but with ids of its own; the ids."""
+    recorded = load(version, "provisioning/app-list")["response"]["body"]
+    ids = [f"{page}-{number}" for number in range(len(recorded["data"]))]
+    apps = [{**app, "id": each} for app, each in zip(recorded["data"], ids)]
+    mock.get(f"{DIFY}{APPS}?page={page}&limit=100&mode=chat", json={**recorded, "data": apps, "has_more": has_more})
+    return ids
+
+
+def play_keys(mock: responses.RequestsMock, version: str, app_id: str, *tokens: str) -> None:
+    """The keys of an app, as recorded but for the tokens."""
+    [recorded] = load(version, "provisioning/app-api-keys-list")["response"]["body"]["data"]
+    mock.get(f"{DIFY}{APPS}/{app_id}/api-keys", json={"data": [{**recorded, "token": token} for token in tokens]})
+
+
+@pytest.mark.parametrize("model_name, key", [(None, "app-secret"), ("small", "app-small")])
+def test_an_app_is_found_by_its_whole_key_and_no_further_one_is_asked(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str, model_name: str | None, key: str
+) -> None:
+    first_page = play_apps(mock_dify, version, 1, has_more=True)
+    play_keys(mock_dify, version, first_page[0], key + "1", key[:-1], key.upper())
+    play_keys(mock_dify, version, first_page[1])
+    second_page = play_apps(mock_dify, version, 2, has_more=True)
+    play_keys(mock_dify, version, second_page[0], "another", key)
+    assert console_dify.find_app(model_name) == second_page[0]
+
+
+def test_a_key_of_no_app_is_refused_with_the_setting_to_check(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    for app_id in play_apps(mock_dify, version, 1, has_more=False):
+        play_keys(mock_dify, version, app_id, "another")
+    with pytest.raises(NotSupported, match="the key in DIFY_APPS") as refused:
+        console_dify.find_app("small")
+    assert "app-small" not in refused.value.message
+
+
+def test_the_published_configuration_is_that_of_the_app(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "provisioning/app-get-with-variables", path=f"{APPS}/app")
+    recorded = load(version, "provisioning/app-get-with-variables")["response"]["body"]
+    assert console_dify.console.app_model_config("app") == recorded["model_config"]
+
+
+def test_parameter_rules_are_those_of_the_model(console_dify: Dify, mock_dify: responses.RequestsMock) -> None:
+    rules = [{"name": "num_predict", "use_template": "max_tokens", "type": "int", "min": 1, "max": 32768}]
+    mock_dify.get(f"{DIFY}{RULES}?model=qwen3:4b", json={"data": rules})
+    assert console_dify.console.parameter_rules("langgenius/ollama/ollama", "qwen3:4b") == rules
+
+
+def test_the_models_with_an_app_of_their_own_are_named(dify: Dify) -> None:
+    assert dify.app_models == ("small",)

@@ -51,7 +51,9 @@ def as_docx(path: Path) -> Path:
 
 
 def as_text_of_a_megabyte(path: Path) -> Path:
-    filler = "\n\n".join(f"第{number}条 本条规定了第{number}号泵站的日常巡检路线与记录要求。" for number in range(13_000))
+    filler = "\n\n".join(
+        f"第{number}条 本条规定了第{number}号泵站的日常巡检路线与记录要求。" for number in range(13_000)
+    )
     half = len(filler) // 2
     middle = filler.index("\n\n", half)
     path.write_text(filler[:middle] + "\n\n" + "\n\n".join(HANDBOOK) + filler[middle:], encoding="utf-8")
@@ -110,12 +112,17 @@ def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: P
     assert download.headers["Content-Type"] == "application/pdf"
     saved = gateway.get("document/get", **ids, download_dir="2025/水价")["data"]
     assert (gateway.data_dir / saved["file_path"]).read_bytes() == path.read_bytes()
-    assert gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=30).content == path.read_bytes()
+    assert (
+        gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=30).content
+        == path.read_bytes()
+    )
 
 
 def test_a_switched_off_chunk_or_document_is_not_found(gateway: Gateway, tmp_path: Path) -> None:
     kb_id = gateway.create_kb("开关")
-    document = gateway.upload(kb_id, as_docx(tmp_path / "手册.docx"), separator="\n", max_tokens="60", chunk_overlap="0")
+    document = gateway.upload(
+        kb_id, as_docx(tmp_path / "手册.docx"), separator="\n", max_tokens="60", chunk_overlap="0"
+    )
     gateway.wait_until_indexed(kb_id, document["batch"])
     question = {"kb_id": kb_id, "question": "谁负责水质检测？"}
     chunks = gateway.get("chunk/list", kb_id=kb_id, doc_id=document["id"])["data"]["chunks"]

@@ -25,9 +25,7 @@ class Scene:
     def look(self) -> "Scene":
         """Fill in the batch and the first segment of the document."""
         rows = self.knowledge.store.connection()
-        self.batch = rows.execute("SELECT batch FROM document WHERE id = ?", (self.document,)).fetchone()[
-            "batch"
-        ]
+        self.batch = rows.execute("SELECT batch FROM document WHERE id = ?", (self.document,)).fetchone()["batch"]
         segments = self.knowledge.segments(self.dataset, self.document)
         self.segment = segments[0]["id"] if segments else UNKNOWN_ID
         return self
@@ -116,18 +114,14 @@ def hierarchical(knowledge: Knowledge) -> Scene:
     }
     rule = {"mode": "hierarchical", "rules": rules}
     dataset_id = knowledge.create_dataset("父子")
-    document_id = knowledge.upload(
-        dataset_id, "父子.txt", CHAPTER, doc_form="hierarchical_model", process_rule=rule
-    )
+    document_id = knowledge.upload(dataset_id, "父子.txt", CHAPTER, doc_form="hierarchical_model", process_rule=rule)
     return Scene(knowledge, dataset_id, document_id).look()
 
 
 def questions(knowledge: Knowledge) -> Scene:
     """A qa_model document whose text has no pairs."""
     dataset_id = knowledge.create_dataset("问答录")
-    return Scene(
-        knowledge, dataset_id, knowledge.upload(dataset_id, "问答.txt", TWO_PARAGRAPHS, doc_form="qa_model")
-    )
+    return Scene(knowledge, dataset_id, knowledge.upload(dataset_id, "问答.txt", TWO_PARAGRAPHS, doc_form="qa_model"))
 
 
 def questions_with_answers(knowledge: Knowledge) -> Scene:
@@ -186,9 +180,7 @@ def caught_indexing(knowledge: Knowledge) -> Scene:
     scene = empty(knowledge)
     scene.document = knowledge.upload(scene.dataset, "长篇.txt", CHAPTER)
     with knowledge.store.transaction() as connection:
-        connection.execute(
-            "UPDATE document SET indexing_status = 'indexing', tokens = NULL, completed_at = NULL"
-        )
+        connection.execute("UPDATE document SET indexing_status = 'indexing', tokens = NULL, completed_at = NULL")
         connection.execute("UPDATE segment SET status = 'indexing', enabled = 0, completed_at = NULL")
     return scene.look()
 
@@ -361,9 +353,7 @@ SCENES: dict[str, Build] = {
     "documents/indexing-status-indexing": caught_indexing,
     "documents/indexing-status-indexing-progress": caught_indexing,
     "documents/indexing-status-parsing": caught("parsing", "processing_started_at"),
-    "documents/indexing-status-splitting": caught(
-        "splitting", "processing_started_at", "parsing_completed_at"
-    ),
+    "documents/indexing-status-splitting": caught("splitting", "processing_started_at", "parsing_completed_at"),
     "documents/indexing-status-paused": caught("paused", "processing_started_at", "paused_at"),
     "documents/indexing-status-waiting": waiting,
     "documents/list-api-disabled": closed,
@@ -427,9 +417,7 @@ def adapted(value: Any, scene: Scene) -> Any:
     if not isinstance(value, str):
         return value
     return (
-        value.replace("bge-m3:latest", "sandbox-bm25").replace(
-            "langgenius/ollama/ollama", "route-api/sandbox/sandbox"
-        )
+        value.replace("bge-m3:latest", "sandbox-bm25").replace("langgenius/ollama/ollama", "route-api/sandbox/sandbox")
         if not _is_lab_id(value)
         else scene.document
     )

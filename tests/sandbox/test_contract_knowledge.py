@@ -21,9 +21,7 @@ AREAS = ("datasets", "documents", "segments", "retrieve", "metadata")
 
 _FAKE = "a marker of the recording's fake embedding model"
 _NO_RERANK = "the sandbox has no rerank model"
-_NOTHING = (
-    "Dify's vector search always finds something, however far; ours finds nothing where no word matches"
-)
+_NOTHING = "Dify's vector search always finds something, however far; ours finds nothing where no word matches"
 _SCORES = "our scores are no cosines of a fake embedding: a good passage has more than 0.2"
 _BUG = "a bug of 1.12.1 that the sandbox does not copy"
 _TAGS = "the sandbox has no tags: the gateway does not know them"
@@ -61,11 +59,7 @@ def recorded_cases() -> list[str]:
     """The names of all cases of the areas, and of the dataset keys."""
     names = [f"{area}/{path.stem}" for area in AREAS for path in sorted((RECORDINGS / area).glob("*.json"))]
     keys = sorted((RECORDINGS / "provisioning").glob("dataset-api-key*.json"))
-    return (
-        names
-        + [f"provisioning/{path.stem}" for path in keys]
-        + ["general/health", "general/method-not-allowed"]
-    )
+    return names + [f"provisioning/{path.stem}" for path in keys] + ["general/health", "general/method-not-allowed"]
 
 
 CLAIMED = [case for case in recorded_cases() if case not in UNCLAIMED]
@@ -172,11 +166,7 @@ def _part(part: dict[str, Any], scene: Scene) -> Any:
     if "json text" in part:
         content = json.dumps(adapted(part["json text"], scene))
     # What requests makes of a quote; werkzeug's own client does not escape it.
-    return (
-        (io.BytesIO(content.encode()), part["filename"].replace('"', "%22"))
-        if "filename" in part
-        else content
-    )
+    return (io.BytesIO(content.encode()), part["filename"].replace('"', "%22")) if "filename" in part else content
 
 
 def differences(expected: Any, given: Any, where: str = "$") -> list[str]:
@@ -192,15 +182,8 @@ def differences(expected: Any, given: Any, where: str = "$") -> list[str]:
             return [f"{where}: {len(expected)} were recorded, {len(given)} came"]
         pairs = zip(given, expected + expected[-1:] * len(given), strict=False)
         return [item for one, model in pairs for item in differences(model, one, f"{where}[]")]
-    if (
-        isinstance(expected, bool)
-        or isinstance(given, bool)
-        or isinstance(expected, str)
-        or isinstance(given, str)
-    ):
-        return (
-            [] if type(expected) is type(given) else [f"{where}: {expected!r} was recorded, {given!r} came"]
-        )
+    if isinstance(expected, bool) or isinstance(given, bool) or isinstance(expected, str) or isinstance(given, str):
+        return [] if type(expected) is type(given) else [f"{where}: {expected!r} was recorded, {given!r} came"]
     return [] if isinstance(given, type(expected) | float | int) else [f"{where}: {expected!r}, {given!r}"]
 
 
@@ -208,7 +191,5 @@ def first_line(body: dict[str, Any]) -> tuple[str | None, str]:
     """An error's code and the beginning of its text, without what is made of ids and numbers."""
     text = re.sub(r"^\d+ validation errors?", "validation error", str(body.get("message", body.get("error"))))
     text = text.removeprefix("(psycopg2.errors.InvalidTextRepresentation) ")
-    text = re.sub(
-        r'embedding_vector_index_\w+|Model \S+|Provider \S+|"[^"]*"|:[^:]*is being|Document: \S+', "", text
-    )
+    text = re.sub(r'embedding_vector_index_\w+|Model \S+|Provider \S+|"[^"]*"|:[^:]*is being|Document: \S+', "", text)
     return body.get("code"), text.split("\n")[0].split(" You have requested")[0]

@@ -34,9 +34,7 @@ def test_a_chinese_text_is_read_in_every_encoding(tmp_path: Path, encoding: str)
     assert extract_text(path, "txt") == CHINESE * 3
 
 
-@pytest.mark.parametrize(
-    "text", ["葫芦庙在哪里", "第一章 总则", "中华人民共和国，2026年。", "甄士隐\r\n贾雨村"]
-)
+@pytest.mark.parametrize("text", ["葫芦庙在哪里", "第一章 总则", "中华人民共和国，2026年。", "甄士隐\r\n贾雨村"])
 def test_a_short_gbk_text_is_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(text.encode("gbk"))

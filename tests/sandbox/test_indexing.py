@@ -39,19 +39,14 @@ def test_a_second_upload_of_a_name_replaces_the_document(knowledge: Knowledge) -
     assert knowledge.upload(dataset_id, "a.txt", "大观园。") == first
     assert knowledge.contents(dataset_id, first) == ["大观园。"]
     assert knowledge.found(dataset_id, "葫芦庙") == []
-    assert (
-        knowledge.service("GET", f"/datasets/{dataset_id}/documents/{old_batch}/indexing-status").status_code
-        == 404
-    )
+    assert knowledge.service("GET", f"/datasets/{dataset_id}/documents/{old_batch}/indexing-status").status_code == 404
     assert len(list(knowledge.store.files_dir.iterdir())) == 1
 
 
 def test_a_disabled_document_is_not_replaced(knowledge: Knowledge) -> None:
     dataset_id = knowledge.create_dataset()
     first = knowledge.upload(dataset_id, "a.txt", "葫芦庙。")
-    knowledge.service(
-        "PATCH", f"/datasets/{dataset_id}/documents/status/disable", json={"document_ids": [first]}
-    )
+    knowledge.service("PATCH", f"/datasets/{dataset_id}/documents/status/disable", json={"document_ids": [first]})
     assert knowledge.upload(dataset_id, "a.txt", "大观园。") != first
 
 
@@ -136,9 +131,7 @@ def test_an_interrupted_document_is_indexed_again_from_the_beginning(
     assert len(again.found(dataset_id, "葫芦庙在哪里")) == 1
 
 
-def test_a_paused_document_waits_until_it_is_resumed(
-    knowledge: Knowledge, reopen: Callable[[], Knowledge]
-) -> None:
+def test_a_paused_document_waits_until_it_is_resumed(knowledge: Knowledge, reopen: Callable[[], Knowledge]) -> None:
     dataset_id = knowledge.create_dataset()
     knowledge.stop()
     document_id = knowledge.post_file(dataset_id, "a.txt", CHAPTER).json["document"]["id"]
@@ -206,9 +199,7 @@ def test_many_uploads_and_searches_at_once_all_succeed(knowledge: Knowledge) -> 
 
     with ThreadPoolExecutor(8) as pool:
         searches = [pool.submit(search) for _ in range(4)]
-        answers = list(
-            pool.map(lambda n: knowledge.post_file(dataset_id, f"{n}.txt", f"第{n}回。"), range(40))
-        )
+        answers = list(pool.map(lambda n: knowledge.post_file(dataset_id, f"{n}.txt", f"第{n}回。"), range(40)))
         stop.set()
         assert all(future.result(timeout=10) for future in searches)
     assert {answer.status_code for answer in answers} == {200}
@@ -231,10 +222,7 @@ def test_a_refused_upload_leaves_no_file_behind(knowledge: Knowledge) -> None:
     dataset_id = knowledge.create_dataset()
     knowledge.upload(dataset_id, "a.txt", "甲。")
     assert knowledge.post_file(dataset_id, "b.txt", "乙。", doc_form="qa_model").status_code == 400
-    assert (
-        knowledge.post_file(dataset_id, "b.txt", "乙。", process_rule={**RULE, "mode": "magic"}).status_code
-        == 400
-    )
+    assert knowledge.post_file(dataset_id, "b.txt", "乙。", process_rule={**RULE, "mode": "magic"}).status_code == 400
     assert len(list(knowledge.store.files_dir.iterdir())) == 1
 
 

@@ -44,9 +44,7 @@ def condition(name: str, operator: str, value: Any = None) -> dict[str, Any]:
     ],
 )
 def test_an_operator_compares(name: str, operator: str, value: Any, passes: bool) -> None:
-    condition_met = parse_filter(
-        {"logical_operator": "and", "conditions": [condition(name, operator, value)]}
-    )
+    condition_met = parse_filter({"logical_operator": "and", "conditions": [condition(name, operator, value)]})
     assert condition_met is not None
     assert condition_met(VALUES) is passes
 

@@ -35,9 +35,7 @@ HANDBOOK = "\n\n".join(
         ("庙", "葫芦庙在姑苏城"),
     ],
 )
-def test_a_question_about_the_novel_finds_its_passage_first(
-    knowledge: Knowledge, question: str, answer: str
-) -> None:
+def test_a_question_about_the_novel_finds_its_passage_first(knowledge: Knowledge, question: str, answer: str) -> None:
     dataset_id = knowledge.create_dataset()
     knowledge.upload(dataset_id, "红楼梦第一回.txt", CHAPTER)
     assert knowledge.found(dataset_id, question)[0].startswith(answer)
@@ -114,9 +112,7 @@ def test_a_filter_gives_the_best_of_those_documents_and_not_what_is_left(knowled
     for number in range(30):
         knowledge.upload(dataset_id, f"{number}.txt", "英莲走失了。英莲走失了。")
     knowledge.service("POST", f"/datasets/{dataset_id}/metadata/built-in/enable")
-    knowledge.upload(
-        dataset_id, "最后.txt", "有人说英莲后来叫香菱，住在很远很远的地方，没有人再提起她从前的名字。"
-    )
+    knowledge.upload(dataset_id, "最后.txt", "有人说英莲后来叫香菱，住在很远很远的地方，没有人再提起她从前的名字。")
     wanted = {"name": "document_name", "comparison_operator": "is", "value": "最后.txt"}
     conditions = {"logical_operator": "and", "conditions": [wanted]}
     found = knowledge.found(dataset_id, "英莲走失", top_k=3, metadata_filtering_conditions=conditions)
@@ -148,9 +144,7 @@ def test_thirty_thousand_segments_are_searched_in_less_than_50_ms(knowledge: Kno
             ((str(number), dataset_id, document_id, number, text) for number, text in enumerate(texts)),
         )
         first = connection.execute("SELECT seq FROM segment WHERE id = '0'").fetchone()["seq"]
-        index_segments(
-            connection, dataset_id, ((first + number, words_of(text)) for number, text in enumerate(texts))
-        )
+        index_segments(connection, dataset_id, ((first + number, words_of(text)) for number, text in enumerate(texts)))
     for question, answer in (
         ("英莲改名叫什么", texts[12_345]),
         ("第777件旧事是什么", texts[777]),

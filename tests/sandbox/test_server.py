@@ -86,9 +86,7 @@ def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Serv
         yield from ("葫芦庙在仁清巷。".encode(), b"\r\n--b--\r\n")
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    uploaded = server.session.post(
-        f"{path}/document/create-by-file", data=body(), headers=headers, timeout=10
-    )
+    uploaded = server.session.post(f"{path}/document/create-by-file", data=body(), headers=headers, timeout=10)
     assert uploaded.status_code == 200, uploaded.text
     deadline = time.monotonic() + 10
     found: list[dict[str, object]] = []

@@ -78,9 +78,7 @@ def test_the_pre_processing_rules_remove_what_they_name_and_nothing_else() -> No
 
 
 def test_automatic_mode_has_its_own_rule() -> None:
-    chunks = split_document(
-        "一行。\n二行。", "text_model", "automatic", {"segmentation": segmentation("###")}
-    )
+    chunks = split_document("一行。\n二行。", "text_model", "automatic", {"segmentation": segmentation("###")})
     assert chunks == [Chunk("一行。"), Chunk("二行。")]
 
 

@@ -1,0 +1,128 @@
+"""The turns that this process is carrying out right now, and the one thread that looks after them all, once a second.
+
+It stores what has come so far, so that a killed process loses at most the last second; it renews the claims, which end
+by themselves soon after their process; and it notices callers who have left, while a model is still silent as well.
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from .extensions import db
+from .turns import CLAIM_S, Turn, store_progress
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+RENEW_S = CLAIM_S / 4
+
+
+class LiveTurn:
+    """A running turn: its relay writes `text` and `task_id`, the caretaker reads them.
+
+    :param interrupt: ends the wait for Dify's next event, once the caller has left
+    """
+
+    def __init__(self, turn: Turn, caller: socket.socket | None) -> None:
+        self.turn = turn
+        self.text = ""
+        self.caller_left = False
+        self.interrupt: Callable[[], None] | None = None
+        self._caller = _listener(caller)
+        self._stored = ""
+        self._stored_at = monotonic()
+
+    def look_for_caller(self) -> None:
+        """Notice, once, that the caller has closed the connection."""
+        if self._caller is None or self.caller_left:
+            return
+        try:
+            self.caller_left = self._caller.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return
+        except OSError:
+            self.caller_left = True
+        if self.caller_left and self.interrupt is not None:
+            self.interrupt()
+
+    def progress(self) -> dict[str, Any] | None:
+        """What is to be stored now; None if nothing new came and the claim is fresh."""
+        text, now = self.text, monotonic()
+        if text == self._stored and now - self._stored_at < RENEW_S:
+            return None
+        self._stored, self._stored_at = text, now
+        return self.turn.progress(text)
+
+    def close(self) -> None:
+        """Let go of the caller's connection."""
+        if self._caller is not None:
+            self._caller.close()
+            self._caller = None
+
+
+def _listener(caller: socket.socket | None) -> socket.socket | None:
+    """A second handle on the caller's connection that never waits."""
+    if caller is None:
+        return None
+    listener = socket.socket(fileno=os.dup(caller.fileno()))
+    listener.settimeout(0)
+    return listener
+
+
+class Caretaker:
+    """Looks after the live turns of one process. Its thread starts with the first of them, in the process that serves:
+    a thread of the process that gunicorn forks from would not come along."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._live: dict[str, LiveTurn] = {}
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+
+    def admit(self, live: LiveTurn) -> None:
+        """Look after this turn from now on."""
+        self._live[live.turn.message_id] = live
+        if self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._pid = os.getpid()
+                    threading.Thread(target=self._run, name="caretaker", daemon=True).start()
+
+    def release(self, live: LiveTurn) -> None:
+        """Stop looking after this turn; it is complete."""
+        self._live.pop(live.turn.message_id, None)
+        live.close()
+
+    def tick(self) -> None:
+        """One round: who has left, and what is new."""
+        turns = list(self._live.values())
+        for live in turns:
+            live.look_for_caller()
+        rows = [row for live in turns if (row := live.progress()) is not None]
+        if rows:
+            store_progress(self._engine, rows)
+
+    def _run(self) -> None:
+        wake = threading.Event()
+        while not wake.wait(TICK_S):
+            try:
+                self.tick()
+            except SQLAlchemyError as error:
+                # The next round stores the same and more; what is lost if the process dies meanwhile, the log tells.
+                log.error("the progress of running answers could not be stored: %s", error)
+            except Exception:
+                log.exception("the caretaker of running answers met an unexpected error")
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its caretaker."""
+    with app.app_context():
+        app.extensions["caretaker"] = Caretaker(db.engine)

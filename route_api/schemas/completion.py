@@ -1,0 +1,154 @@
+"""A turn of a conversation: parameters and answers. Source: the API document, "调用模型进行对话", and document 000."""
+
+from typing import Any
+
+from marshmallow import fields, pre_load, validate
+
+from .answers import answer
+from .base import Choice, Flag, Ids, OptionalId, Parameters, Text, Whole
+
+MESSAGE_LENGTH = 100_000
+"""Characters of a question."""
+
+USER_ID_LENGTH = 32
+"""Characters; the column of document 000 holds no more."""
+
+CONVERSATION_NAME_LENGTH = 50
+MAX_HISTORY = 1000
+"""Turns of history that may be asked for; the budget of characters ends it sooner."""
+
+MAX_KBS = 10
+HISTORY_ROLES = ("user", "assistant", "system")
+SAME_MEANING = {"message": "query", "streaming": "stream"}
+"""The two documents name two parameters differently."""
+
+
+class History(fields.Field[int | list[dict[str, str]]]):
+    """How many turns the model is reminded of, or a list of `{"role", "content"}` in their place."""
+
+    default_error_messages = {
+        "null": "must not be null.",
+        "invalid": f"must be a whole number from 0 to {MAX_HISTORY}, or a list of {{role, content}}.",
+        "entry": "[{index}] must be an object with a role (user, assistant or system) and a content, both strings.",
+        "nul": "[{index}] must not hold a NUL character.",
+        "too_long": f"must hold {MESSAGE_LENGTH:,} characters at the most.",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
+        if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_HISTORY:
+            return value
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        return self._entries(value)
+
+    def _entries(self, entries: list[Any]) -> list[dict[str, str]]:
+        checked = []
+        for index, entry in enumerate(entries):
+            role, content = (entry.get("role"), entry.get("content")) if isinstance(entry, dict) else (None, None)
+            if role not in HISTORY_ROLES or not isinstance(content, str):
+                raise self.make_error("entry", index=index)
+            if "\0" in content:
+                raise self.make_error("nul", index=index)
+            checked.append({"role": role, "content": content})
+        if sum(len(entry["content"]) for entry in checked) > MESSAGE_LENGTH:
+            raise self.make_error("too_long")
+        return checked
+
+
+class Temperature(fields.Float):
+    """A number from 0 to 2."""
+
+    default_error_messages = {
+        "null": "must not be null.",
+        "invalid": "must be a number from 0 to 2.",
+        "special": "must be a number from 0 to 2.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        reach = validate.Range(0, 2, error="must be a number from 0 to 2.")
+        super().__init__(validate=reach, allow_none=True, load_default=None, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool):
+            raise self.make_error("invalid")
+        number: float = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
+class Completion(Parameters):
+    """Parameters of `conversation/completion`."""
+
+    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
+    message = Text(longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; `query` means the same"})
+    conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
+    conversation_name = Text(longest=CONVERSATION_NAME_LENGTH, metadata={"description": "name of a new conversation"})
+    streaming = Flag(load_default=False, metadata={"description": "`stream` means the same"})
+    stream_mode = Choice(
+        ["delta", "cumulative"],
+        load_default="delta",
+        metadata={"description": "`cumulative`: each event has the whole text so far, as RAGFlow's UI expects"},
+    )
+    think = Choice(
+        ["keep", "drop", "separate"],
+        load_default="keep",
+        metadata={"description": "where the reasoning goes: into `answer`, nowhere, or into `thinking` alone"},
+    )
+    history = History(metadata={"description": "instead of Dify's memory: the last n turns, or a list; 0 for none"})
+    history_len = Whole(
+        least=-1, most=MAX_HISTORY, load_default=-1, metadata={"description": "`history` as a number; -1: Dify's memory"}
+    )
+    model_name = Text(
+        longest=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}
+    )
+    temperature = Temperature(metadata={"description": "for this turn"})
+    max_tokens = Whole(
+        least=1, most=1_000_000, allow_none=True, load_default=None, metadata={"description": "for this turn"}
+    )
+    prompt_name = Text(
+        longest=100, allow_none=True, load_default=None, metadata={"description": "a template of `prompt/list`"}
+    )
+
+    @pre_load
+    def _both_spellings(self, data: Any, **_: Any) -> Any:
+        for name, other in SAME_MEANING.items():
+            if other in data and name not in data:
+                data = {**data, name: data[other]}
+        return data
+
+
+class CompletionWithKb(Completion):
+    """Parameters of `conversation/completion_db` and `chat/chat`."""
+
+    kb_id = OptionalId(metadata={"description": "the knowledge base to answer from; another one starts a conversation"})
+    kb_ids = Ids(most=MAX_KBS, empty=True, load_default=list, metadata={"description": "several knowledge bases"})
+
+
+ANSWER = {
+    "answer": "<think>\n嗯，太阳在诞生过程中……\n</think>\n\n太阳在诞生过程中会损失质量。",
+    "content": "太阳在诞生过程中会损失质量。",
+    "conversation_id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
+    "is_new_conversation": False,
+    "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+    "status": "done",
+    "thinking": "嗯，太阳在诞生过程中……",
+}
+REFERENCE = {
+    "chunk_id": "ae0c9559-49cf-4500-ba0e-02bbd58ec7ef",
+    "content": "葫芦庙在姑苏城阊门外十里街的仁清巷内。",
+    "doc_id": "1ead7466-dd54-4caf-a0a4-dd1e3174901f",
+    "doc_name": "红楼梦.txt",
+    "kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4",
+    "score": 0.71,
+}
+RAG_INFO = {
+    "context_length": 836,
+    "context_used": True,
+    "kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4",
+    "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
+    "references": [REFERENCE],
+}
+
+CompletionAnswer = answer("CompletionAnswer", ANSWER, message="Chat successful!")
+CompletionWithKbAnswer = answer("CompletionWithKbAnswer", ANSWER, message="Chat successful!", rag_info=RAG_INFO)

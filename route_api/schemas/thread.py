@@ -1,0 +1,134 @@
+"""Around a conversation: lists, messages, feedback. Source: product.md, "Conversation", and the tables of document 000."""
+
+from typing import Any
+
+from marshmallow import ValidationError, validates_schema
+
+from .answers import answer
+from .base import MAX_PAGE_SIZE, Choice, Id, Ids, OptionalId, Parameters, Text, Whole, page_number
+from .completion import CONVERSATION_NAME_LENGTH, USER_ID_LENGTH
+
+MOST_MESSAGES = 100
+"""Messages of one page; an answer may have many thousand characters."""
+
+MOST_DELETED = 100
+"""Conversations that one call deletes, each with a call to Dify."""
+
+
+class OfUser(Parameters):
+    """Whose it is; what belongs to somebody else is not found."""
+
+    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
+
+
+class ConversationId(OfUser):
+    """Parameters of `conversation/get`."""
+
+    conversation_id = Id(required=True)
+
+
+class MessageId(OfUser):
+    """Parameters of `message/get` and `message/suggested`."""
+
+    message_id = Id(required=True)
+
+
+class ConversationPage(OfUser):
+    """Parameters of `conversation/list`."""
+
+    page = page_number()
+    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20, metadata={"description": "rows per page"})
+    chat_type = Text(longest=50, load_default=None, metadata={"description": "`chat` or `kb_chat`; left out: all"})
+
+
+class MessagePage(ConversationId):
+    """Parameters of `conversation/messages`."""
+
+    page = page_number()
+    page_size = Whole(least=1, most=MOST_MESSAGES, load_default=20, metadata={"description": "rows per page"})
+    order = Choice(["asc", "desc"], load_default="asc", metadata={"description": "`desc`: the newest first"})
+
+
+class ConversationName(ConversationId):
+    """Parameters of `conversation/rename`."""
+
+    name = Text(longest=CONVERSATION_NAME_LENGTH, trim=True, required=True)
+
+
+class ConversationIds(OfUser):
+    """Parameters of `conversation/rm`."""
+
+    conversation_id = Ids(most=MOST_DELETED, required=True)
+
+
+class Stop(OfUser):
+    """Parameters of `conversation/stop`."""
+
+    conversation_id = OptionalId(metadata={"description": "stops its running answer"})
+    message_id = OptionalId(metadata={"description": "stops this one, if it is running"})
+
+    @validates_schema
+    def _one_of_both(self, data: Any, **_: Any) -> None:
+        if not (data["conversation_id"] or data["message_id"]):
+            raise ValidationError("conversation_id or message_id is required.")
+
+
+class Feedback(MessageId):
+    """Parameters of `message/feedback`."""
+
+    score = Whole(least=0, most=100, required=True, allow_none=True, metadata={"description": "null withdraws it"})
+    reason = Text(longest=255, blank=True, allow_none=True, load_default=None)
+
+
+CONVERSATION = {
+    "chat_type": "kb_chat",
+    "conversation_id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
+    "create_date": "Mon, 04 Aug 2025 08:56:43 GMT",
+    "create_time": 1754297803,
+    "id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
+    "kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4",
+    "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
+    "last_message": {
+        "create_time": 1754297950,
+        "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+        "query": "葫芦庙在哪里？",
+        "status": "done",
+    },
+    "message_count": 2,
+    "name": "英莲在元宵节走失",
+    "update_time": 1754297950,
+    "user_id": "test_kg_16:54",
+}
+MESSAGE = {
+    "chat_type": "kb_chat",
+    "content": "葫芦庙在姑苏城阊门外十里街的仁清巷内。",
+    "conversation_id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
+    "create_time": 1754297950,
+    "feedback_reason": None,
+    "feedback_score": None,
+    "id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+    "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+    "meta_data": {"kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4"},
+    "position": 2,
+    "query": "葫芦庙在哪里？",
+    "reason": None,
+    "response": "<think>\n找仁清巷……\n</think>\n\n葫芦庙在姑苏城阊门外十里街的仁清巷内。",
+    "status": "done",
+    "thinking": "找仁清巷……",
+}
+STOPPED = {"message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d", "stopped": True}
+FEEDBACK = {
+    "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+    "passed_on": True,
+    "reason": "很好",
+    "score": 90,
+}
+
+ConversationListAnswer = answer("ConversationListAnswer", {"conversations": [CONVERSATION], "total": 2})
+ConversationAnswer = answer("ConversationAnswer", CONVERSATION)
+ConversationRemoveAnswer = answer("ConversationRemoveAnswer", {"deleted": [CONVERSATION["id"]]})
+MessageListAnswer = answer("MessageListAnswer", {"messages": [MESSAGE], "total": 2})
+MessageAnswer = answer("MessageAnswer", MESSAGE)
+StopAnswer = answer("StopAnswer", STOPPED)
+FeedbackAnswer = answer("FeedbackAnswer", FEEDBACK)
+SuggestedAnswer = answer("SuggestedAnswer", ["葫芦庙在哪里？", "仁清巷里住着谁？"])

@@ -1,0 +1,67 @@
+"""`/chat`: a turn by the path of the system that document 000 comes from, and what all paths to a turn share."""
+
+from collections.abc import Generator
+from typing import Any
+
+from flask import Response, request, stream_with_context
+
+from ..carriers import Wish
+from ..chat import Chat, Question
+from ..envelope import success
+from ..schemas import completion as schemas
+from .resource import ResourceBlueprint
+
+blueprint = ResourceBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""What keeps proxies and browsers from holding events back."""
+
+
+@blueprint.route("/chat", methods=["POST"])
+@blueprint.arguments(schemas.CompletionWithKb)
+@blueprint.response(200, schemas.CompletionWithKbAnswer)
+def chat(given: dict[str, Any]) -> Response:
+    """Ask the model, with a knowledge base or without: `conversation/completion_db` by another name.
+
+    Upstream calls: as there.
+    """
+    return respond(given, has_kb=True)
+
+
+def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
+    """One turn, in one piece or as a stream.
+
+    :param given: the checked parameters
+    :param has_kb: whether the endpoint knows knowledge bases
+    """
+    turn = Chat(question(given, has_kb=has_kb))
+    if given["streaming"]:
+        return event_stream(turn.stream(request.environ.get("gunicorn.socket")))
+    data, beside_data = turn.answer()
+    return success(data, "Chat successful!", **beside_data)
+
+
+def question(given: dict[str, Any], *, has_kb: bool) -> Question:
+    """The checked parameters as the question that they are."""
+    kb_id, history_len = given.get("kb_id"), given["history_len"]
+    return Question(
+        user_id=given["user_id"],
+        text=given["message"],
+        conversation_id=given["conversation_id"],
+        conversation_name=given.get("conversation_name"),
+        kb_ids=tuple(dict.fromkeys([*([kb_id] if kb_id else []), *given.get("kb_ids", [])])),
+        has_kb=has_kb,
+        wish=Wish(given["model_name"], given["temperature"], given["max_tokens"]),
+        history=given.get("history", history_len if history_len >= 0 else None),
+        prompt_name=given["prompt_name"],
+        think=given["think"],
+        cumulative=given["stream_mode"] == "cumulative",
+    )
+
+
+def event_stream(events: Generator[bytes]) -> Response:
+    """A response of server-sent events that nobody on the way holds back, and that ends when the caller leaves."""
+    body = stream_with_context(events)
+    answer = Response(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
+    answer.call_on_close(events.close)
+    return answer

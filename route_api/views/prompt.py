@@ -1,0 +1,21 @@
+"""`/prompt`: the prompt templates that a turn may name."""
+
+from dataclasses import asdict
+
+from flask import Response, current_app
+
+from ..envelope import success
+from ..schemas import prompt as schemas
+from .resource import ResourceBlueprint
+
+blueprint = ResourceBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
+
+
+@blueprint.route("/list", methods=["GET", "POST"])
+@blueprint.response(200, schemas.PromptListAnswer)
+def list_prompts() -> Response:
+    """The prompt templates, in the order of the operator's file; a turn names one by `prompt_name`.
+
+    Upstream calls: 0.
+    """
+    return success([asdict(template) for template in current_app.extensions["prompts"].values()])

@@ -1,0 +1,105 @@
+"""A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from route_api.dify import Dify
+from route_api.errors import DifyUnreachable
+
+from .loopback import loopback
+from .test_events import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
+
+ROOT = Path(__file__).parents[2]
+
+WITH_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, time
+from route_api.dify import Dify
+from route_api.errors import DifyUnreachable
+from tests.dify.loopback import loopback
+from tests.dify.test_interrupt import silent_after_the_first_event
+
+def read():
+    try:
+        next(events)
+    except DifyUnreachable:
+        return "released"
+
+with loopback(silent_after_the_first_event()) as server:
+    stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+    events = iter(stream)
+    next(events)
+    reader = gevent.spawn(read)
+    gevent.sleep(0.2)
+    assert not reader.dead
+    begun = time.monotonic()
+    stream.interrupt()
+    print(reader.get(timeout=5), time.monotonic() - begun < 1)
+"""
+
+
+class silent_after_the_first_event:
+    """A Dify that sends an event and then nothing, until the client is gone."""
+
+    def __init__(self, start: bytes = CHUNKED_HEAD + chunk(FIRST)) -> None:
+        self._start = start
+
+    def __call__(self, connection: socket.socket, request: bytes) -> None:
+        connection.sendall(self._start)
+        connection.recv(1)
+
+
+@pytest.mark.parametrize("start", [CHUNKED_HEAD + chunk(FIRST), PLAIN_HEAD + FIRST])
+def test_a_reader_that_waits_in_a_thread_is_released_within_a_second(start: bytes) -> None:
+    failed: list[DifyUnreachable] = []
+
+    def read() -> None:
+        try:
+            next(events)
+        except DifyUnreachable as error:
+            failed.append(error)
+
+    with loopback(silent_after_the_first_event(start)) as server:
+        stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+        events = iter(stream)
+        assert next(events)["event"] == "message"
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        time.sleep(0.2)
+        assert reader.is_alive()
+        stream.interrupt()
+        reader.join(1)
+        assert not reader.is_alive() and len(failed) == 1
+        assert next(events, None) is None
+        stream.close()
+
+
+def test_a_reader_that_waits_in_a_greenlet_is_released_within_a_second() -> None:
+    done = subprocess.run([sys.executable, "-c", WITH_GEVENT], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "released True\n", done.stderr
+
+
+def test_a_stream_that_is_interrupted_before_it_is_read_ends_after_what_has_come() -> None:
+    with loopback(silent_after_the_first_event()) as server:
+        stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+        stream.interrupt()
+        seen, begun = [], time.monotonic()
+        with pytest.raises(DifyUnreachable):
+            seen.extend(event["event"] for event in stream)
+        assert time.monotonic() - begun < 1
+
+
+def test_a_stream_that_is_over_may_be_interrupted() -> None:
+    with loopback(lambda connection, request: connection.sendall(CHUNKED_HEAD + chunk(END))) as server:
+        stream = Dify(server.url, "k", "a").chat().stream({"query": "x"})
+        assert [event["event"] for event in stream] == ["message_end"]
+        stream.interrupt()
+        stream.close()
+        stream.interrupt()
