@@ -5,7 +5,7 @@ queries however many rows it has; `benchmarks/history.py` shows plans and times.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Engine, Row, and_, bindparam, delete, exists, func, select, update
@@ -52,9 +52,15 @@ IS_RUNNING = (
     .where(Message.conversation_id == Conversation.id, Message.claimed_until > bindparam("now"))
     .correlate(Conversation)
 )
-TO_DELETE = select(
-    Conversation.id, Conversation.carrier, Conversation.dify_conversation_id, IS_RUNNING.label("is_running")
-).where(*CHOSEN)
+TO_DELETE = select(Conversation.id, IS_RUNNING.label("is_running")).where(*CHOSEN)
+ON_DIFY = (
+    select(
+        Message.meta_data["carrier"].as_string().label("carrier"),
+        Message.meta_data["dify_conversation_id"].as_string().label("dify_conversation_id"),
+    )
+    .where(Message.conversation_id.in_(bindparam("ids", expanding=True)))
+    .distinct()
+)
 DELETE = delete(Conversation).where(*CHOSEN, ~IS_RUNNING)
 
 
@@ -98,10 +104,20 @@ def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name
             raise ConversationNotFound(conversation_id)
 
 
-def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> Sequence[Any]:
+class OnDify(NamedTuple):
+    """A conversation on Dify that holds turns of one of ours; there are several where these were carried in several ways.
+
+    :param carrier: how they were carried (`carriers.py`)
+    """
+
+    carrier: str | None
+    dify_conversation_id: str
+
+
+def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[OnDify]:
     """Delete conversations with their messages: all of them, or none where one cannot be.
 
-    :return: a row for each, whose `carrier` and `dify_conversation_id` say what is to be deleted on Dify
+    :return: what of them is left on Dify
     :raises ConversationNotFound: the user has no such conversation
     :raises ConversationBusy: a turn of one of them is running
     """
@@ -113,10 +129,11 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
             raise ConversationNotFound(ids[missing])
         if any(row.is_running for row in rows):
             raise ConversationBusy
+        on_dify = connection.execute(ON_DIFY, {"ids": chosen["ids"]}).all()
         # A conversation whose next turn has begun since the look above stays.
         if connection.execute(DELETE, chosen).rowcount < len(rows):
             raise ConversationBusy
-    return rows
+    return [OnDify(row.carrier, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
 
 
 def conversation_row(row: Row[Any]) -> Json:

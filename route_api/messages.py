@@ -16,8 +16,8 @@ from .prompts import split_thinking
 
 Json = dict[str, Any]
 
-SHOWN_META_DATA = ("kb_id", "references", "usage", "error")
-"""What of a message's `meta_data` its user sees; the rest is how the gateway carries it to Dify."""
+SHOWN_META_DATA = ("kb_ids", "max_tokens", "model_name", "prompt_name", "references", "temperature", "usage", "error")
+"""What of a message's `meta_data` its user sees; the rest is how the gateway carried it to Dify."""
 
 TASK_WAIT_S = 3.0
 TASK_POLL_S = 0.2
@@ -194,7 +194,8 @@ def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id:
 
 def message_row(row: Row[Any]) -> Json:
     """A row of `conversation/messages`."""
-    status, reason = outcome(row.meta_data["status"], row.claimed_until, row.meta_data.get("reason"))
+    said = row.meta_data.get("reason") or row.meta_data.get("error")
+    status, reason = outcome(row.meta_data["status"], row.claimed_until, said)
     thinking, content = split_thinking(row.response)
     return {
         "chat_type": row.chat_type,

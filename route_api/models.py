@@ -80,8 +80,8 @@ class Message(Base):
     """One turn: the question and what was answered.
 
     `position` counts the turns of a conversation from 1; time cannot order them, turns of one second look alike. The
-    row is also the claim on its conversation: while `claimed_until` lies in the future, a process is writing the answer.
-    Two turns that start at once take the same position, and the unique constraint lets only one of them in.
+    row is also the claim on its conversation: while `claimed_until` lies ahead, a process is writing the answer. Two
+    turns that start at once take the same position, and the unique constraint lets only one of them in.
     """
 
     __tablename__ = "message"

@@ -1,4 +1,4 @@
-"""A database of each kind for tests of what is stored: SQLite always, PostgreSQL and MariaDB where they answer on this machine.
+"""A database of each kind: SQLite always, PostgreSQL and MariaDB where they answer on this machine.
 
 A test module takes the fixtures by name: `engine = databases.engine`, and likewise those that it hangs on.
 """

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from flask import Flask
 from sqlalchemy import Engine, delete, event, select
 
 from route_api.conversations import (
@@ -16,6 +17,7 @@ from route_api.conversations import (
     rename_conversation,
 )
 from route_api.errors import ConversationBusy, ConversationNotFound, MessageNotFound, TurnNotStoppable
+from route_api.extensions import db
 from route_api.messages import find_on_dify, find_running_task, list_messages, rate_message, read_message
 from route_api.models import Conversation, Message, User, utc_now
 
@@ -141,7 +143,8 @@ def test_a_message_is_given_back_whole(engine: Engine) -> None:
     query, response = "问😀" * 10_000, "<think>\n想😀\n</think>\n\n" + "答😀" * 10_000
     meta_data = {
         "status": "done",
-        "kb_id": KB,
+        "kb_ids": [KB],
+        "model_name": "qwen3:4b",
         "references": [{"content": "“姑苏”😀", "score": 0.71}],
         "usage": {"total_tokens": 7},
         "task_id": "secret of the gateway",
@@ -152,13 +155,14 @@ def test_a_message_is_given_back_whole(engine: Engine) -> None:
     assert row == read_message(engine, "alice", message_id)
     assert (row["query"], row["response"]) == (query, response)
     assert (row["thinking"], row["content"]) == ("想😀", "答😀" * 10_000)
-    assert row["meta_data"] == {name: meta_data[name] for name in ("kb_id", "references", "usage")}
+    assert row["meta_data"] == {name: meta_data[name] for name in ("kb_ids", "model_name", "references", "usage")}
     assert (row["status"], row["reason"], row["feedback_score"]) == ("done", None, None)
 
 
 @pytest.mark.parametrize("status", ["stopped", "failed"])
-def test_a_turn_that_did_not_end_well_says_why(engine: Engine, status: str) -> None:
-    message_id = add_message(engine, add_conversation(engine), meta_data={"status": status, "reason": "dify_timeout"})
+@pytest.mark.parametrize("key", ["reason", "error"])
+def test_a_turn_that_did_not_end_well_says_why(engine: Engine, status: str, key: str) -> None:
+    message_id = add_message(engine, add_conversation(engine), meta_data={"status": status, key: "dify_timeout"})
     row = read_message(engine, "alice", message_id)
     assert (row["status"], row["reason"]) == (status, "dify_timeout")
 
@@ -192,10 +196,10 @@ def test_a_page_takes_two_queries_however_many_rows_it_has(engine: Engine) -> No
     assert len(sent) == 1
 
 
-def test_no_statement_scans_a_table(engine: Engine) -> None:
-    """By SQLite's plans, which need no statistics; `benchmarks/history.py` shows those of all three on a full database."""
-    if engine.dialect.name != "sqlite":
-        pytest.skip("plans on a nearly empty database say nothing about a full one")
+def test_no_statement_scans_a_table(app: Flask) -> None:
+    """By SQLite's plans, which need no statistics; `benchmarks/history.py` shows all three's on a full database."""
+    with app.app_context():
+        engine = db.engine
     conversation_id = add_conversation(engine)
     message_id = add_running(engine, conversation_id, task_id="t")
     with statements(engine) as sent:
@@ -233,15 +237,25 @@ def test_a_conversation_is_renamed_also_to_the_name_that_it_has(engine: Engine) 
 
 
 def test_deleted_conversations_take_their_messages_with_them_and_nobody_elses(engine: Engine) -> None:
-    ids = [add_conversation(engine, dify_conversation_id=KB, carrier="app:qwen") for _ in range(2)]
+    ids = [add_conversation(engine) for _ in range(2)]
     kept = add_conversation(engine)
     for conversation_id in (*ids, kept):
         for position in (1, 2, 3):
             add_message(engine, conversation_id, position)
-    rows = delete_conversations(engine, "alice", [str(UUID(conversation_id)) for conversation_id in ids])
-    assert {(row.id, row.carrier, row.dify_conversation_id) for row in rows} == {(i, "app:qwen", KB) for i in ids}
+    assert delete_conversations(engine, "alice", [str(UUID(conversation_id)) for conversation_id in ids]) == []
     assert count_rows(engine, User, Conversation, Message) == (1, 1, 3)
     assert messages_of(engine, kept)[1] == 3
+
+
+def test_all_that_dify_holds_of_a_deleted_conversation_is_told_once(engine: Engine) -> None:
+    conversation_id = add_conversation(engine)
+    carried = [("app", KB), ("app", KB), ("debugger:通义", OTHER_KB), (None, KB), ("app", None)]
+    for position, (carrier, dify_id) in enumerate(carried, 1):
+        meta_data = {"status": "done", "carrier": carrier, "dify_conversation_id": dify_id}
+        add_message(engine, conversation_id, position, meta_data=meta_data)
+    add_message(engine, conversation_id, 6, meta_data={"status": "failed"})
+    left = delete_conversations(engine, "alice", [conversation_id])
+    assert sorted(left, key=str) == [("app", KB), ("debugger:通义", OTHER_KB), (None, KB)]
 
 
 def test_a_deleted_user_takes_everything_along(engine: Engine) -> None:

@@ -60,6 +60,11 @@ def test_the_templates_that_we_ship_can_be_used_and_tell_the_people_who_choose()
         ({"query": "{{ instructions }}"}, ["does not print the question"]),
         ({"query": "{{ question|upper }}{{ instructions }}"}, ["does not print the question"]),
         ({"query": "{{ instructions }}{% if history %}{{ question }}{% endif %}"}, ["does not print the question"]),
+        ({"query": "{{ instructions }}{% if not (history and context) %}{{ question }}{% endif %}"}, ["the question"]),
+        (
+            {"query": "{% if instructions %}{{ question }}{{ instructions }}{% endif %}"},
+            ["does not print the question"],
+        ),
         ({"query": "{{ question }}"}, ["does not print its instructions"]),
         ({"query": "{{ question }}{{ instructions }}{{ question.nope }}"}, ["cannot write its 'query'", "nope"]),
         ({"query": "{{ question }}{{ instructions }}{{ question.__class__ }}"}, ["cannot write", "unsafe"]),

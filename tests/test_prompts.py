@@ -1,9 +1,8 @@
-"""A turn's prompt, the history as text, and thinking apart from content."""
+"""A turn's prompt, and the history as text."""
 
 import random
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +13,12 @@ from route_api.prompts import (
     HISTORY_BUDGET,
     Prompt,
     PromptTemplate,
-    ThinkFilter,
     compose,
     declared_variables,
     escape_braces,
     history_from_list,
     history_from_turns,
     load_templates,
-    split_thinking,
 )
 from route_api.sandbox.model import read_messages
 
@@ -217,6 +214,7 @@ def test_the_sandbox_remembers_a_history_wherever_it_goes(form: Form) -> None:
     system = with_difys_rule(PRE_PROMPT, {name: "" for name in ALL_VARIABLES} | prompt.inputs)
     conversation = read_messages([{"role": "system", "content": system}, {"role": "user", "content": prompt.query}])
     assert conversation.earlier == [("葫芦庙在哪里？", "在仁清巷。"), ("谁住在那里？", "贾雨村。")]
+    assert conversation.passages == []
 
 
 # ---------------------------------------------------------------------- history
@@ -258,58 +256,3 @@ def test_a_given_history_is_taken_exactly_with_a_turn_for_each_thing_that_the_us
     ]
     assert history_from_list(entries) == ["系统：说中文", "用户：一\n助手：1\n助手：还有", "用户：二", "用户：三"]
     assert history_from_list([]) == history_from_list([{"role": "assistant", "content": "<think>"}]) == []
-
-
-# ---------------------------------------------------------------------- thinking
-
-
-@pytest.mark.parametrize(
-    ("answer", "thinking", "content"),
-    [
-        ("<think>\n想\n</think>\n\n说", "想", "说"),
-        ("想\n</think>\n\n说", "想", "说"),  # the API document's own example: without the opening tag
-        ("<think>\n\n</think>\n\n说", "", "说"),
-        ("说", "", "说"),
-        ("", "", ""),
-        ("<think>\n只想", "只想", ""),
-        ("<think>想</think>说</think>完", "想", "说</think>完"),
-        ("  <think>想</think>  说  ", "想", "说  "),
-    ],
-)
-def test_an_answer_is_split_at_the_end_of_its_thinking(answer: str, thinking: str, content: str) -> None:
-    assert split_thinking(answer) == (thinking, content)
-
-
-def filtered(pieces: Sequence[str]) -> tuple[str, str]:
-    """Everything that a filter passes on of an answer in pieces."""
-    think_filter = ThinkFilter()
-    passed = [*map(think_filter.feed, pieces), think_filter.finish()]
-    return "".join(thinking for thinking, _ in passed), "".join(content for _, content in passed)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_however_an_answer_is_cut_the_pieces_add_up_to_the_split_of_the_whole(seed: int) -> None:
-    parts = ["<think>", "</think>", "<thi", "</th", "<", ">", "</", "think", " ", "\n", "\u3000", "想", "说", "ab"]
-    chance = random.Random(seed)
-    for _ in range(300):
-        start = chance.choice(["<think>", "\n <think>", "", " ", "<thi"])
-        answer = start + "".join(chance.choices(parts, k=chance.randrange(14)))
-        if "</think>" in answer and not answer.lstrip().startswith("<think>"):
-            continue  # a lone closing tag, of which the next test tells
-        cuts = sorted(chance.choices(range(len(answer) + 1), k=chance.randrange(8)))
-        pieces = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
-        assert filtered(pieces) == filtered(list(answer)) == split_thinking(answer), pieces
-
-
-def test_a_lone_closing_tag_comes_too_late_for_a_stream() -> None:
-    assert filtered(["想", "\n</th", "ink>\n\n", "说"]) == ("", "想\n</think>\n\n说")
-
-
-def test_nothing_is_held_back_longer_than_it_could_be_a_tag() -> None:
-    think_filter = ThinkFilter()
-    fed = [" ", "<thi", "nk>", "\n", "想", "一 ", "想<", "b", "</thin", "k>", "\n\n", "说", "<think>", " "]
-    passed = [think_filter.feed(piece) for piece in fed]
-    assert passed[:7] == [("", "")] * 4 + [("想", ""), ("一", ""), (" 想", "")]
-    assert passed[7:] == [("<b", ""), ("", ""), ("", ""), ("", ""), ("", "说"), ("", "<think>"), ("", " ")]
-    assert think_filter.finish() == ("", "")
-    assert ThinkFilter().feed("<b>") == ("", "<b>")

@@ -15,7 +15,6 @@ Json = dict[str, Any]
 SEGMENTS_IN_A_CALL = 50
 """Their ids go into the query, and gunicorn in front of Dify takes no more than 4,094 characters of it."""
 
-
 APPS_IN_A_PAGE = 100
 """Some of the console's lists refuse more (segments/console-list-limit-101)."""
 

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ DEFAULT_TEMPLATE = "default"
 INSTRUCTIONS_READ = frozenset({"question", "context", "history"})
 QUERY_READS = INSTRUCTIONS_READ | {"instructions"}
 
-SAMPLES = {name: f"样本 {name} <&> {{{{name}}}}" for name in QUERY_READS}
+SAMPLES = {name: f"样本 {name} <&> {{{{name}}}}" for name in INSTRUCTIONS_READ}
 """Values to try a template with; they hold what a template must not swallow or alter."""
 
 JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
@@ -54,7 +54,7 @@ class PromptTemplate:
     @cached_property
     def query_reads(self) -> frozenset[str]:
         """The variables that `query` mentions: what it leaves out cannot reach an app by the query."""
-        return frozenset(_names_read(self.query))
+        return _names_read(self.query)
 
     @cached_property
     def _templates(self) -> tuple[Template, Template]:
@@ -123,32 +123,31 @@ def _reading_problems(key: str, source: str, known: frozenset[str]) -> Iterator[
         yield f"reads '{name}' in its '{key}', which has only {', '.join(sorted(known))}"
 
 
-def _names_read(source: str) -> set[str]:
-    return meta.find_undeclared_variables(JINJA.parse(source)) - JINJA.globals.keys()
+def _names_read(source: str) -> frozenset[str]:
+    return frozenset(meta.find_undeclared_variables(JINJA.parse(source)))
 
 
 def _trial_problems(template: PromptTemplate) -> Iterator[str]:
-    """What shows only when it is written: with everything that a turn may have, and without."""
-    question = SAMPLES["question"]
-    for context, history in product(("", SAMPLES["context"]), ("", SAMPLES["history"])):
-        values = {"question": question, "context": context, "history": history}
-        try:
-            has_instructions = bool(template.write_instructions(**values))
-        except Exception as error:  # a template may raise anything, as any program
-            yield f"cannot write its 'instructions': {error}"
-            return
-        for instructions in ("", SAMPLES["instructions"])[: 1 + has_instructions]:
-            try:
-                query = template.write_query(**values, instructions=instructions)
-            except Exception as error:
-                yield f"cannot write its 'query': {error}"
-                return
-            if question not in query:
-                yield "does not print the question, unaltered, in its 'query': write {{ question }}"
-                return
-            if instructions not in query:
-                yield (
-                    "does not print its instructions in its 'query', where an app without a variable for them needs "
-                    "them: write {{ instructions }}"
-                )
-                return
+    """What shows only when it is written, with everything that a turn may have and without; the first such problem."""
+    samples = product(("", SAMPLES["context"]), ("", SAMPLES["history"]))
+    found = (_trial_problem(template, context, history) for context, history in samples)
+    yield from islice(filter(None, found), 1)
+
+
+def _trial_problem(template: PromptTemplate, context: str, history: str) -> str | None:
+    values = {"question": SAMPLES["question"], "context": context, "history": history}
+    key = "instructions"
+    try:
+        instructions = template.write_instructions(**values)
+        key = "query"
+        alone = template.write_query(**values, instructions="")
+        whole = template.write_query(**values, instructions=instructions)
+    except Exception as error:  # a template may raise anything, as any program
+        return f"cannot write its '{key}': {error}"
+    if values["question"] not in alone or values["question"] not in whole:
+        return "does not print the question, unaltered, in its 'query': write {{ question }}"
+    if instructions not in whole:
+        return (
+            "does not print its instructions in its 'query', for apps without that variable: write {{ instructions }}"
+        )
+    return None

@@ -1,4 +1,4 @@
-"""Around a conversation: lists, messages, feedback. Source: product.md, "Conversation", and the tables of document 000."""
+"""Around a conversation: lists, messages, feedback. Source: product.md, "Conversation", and document 000."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ MESSAGE = {
     "feedback_score": None,
     "id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
     "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
-    "meta_data": {"kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4"},
+    "meta_data": {"kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"]},
     "position": 2,
     "query": "葫芦庙在哪里？",
     "reason": None,

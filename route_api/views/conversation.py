@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 
 from flask import Response
@@ -18,6 +19,9 @@ from .resource import ResourceBlueprint
 blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
 
 log = logging.getLogger(__name__)
+
+DELETE_ON_DIFY_S = 20.0
+"""Seconds that a caller waits for Dify to delete its side of conversations; after a timeout of Dify's, no more."""
 
 
 @blueprint.route("/completion", methods=["POST"])
@@ -86,7 +90,8 @@ def rename_conversation(given: dict[str, str]) -> Response:
 def remove_conversations(given: dict[str, Any]) -> Response:
     """Delete conversations with all their messages, here and on Dify: all that are named, or none where one cannot be.
 
-    Upstream calls: 1 for each conversation. What Dify fails to delete is gone here all the same.
+    Upstream calls: 1 for each conversation on Dify; a turn with a `history` of its own has had one to itself. What Dify
+    fails to delete is gone here all the same.
     """
     user_id, conversation_ids = given["user_id"], given["conversation_id"]
     deleted = conversations.delete_conversations(db.engine, user_id, conversation_ids)
@@ -94,20 +99,18 @@ def remove_conversations(given: dict[str, Any]) -> Response:
     return success({"deleted": conversation_ids})
 
 
-def delete_on_dify(deleted: Iterable[Any], user_id: str) -> None:
-    """Let Dify forget conversations as well, as far as it can be reached.
-
-    :param deleted: rows with `id`, `carrier` and `dify_conversation_id`
-    """
-    for row in deleted:
-        if row.dify_conversation_id is None:
-            continue
+def delete_on_dify(left: Iterable[conversations.OnDify], user_id: str) -> None:
+    """Let Dify forget conversations as well, as far as it does in reasonable time; the log names what it keeps."""
+    give_up_at = monotonic() + DELETE_ON_DIFY_S
+    for carrier, dify_conversation_id in left:
         try:
-            carriers.api_of(row.carrier).delete_conversation(row.dify_conversation_id, user_id)
+            if monotonic() > give_up_at:
+                raise DifyTimeout("the others took too long.")
+            carriers.api_of(carrier).delete_conversation(dify_conversation_id, user_id)
         except DifyError as error:
-            log.warning("Dify keeps its side of conversation %s: %s", row.id, error.message)
+            log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)
             if isinstance(error, (DifyUnreachable, DifyTimeout)):
-                return  # a hundred more attempts would take as many timeouts
+                give_up_at = 0.0
 
 
 @blueprint.route("/messages", methods=["GET", "POST"])

@@ -39,8 +39,8 @@ def get_message(given: dict[str, str]) -> Response:
 def give_feedback(given: dict[str, Any]) -> Response:
     """Rate an answer from 0 to 100, with a reason, in place of an earlier rating.
 
-    Upstream calls: 1, a like from 60 points on or else a dislike; `passed_on` says whether Dify took it. 0 where Dify knows
-    no such message of its service API.
+    Upstream calls: 1, a like from 60 points on or else a dislike; `passed_on` says whether Dify took it. 0 for a message
+    that its service API does not know.
     """
     on_dify = messages.rate_message(db.engine, **given)
     passed_on = pass_on(on_dify, given["user_id"], given["score"], given["reason"])

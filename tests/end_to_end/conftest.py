@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import requests
 
+from route_api.dify import Dify
+from route_api.sandbox.bootstrap import bootstrap
+
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 START_S = 60
 INDEXING_S = 30
@@ -21,9 +24,11 @@ INDEXING_S = 30
 class Gateway:
     """A running `python -m route_api`."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, database_url: str | None = None) -> None:
         self.data_dir = data_dir
+        self.database_url = database_url or f"sqlite:///{data_dir / 'gateway.sqlite3'}"
         self.port = free_port()
+        self.sandbox_port = free_port()
         self.base = f"http://127.0.0.1:{self.port}/v1"
         self.log_path = data_dir / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -34,7 +39,8 @@ class Gateway:
         settings = {
             "PORT": str(self.port),
             "WORKERS": "2",
-            "DATABASE_URL": f"sqlite:///{self.data_dir / 'gateway.sqlite3'}",
+            "DATABASE_URL": self.database_url,
+            "SANDBOX_PORT": str(self.sandbox_port),
             "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
             "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
         }
@@ -68,6 +74,32 @@ class Gateway:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
+    def dify(self) -> Dify:
+        """The sandbox, as the gateway sees it."""
+        keys = bootstrap(self.data_dir / "sandbox")
+        return Dify(
+            f"http://127.0.0.1:{self.sandbox_port}",
+            keys["DIFY_DATASET_API_KEY"],
+            keys["DIFY_APP_API_KEY"],
+            console_email=keys["DIFY_CONSOLE_EMAIL"],
+            console_password=keys["DIFY_CONSOLE_PASSWORD"],
+        )
+
+    def worker_of(self, connection: socket.socket) -> int:
+        """The pid of the gunicorn worker at the other end of a connection to the gateway."""
+        port = connection.getsockname()[1]
+        wanted = {row[9] for row in tcp_table() if row[1].endswith(f":{self.port:04X}") and row[2].endswith(f":{port:04X}")}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if "gunicorn" not in (process / "cmdline").read_text():
+                    continue
+                opened = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}
+            except OSError:
+                continue
+            if opened & {f"socket:[{inode}]" for inode in wanted}:
+                return int(process.name)
+        raise AssertionError("no worker holds the connection")
+
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer = self.http.post(f"{self.base}/{path}", json=body, timeout=30)
         assert answer.json()["code"] == 0, answer.text
@@ -96,6 +128,10 @@ class Gateway:
                 return status
             time.sleep(0.1)
         raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+
+
+def tcp_table() -> list[list[str]]:
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
 
 
 def free_port() -> int:
