@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from config import PROJECT_DIR, Config, ConfigError
 
+from .prompts import load_templates
 from .sandbox.bootstrap import bootstrap
 
 START_S = 30
@@ -35,6 +36,7 @@ def main() -> int:
     """
     try:
         config = Config.load()
+        load_templates(config.PROMPTS_FILE)
     except ConfigError as error:
         print(f"Route API cannot start:\n{error}", file=sys.stderr)
         return 2

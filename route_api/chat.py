@@ -290,7 +290,7 @@ class Chat:
         """
         live, turn = self.live, self.live.turn
         live.interrupt = events.interrupt
-        shape = shaper(self.question, self._ids())
+        shaper = Shaper(self.question, self._ids())
         status, latest = "stopped", None
         try:
             yield b""
@@ -305,7 +305,7 @@ class Chat:
                 match event.get("event"):
                     case "message" | "agent_message":
                         live.text += event["answer"]
-                        yield shape(event["answer"])
+                        yield shaper.shape(event["answer"])
                     case "message_replace":
                         live.text = event["answer"]
                     case "message_end":
@@ -316,7 +316,7 @@ class Chat:
                     case "ping":
                         yield KEEP_ALIVE
                     case _ if is_first:
-                        yield shape("")
+                        yield shaper.shape("")
         except Exception as error:
             if not live.caller_left:
                 status = "failed"
@@ -331,8 +331,7 @@ class Chat:
                 self._stop_generation(latest)
             self._complete(live.text, status, latest)
         if latest is not None and latest.get("event") == "message_end":
-            yield self._last_event(live.text, status)
-            yield LAST_LINE
+            yield shaper.rest() + self._last_event(live.text, status) + LAST_LINE
 
     def _last_event(self, text: str, status: str) -> bytes:
         data = self._answer_data(text, status)
@@ -367,22 +366,32 @@ def end_status(message_end: Json) -> str:
     return "stopped" if usage.get("total_tokens") == 0 else "done"
 
 
-def shaper(question: Question, ids: Json) -> Callable[[str], bytes]:
+class Shaper:
     """How a piece of the answer becomes an event: the piece or the whole text so far, with the reasoning or without."""
-    before = b'data: {"code":0,"message":"","data":' + orjson.dumps(ids)[:-1]
-    if question.think == "keep" and not question.cumulative:
-        return lambda piece: b'%b,"answer":%b}}\n\n' % (before, orjson.dumps(piece))
-    thinking_filter = prompts.ThinkFilter()
-    answer, thinking = "", ""
 
-    def shape(piece: str) -> bytes:
-        nonlocal answer, thinking
-        thought, said = ("", piece) if question.think == "keep" else thinking_filter.feed(piece)
-        answer = answer + said if question.cumulative else said
-        thinking = thinking + thought if question.cumulative else thought
-        event = b'%b,"answer":%b' % (before, orjson.dumps(answer))
-        if question.think == "separate":
-            event += b',"thinking":%b' % orjson.dumps(thinking)
+    def __init__(self, question: Question, ids: Json) -> None:
+        self._before = b'data: {"code":0,"message":"","data":' + orjson.dumps(ids)[:-1]
+        self._plain = question.think == "keep" and not question.cumulative
+        self._filter = None if question.think == "keep" else prompts.ThinkFilter()
+        self._shows_thinking = question.think == "separate"
+        self._cumulative = question.cumulative
+        self._answer = self._thinking = ""
+
+    def shape(self, piece: str) -> bytes:
+        """The event for a piece."""
+        if self._plain:
+            return b'%b,"answer":%b}}\n\n' % (self._before, orjson.dumps(piece))
+        return self._event(*(self._filter.feed(piece) if self._filter else ("", piece)))
+
+    def rest(self) -> bytes:
+        """The event for what was held back because it could have become a tag; nothing if nothing was."""
+        thought, said = self._filter.finish() if self._filter else ("", "")
+        return self._event(thought, said) if thought or said else b""
+
+    def _event(self, thought: str, said: str) -> bytes:
+        self._answer = self._answer + said if self._cumulative else said
+        self._thinking = self._thinking + thought if self._cumulative else thought
+        event = b'%b,"answer":%b' % (self._before, orjson.dumps(self._answer))
+        if self._shows_thinking:
+            event += b',"thinking":%b' % orjson.dumps(self._thinking)
         return event + b"}}\n\n"
-
-    return shape

@@ -4,16 +4,14 @@ Every query names the user, so that another user's rows are not found. None scan
 queries however many rows it has; `benchmarks/history.py` shows plans and times.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Engine, Row, and_, bindparam, delete, exists, func, select, update
-from sqlalchemy.orm import aliased
 
 from .errors import ConversationBusy, ConversationNotFound
-from .messages import LAST_POSITION, outcome, seconds
-from .models import Conversation, Message, utc_now
+from .messages import outcome, seconds
+from .models import IS_LAST, Conversation, Message, utc_now
 from .presenters import http_date
 
 Json = dict[str, Any]
@@ -22,7 +20,6 @@ PREVIEW_LENGTH = 100
 """Characters of the last question in a row of the list."""
 
 OWNED = and_(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
-LastMessage = aliased(Message)
 CONVERSATIONS = (
     select(
         Conversation.id,
@@ -31,15 +28,15 @@ CONVERSATIONS = (
         Conversation.chat_type,
         Conversation.kb_id,
         Conversation.create_time,
-        LastMessage.id.label("last_id"),
-        LastMessage.position.label("last_position"),
-        func.substr(LastMessage.query, 1, PREVIEW_LENGTH).label("last_query"),
-        LastMessage.meta_data["status"].as_string().label("last_status"),
-        LastMessage.claimed_until.label("last_claimed_until"),
-        LastMessage.create_time.label("last_time"),
+        Message.id.label("last_id"),
+        Message.position.label("last_position"),
+        func.substr(Message.query, 1, PREVIEW_LENGTH).label("last_query"),
+        Message.meta_data["status"].as_string().label("last_status"),
+        Message.claimed_until.label("last_claimed_until"),
+        Message.create_time.label("last_time"),
     )
     .select_from(Conversation)
-    .outerjoin(LastMessage, and_(LastMessage.conversation_id == Conversation.id, LastMessage.position == LAST_POSITION))
+    .outerjoin(Message, IS_LAST)
 )
 """Conversations as the list shows them, each with its last turn."""
 
@@ -104,8 +101,8 @@ def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name
             raise ConversationNotFound(conversation_id)
 
 
-class OnDify(NamedTuple):
-    """A conversation on Dify that holds turns of one of ours; there are several where these were carried in several ways.
+class DifyConversation(NamedTuple):
+    """A conversation on Dify that holds turns of one of ours, which has several where its turns went several ways.
 
     :param carrier: how they were carried (`carriers.py`)
     """
@@ -114,7 +111,7 @@ class OnDify(NamedTuple):
     dify_conversation_id: str
 
 
-def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[OnDify]:
+def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[DifyConversation]:
     """Delete conversations with their messages: all of them, or none where one cannot be.
 
     :return: what of them is left on Dify
@@ -133,7 +130,7 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
         # A conversation whose next turn has begun since the look above stays.
         if connection.execute(DELETE, chosen).rowcount < len(rows):
             raise ConversationBusy
-    return [OnDify(row.carrier, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
+    return [DifyConversation(row.carrier, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
 
 
 def conversation_row(row: Row[Any]) -> Json:

@@ -8,16 +8,24 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, bindparam, func, select, update
+from sqlalchemy import Engine, Row, bindparam, select, update
 
 from .errors import ConversationNotFound, MessageNotFound, TurnNotStoppable
-from .models import Conversation, Message, utc_now
+from .models import IS_LAST, LAST_POSITION, Conversation, Message, utc_now
 from .prompts import split_thinking
 
 Json = dict[str, Any]
 
-SHOWN_META_DATA = ("kb_ids", "max_tokens", "model_name", "prompt_name", "references", "temperature", "usage", "error")
-"""What of a message's `meta_data` its user sees; the rest is how the gateway carried it to Dify."""
+SHOWN_META_DATA: Json = {
+    "kb_ids": [],
+    "max_tokens": None,
+    "model_name": None,
+    "prompt_name": None,
+    "references": [],
+    "temperature": None,
+    "usage": None,
+}
+"""What of a message's `meta_data` its user sees, each with what stands for nothing; the rest is the gateway's own."""
 
 TASK_WAIT_S = 3.0
 TASK_POLL_S = 0.2
@@ -40,17 +48,11 @@ OF_USER = Conversation.user_id == bindparam("of_user")
 PAGE = SHOWN.where(
     Message.conversation_id == bindparam("of_conversation"),
     Message.position.between(bindparam("first"), bindparam("last")),
-)
+).limit(bindparam("most"))
+"""The limit adds nothing to the range, but lets PostgreSQL know that it is short."""
 PAGES = {"asc": PAGE.order_by(Message.position), "desc": PAGE.order_by(Message.position.desc())}
-LAST_POSITION = (
-    select(func.max(Message.position))
-    .where(Message.conversation_id == Conversation.id)
-    .correlate(Conversation)
-    .scalar_subquery()
-)
-"""Also the number of messages: positions count from 1, and nothing takes a single message away."""
-
 LENGTH = select(LAST_POSITION.label("length")).where(Conversation.id == bindparam("of_conversation"), OF_USER)
+"""The last position is the number of messages: nothing takes a single one away."""
 ONE = SHOWN.join(Conversation).where(Message.id == bindparam("of_message"), OF_USER)
 ON_DIFY = (
     select(Message.dify_message_id, Message.meta_data["carrier"].as_string().label("carrier"))
@@ -62,22 +64,19 @@ RATE = (
     .where(Message.id == bindparam("of_message"))
     .values(feedback_score=bindparam("score"), feedback_reason=bindparam("reason"))
 )
-TASK = (
-    select(
-        Message.id,
-        Message.claimed_until,
-        Message.meta_data["task_id"].as_string().label("task_id"),
-        Message.meta_data["carrier"].as_string().label("carrier"),
-    )
-    .select_from(Conversation)
-    .outerjoin(Message)
-    .where(OF_USER)
+TASK = select(
+    Message.id,
+    Message.claimed_until,
+    Message.meta_data["task_id"].as_string().label("task_id"),
+    Message.meta_data["carrier"].as_string().label("carrier"),
+).where(OF_USER)
+TASK_OF_MESSAGE = TASK.join(Conversation).where(Message.id == bindparam("of_message"))
+LAST_TASK = (
+    TASK.select_from(Conversation).outerjoin(Message, IS_LAST).where(Conversation.id == bindparam("of_conversation"))
 )
-TASK_OF_MESSAGE = TASK.where(Message.id == bindparam("of_message"))
-LAST_TASK = TASK.where(Conversation.id == bindparam("of_conversation")).order_by(Message.position.desc()).limit(1)
 
 
-class OnDify(NamedTuple):
+class DifyMessage(NamedTuple):
     """Where a message is on Dify.
 
     :param dify_message_id: None if it never got there
@@ -115,7 +114,8 @@ def list_messages(
         total = found.length or 0
         if order == "desc":
             first, last = total - last + 1, total - first + 1
-        rows = connection.execute(PAGES[order], {"of_conversation": hex_id, "first": first, "last": last})
+        within = {"of_conversation": hex_id, "first": first, "last": last, "most": page_size}
+        rows = connection.execute(PAGES[order], within)
         return [message_row(row) for row in rows], total
 
 
@@ -131,7 +131,7 @@ def read_message(engine: Engine, user_id: str, message_id: str) -> Json:
     return message_row(row)
 
 
-def find_on_dify(engine: Engine, user_id: str, message_id: str) -> OnDify:
+def find_on_dify(engine: Engine, user_id: str, message_id: str) -> DifyMessage:
     """Where a message is on Dify.
 
     :raises MessageNotFound: the user has no such message
@@ -140,10 +140,10 @@ def find_on_dify(engine: Engine, user_id: str, message_id: str) -> OnDify:
         row = connection.execute(ON_DIFY, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
     if row is None:
         raise MessageNotFound(message_id)
-    return OnDify(row.dify_message_id, row.carrier)
+    return DifyMessage(row.dify_message_id, row.carrier)
 
 
-def rate_message(engine: Engine, user_id: str, message_id: str, score: int | None, reason: str | None) -> OnDify:
+def rate_message(engine: Engine, user_id: str, message_id: str, score: int | None, reason: str | None) -> DifyMessage:
     """Store what the user thinks of an answer, in place of what was stored before.
 
     :param score: 0 to 100; None withdraws it
@@ -180,15 +180,14 @@ def find_running_task(
 
 
 def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id: str | None) -> Row[Any]:
-    wanted, statement, missing = (
-        ({"of_message": UUID(message_id).hex}, TASK_OF_MESSAGE, MessageNotFound(message_id))
-        if message_id is not None
-        else ({"of_conversation": UUID(conversation_id).hex}, LAST_TASK, ConversationNotFound(conversation_id or ""))
-    )
+    if message_id is not None:
+        statement, wanted = TASK_OF_MESSAGE, {"of_message": UUID(message_id).hex}
+    else:
+        statement, wanted = LAST_TASK, {"of_conversation": UUID(conversation_id).hex}
     with engine.connect() as connection:
         row = connection.execute(statement, {**wanted, "of_user": user_id}).first()
     if row is None:
-        raise missing
+        raise MessageNotFound(message_id) if message_id else ConversationNotFound(str(conversation_id))
     return row
 
 
@@ -206,7 +205,7 @@ def message_row(row: Row[Any]) -> Json:
         "feedback_score": row.feedback_score,
         "id": str(UUID(row.id)),
         "message_id": str(UUID(row.id)),
-        "meta_data": {name: row.meta_data[name] for name in SHOWN_META_DATA if name in row.meta_data},
+        "meta_data": {name: row.meta_data.get(name, nothing) for name, nothing in SHOWN_META_DATA.items()},
         "position": row.position,
         "query": row.query,
         "reason": reason,

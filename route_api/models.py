@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    select,
+)
 from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -101,3 +113,15 @@ class Message(Base):
     dify_message_id: Mapped[str | None] = mapped_column(String(36))
 
     conversation: Mapped[Conversation] = relationship(back_populates="messages")
+
+
+LAST_POSITION = (
+    select(func.max(Message.position))
+    .where(Message.conversation_id == Conversation.id)
+    .correlate(Conversation)
+    .scalar_subquery()
+)
+"""Within a query on conversations: the position of each one's last message, the end of an index on all databases."""
+
+IS_LAST = and_(Message.conversation_id == Conversation.id, Message.position == LAST_POSITION)
+"""Joins conversations with their last messages. ORDER BY position LIMIT 1 would make PostgreSQL sort all of them."""

@@ -6,7 +6,7 @@ from marshmallow import ValidationError, validates_schema
 
 from .answers import answer
 from .base import MAX_PAGE_SIZE, Choice, Id, Ids, OptionalId, Parameters, Text, Whole, page_number
-from .completion import CONVERSATION_NAME_LENGTH, USER_ID_LENGTH
+from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
 
 MOST_MESSAGES = 100
 """Messages of one page; an answer may have many thousand characters."""
@@ -65,7 +65,7 @@ class Stop(OfUser):
     """Parameters of `conversation/stop`."""
 
     conversation_id = OptionalId(metadata={"description": "stops its running answer"})
-    message_id = OptionalId(metadata={"description": "stops this one, if it is running"})
+    message_id = OptionalId(metadata={"description": "stops this one; the conversation does not matter then"})
 
     @validates_schema
     def _one_of_both(self, data: Any, **_: Any) -> None:
@@ -108,7 +108,15 @@ MESSAGE = {
     "feedback_score": None,
     "id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
     "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
-    "meta_data": {"kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"]},
+    "meta_data": {
+        "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
+        "max_tokens": None,
+        "model_name": None,
+        "prompt_name": None,
+        "references": RAG_INFO["references"],
+        "temperature": None,
+        "usage": None,
+    },
     "position": 2,
     "query": "葫芦庙在哪里？",
     "reason": None,

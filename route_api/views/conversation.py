@@ -99,7 +99,7 @@ def remove_conversations(given: dict[str, Any]) -> Response:
     return success({"deleted": conversation_ids})
 
 
-def delete_on_dify(left: Iterable[conversations.OnDify], user_id: str) -> None:
+def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str) -> None:
     """Let Dify forget conversations as well, as far as it does in reasonable time; the log names what it keeps."""
     give_up_at = monotonic() + DELETE_ON_DIFY_S
     for carrier, dify_conversation_id in left:

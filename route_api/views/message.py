@@ -39,7 +39,7 @@ def get_message(given: dict[str, str]) -> Response:
 def give_feedback(given: dict[str, Any]) -> Response:
     """Rate an answer from 0 to 100, with a reason, in place of an earlier rating.
 
-    Upstream calls: 1, a like from 60 points on or else a dislike; `passed_on` says whether Dify took it. 0 for a message
+    Upstream calls: 1, a like from 60 points on or else a dislike; `passed_on` says if Dify took it. 0 for a message
     that its service API does not know.
     """
     on_dify = messages.rate_message(db.engine, **given)
@@ -47,7 +47,7 @@ def give_feedback(given: dict[str, Any]) -> Response:
     return success({name: given[name] for name in ("message_id", "score", "reason")} | {"passed_on": passed_on})
 
 
-def pass_on(on_dify: messages.OnDify, user_id: str, score: int | None, reason: str | None) -> bool:
+def pass_on(on_dify: messages.DifyMessage, user_id: str, score: int | None, reason: str | None) -> bool:
     """Tell Dify, which counts likes and dislikes on its own pages; whether it took them. Ours is stored either way."""
     if on_dify.dify_message_id is None:
         return False
@@ -75,7 +75,7 @@ def suggest_questions(given: dict[str, str]) -> Response:
     return success(suggested_by_dify(on_dify, given["user_id"]))
 
 
-def suggested_by_dify(on_dify: messages.OnDify, user_id: str) -> list[str]:
+def suggested_by_dify(on_dify: messages.DifyMessage, user_id: str) -> list[str]:
     """Dify's suggestions; none where it refuses to make any, which is no failure of the caller's."""
     if on_dify.dify_message_id is None:
         return []

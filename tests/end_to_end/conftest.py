@@ -1,5 +1,6 @@
 """The whole thing as a user starts it: gateway and sandbox, in processes of their own, on ports of their own."""
 
+import json
 import os
 import signal
 import socket
@@ -85,19 +86,23 @@ class Gateway:
             console_password=keys["DIFY_CONSOLE_PASSWORD"],
         )
 
-    def worker_of(self, connection: socket.socket) -> int:
-        """The pid of the gunicorn worker at the other end of a connection to the gateway."""
-        port = connection.getsockname()[1]
-        wanted = {row[9] for row in tcp_table() if row[1].endswith(f":{self.port:04X}") and row[2].endswith(f":{port:04X}")}
+    def kill_worker_of(self, answer: requests.Response) -> None:
+        """kill -9 for the gunicorn worker that is writing this answer."""
+        connection = answer.raw._connection.sock
+        caller_port = connection.getsockname()[1]
+        inodes = {
+            row[9]
+            for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if row[1].endswith(f":{self.port:04X}") and row[2].endswith(f":{caller_port:04X}")
+        }
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if "gunicorn" not in (process / "cmdline").read_text():
-                    continue
                 opened = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}
             except OSError:
                 continue
-            if opened & {f"socket:[{inode}]" for inode in wanted}:
-                return int(process.name)
+            if opened & {f"socket:[{inode}]" for inode in inodes}:
+                os.kill(int(process.name), signal.SIGKILL)
+                return
         raise AssertionError("no worker holds the connection")
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
@@ -130,13 +135,16 @@ class Gateway:
         raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
 
 
-def tcp_table() -> list[list[str]]:
-    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+def stream(gateway: Gateway, body: dict[str, Any]) -> list[dict]:
+    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=30)
+    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
+    lines = [line for line in answer.iter_lines() if line.startswith(b"data: ")]
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines]
 
 
 @pytest.fixture(scope="session")

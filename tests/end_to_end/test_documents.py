@@ -11,7 +11,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
-from .conftest import Gateway
+from .conftest import Gateway, stream
 
 HANDBOOK = [
     "农村集中供水工程的水价由固定资产折旧、运行维护费和合理利润三部分组成。",
@@ -158,13 +158,6 @@ def test_everything_is_still_there_after_a_restart(own_gateway: Gateway, tmp_pat
         message="我刚才问了什么？",
     )["data"]
     assert second["conversation_id"] == first["conversation_id"] and "小明" in second["content"]
-
-
-def stream(gateway: Gateway, body: dict[str, object]) -> list[dict]:
-    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=30)
-    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
-    lines = [line for line in answer.iter_lines() if line.startswith(b"data: ")]
-    return [json.loads(line.removeprefix(b"data: ")) for line in lines]
 
 
 def test_a_caller_who_leaves_does_not_block_the_conversation(gateway: Gateway) -> None:

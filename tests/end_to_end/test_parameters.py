@@ -1,10 +1,11 @@
 """What a turn asks for reaches the model, and the next turn is free of it. The sandbox records what its model received."""
 
+import sqlite3
 from typing import Any
 
 import pytest
 
-from .conftest import Gateway
+from .conftest import Gateway, stream
 
 
 class Model:
@@ -17,8 +18,6 @@ class Model:
 
     def received(self, conversation_id: str) -> dict[str, Any]:
         """`model`, `params` and `messages` of the latest turn of a conversation of ours."""
-        import sqlite3
-
         database = sqlite3.connect(self._gateway.data_dir / "gateway.sqlite3")
         rows = database.execute(
             "SELECT dify_message_id FROM message WHERE conversation_id = ? ORDER BY position DESC LIMIT 1",
@@ -75,7 +74,7 @@ def test_history_from_the_database_is_the_last_turns_alone(gateway: Gateway, mod
     ):
         ask(gateway, "丁问题", **wish, **ids)
         everything = str(model.received(**ids)["messages"])
-        assert {name: f"{name}问题" in everything for name in heard} == heard
+        assert {name: f"用户：{name}问题" in everything for name in heard} == heard
         assert "<think>" not in everything
 
 
@@ -102,8 +101,6 @@ def test_passages_of_several_kbs_reach_the_model_with_their_braces(gateway: Gate
 @pytest.mark.parametrize("think", ["drop", "separate"])
 @pytest.mark.parametrize("stream_mode", ["delta", "cumulative"])
 def test_the_reasoning_stays_out_of_the_answer(gateway: Gateway, think: str, stream_mode: str) -> None:
-    from .test_documents import stream
-
     asked = {"user_id": "u-think", "message": "你好", "stream": True, "think": think, "stream_mode": stream_mode}
     *pieces, last, end = stream(gateway, asked)
     assert end["data"] is True
