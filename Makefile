@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-CODE := route_api tests migrations config.py wsgi.py gunicorn.conf.py
+CODE := route_api tests migrations benchmarks/cost.py benchmarks/history.py config.py wsgi.py gunicorn.conf.py
 
 .PHONY: help serve test check format docs clean
 

@@ -1,7 +1,7 @@
 """How a turn is carried to Dify: by an app's service API, or by the console's debugger.
 
-The service API takes no model parameters. The debugger route of Dify's own web page does (FINDINGS a), but it may change with
-any version and needs a console login, so a turn that asks for nothing special goes the service way.
+The service API takes no model parameters. The debugger route of Dify's own web page does (FINDINGS a), but it may
+change with any version and needs a console login, so a turn that asks for nothing special goes the service way.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """A turn of a conversation: retrieve, prompt, ask the Dify app, answer or relay, store.
 
-Nothing that was said is lost: the question is stored before Dify is called, the answer while it comes (`live.py`) and when
-it is complete; and no database connection is held in between.
+Nothing that was said is lost: the question is stored before Dify is called, the answer while it comes (`live.py`) and
+when it is complete; and no database connection is held in between.
 """
 
 import logging
@@ -71,14 +71,19 @@ class Chat:
     """One turn, from the claim to the stored answer."""
 
     def __init__(self, question: Question) -> None:
-        """Choose the way to Dify; what cannot be honoured is refused here, before anything is stored.
+        """Refuse what cannot be honoured, before anything is stored.
 
         :raises ValidationFailed: no such model, parameter or prompt template
         :raises NotSupported: the wish needs settings that are missing
         """
         self.question = question
         self.template = prompt_template(question.prompt_name)
-        self.carrier: Carrier = choose_carrier(question.wish)
+        self.carrier: Carrier
+        self.no_carrier: DifyError | None = None
+        try:
+            self.carrier = choose_carrier(question.wish)
+        except DifyError as error:
+            self.no_carrier = error  # Raised when the question is stored: a failing Dify must not lose it.
         self.engine = db.engine
         self.caretaker = current_app.extensions["caretaker"]
         self.live: LiveTurn
@@ -110,15 +115,17 @@ class Chat:
 
     @contextmanager
     def _turn(self, caller: socket.socket | None) -> Iterator[None]:
-        """Claim the conversation and make the prompt. What fails from then on lets go of it, and keeps the question and
-        the reason."""
+        """Claim the conversation and make the prompt. What fails from then on lets go of it again, and keeps the
+        question and the reason."""
         self.live = LiveTurn(self._begin(), caller)
         self.caretaker.admit(self.live)
         try:
+            if self.no_carrier is not None:
+                raise self.no_carrier
             self._remember()
             yield
         except BaseException as error:
-            self.live.turn.meta_data["error"] = error.code if isinstance(error, ApiError) else "interrupted"
+            self.live.turn.meta_data["reason"] = error.code if isinstance(error, ApiError) else "interrupted"
             self._complete("", "failed")
             raise
 
@@ -126,7 +133,7 @@ class Chat:
         question, wish = self.question, self.question.wish
         asked = {
             "kb_ids": list(question.kb_ids),
-            "carrier": self.carrier.name,
+            "carrier": None if self.no_carrier else self.carrier.name,
             "model_name": wish.model_name,
             "temperature": wish.temperature,
             "max_tokens": wish.max_tokens,
@@ -146,8 +153,8 @@ class Chat:
     def _remember(self) -> None:
         """Decide where on Dify the turn goes on, and what the model is reminded of from our database.
 
-        Dify remembers by itself what its own conversation holds. It is reminded of what that does not hold: all that came
-        before, when the conversation is carried another way than so far; and exactly what the caller wants, in a
+        Dify remembers by itself what its own conversation holds. It is reminded of what that does not hold: all that
+        came before, when the conversation is carried another way than so far; and exactly what the caller wants, in a
         conversation of Dify's for this turn alone, when the caller gives a history.
         """
         turn, thread = self.live.turn, self.live.turn.thread
@@ -217,7 +224,7 @@ class Chat:
         if problem is not error:
             log.exception("unexpected error in the middle of an answer")
         log.error("the answer broke off: %s: %s", problem.code, problem.message)
-        self.live.turn.meta_data["error"] = problem.code
+        self.live.turn.meta_data["reason"] = problem.code
         return problem
 
     def _complete(self, text: str, status: str, reply: Json | None = None) -> None:
@@ -310,6 +317,8 @@ class Chat:
                         live.text = event["answer"]
                     case "message_end":
                         status = end_status(event)
+                        if status == "stopped":
+                            turn.meta_data["reason"] = "stop_requested"
                     case "error":
                         reason = refusal_text(event.get("status", 500), event)
                         raise ModelFailed(f"The model could not answer: {reason}")

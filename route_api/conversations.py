@@ -7,7 +7,7 @@ queries however many rows it has; `benchmarks/history.py` shows plans and times.
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import BindParameter, Engine, Row, and_, bindparam, delete, exists, func, select, update
 
 from .errors import ConversationBusy, ConversationNotFound
 from .messages import outcome, seconds
@@ -43,22 +43,20 @@ CONVERSATIONS = (
 ONE_CONVERSATION = CONVERSATIONS.where(OWNED)
 RENAME = update(Conversation).where(OWNED).values(name=bindparam("new_name"))
 
-CHOSEN = (Conversation.id.in_(bindparam("ids", expanding=True)), Conversation.user_id == bindparam("of_user"))
-IS_RUNNING = (
-    exists(Message.id)
-    .where(Message.conversation_id == Conversation.id, Message.claimed_until > bindparam("now"))
-    .correlate(Conversation)
-)
-TO_DELETE = select(Conversation.id, IS_RUNNING.label("is_running")).where(*CHOSEN)
+IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+CHOSEN = (Conversation.id.in_(IDS), Conversation.user_id == bindparam("of_user"))
+TO_DELETE = select(Conversation.id).where(*CHOSEN)
 ON_DIFY = (
     select(
         Message.meta_data["carrier"].as_string().label("carrier"),
         Message.meta_data["dify_conversation_id"].as_string().label("dify_conversation_id"),
     )
-    .where(Message.conversation_id.in_(bindparam("ids", expanding=True)))
+    .where(Message.conversation_id.in_(IDS))
     .distinct()
 )
+IS_RUNNING = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.claimed_until > bindparam("now"))
 DELETE = delete(Conversation).where(*CHOSEN, ~IS_RUNNING)
+"""All or none: whatever begins before this statement keeps them."""
 
 
 def list_conversations(
@@ -119,16 +117,12 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
     :raises ConversationBusy: a turn of one of them is running
     """
     ids = {UUID(conversation_id).hex: conversation_id for conversation_id in conversation_ids}
-    chosen = {"ids": list(ids), "of_user": user_id, "now": utc_now()}
+    chosen = {"ids": list(ids), "of_user": user_id}
     with engine.connect() as connection:
-        rows = connection.execute(TO_DELETE, chosen).all()
-        for missing in ids.keys() - {row.id for row in rows}:
+        for missing in ids.keys() - set(connection.scalars(TO_DELETE, chosen)):
             raise ConversationNotFound(ids[missing])
-        if any(row.is_running for row in rows):
-            raise ConversationBusy
-        on_dify = connection.execute(ON_DIFY, {"ids": chosen["ids"]}).all()
-        # A conversation whose next turn has begun since the look above stays.
-        if connection.execute(DELETE, chosen).rowcount < len(rows):
+        on_dify = connection.execute(ON_DIFY, {"ids": list(ids)}).all()
+        if not connection.execute(DELETE, {**chosen, "now": utc_now()}).rowcount:
             raise ConversationBusy
     return [DifyConversation(row.carrier, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
 

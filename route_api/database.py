@@ -53,8 +53,8 @@ def init_app(app: Flask) -> None:
 class PairedWrite:
     """Two writes that belong together: one statement where the database can, else one after the other.
 
-    PostgreSQL takes the first as a common table expression of the second, in one round trip and one transaction. Both are
-    made once, with named parameters: building a statement anew costs more than sending it.
+    PostgreSQL takes the first as a common table expression of the second, in one round trip and one transaction. Both
+    are made once, with named parameters: building a statement anew costs more than sending it.
     """
 
     def __init__(self, first: Insert | Update, second: Insert | Update) -> None:

@@ -37,7 +37,7 @@ class LiveTurn:
         self.caller_left = False
         self.interrupt: Callable[[], None] | None = None
         self._caller = _listener(caller)
-        self._stored = ""
+        self._stored_length = 0
         self._stored_at = monotonic()
 
     def look_for_caller(self) -> None:
@@ -56,9 +56,9 @@ class LiveTurn:
     def progress(self) -> dict[str, Any] | None:
         """What is to be stored now; None if nothing new came and the claim is fresh."""
         text, now = self.text, monotonic()
-        if text == self._stored and now - self._stored_at < RENEW_S:
+        if len(text) == self._stored_length and now - self._stored_at < RENEW_S:
             return None
-        self._stored, self._stored_at = text, now
+        self._stored_length, self._stored_at = len(text), now
         return self.turn.progress(text)
 
     def close(self) -> None:

@@ -193,7 +193,7 @@ def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id:
 
 def message_row(row: Row[Any]) -> Json:
     """A row of `conversation/messages`."""
-    said = row.meta_data.get("reason") or row.meta_data.get("error")
+    said = row.meta_data.get("reason")
     status, reason = outcome(row.meta_data["status"], row.claimed_until, said)
     thinking, content = split_thinking(row.response)
     return {

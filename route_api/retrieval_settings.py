@@ -1,7 +1,7 @@
 """Our retrieval parameters <-> Dify's `retrieval_model`. Pure functions.
 
-Dify wants the whole model or none: 1.8.1 wipes what a PATCH leaves out, and either version answers 500 to a retrieve with
-an incomplete one (DIFFERENCES 23, 24; contract README, 11 and 12).
+Dify wants the whole model or none: 1.8.1 wipes what a PATCH leaves out, and either version answers 500 to a retrieve
+with an incomplete one (DIFFERENCES 23, 24; contract README, 11 and 12).
 """
 
 from typing import Any
@@ -82,6 +82,7 @@ def method_for(technique: str, search_method: str | None) -> str:
         return search_method or DEFAULTS["search_method"]
     if search_method not in (None, "keyword_search"):
         raise ValidationFailed(
-            f"search_method {search_method} needs indexing_technique high_quality; an economy kb has keyword_search only."
+            f"search_method {search_method} needs indexing_technique high_quality; an economy kb has keyword_search"
+            " only."
         )
     return "keyword_search"

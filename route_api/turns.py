@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from .database import PairedWrite, transaction
 from .errors import ConversationBusy, ConversationNotFound
-from .models import Conversation, Message, User, new_id, utc_now
+from .models import IS_LAST, Conversation, Message, User, new_id, utc_now
 
 Json = dict[str, Any]
 
@@ -38,10 +38,8 @@ LAST_TURN = (
         Message.dify_message_id,
     )
     .select_from(Conversation)
-    .outerjoin(Message)
+    .outerjoin(Message, IS_LAST)
     .where(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
-    .order_by(Message.position.desc())
-    .limit(1)
 )
 PAST_TURNS = (
     select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
@@ -67,8 +65,9 @@ ADD_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in M
 STORE_PROGRESS = (
     update(Message)
     # A completed message has no claim: progress that comes late must not overwrite it.
-    .where(Message.id == bindparam("of_message"), Message.claimed_until.is_not(None))
-    .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until")})
+    .where(Message.id == bindparam("of_message"), Message.claimed_until.is_not(None)).values(
+        {name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until")}
+    )
 )
 MARK_INTERRUPTED = (
     update(Message)
@@ -224,7 +223,7 @@ def _continue(
 
 
 def _interrupted(last: Row[Any]) -> Json:
-    """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is the truth."""
+    """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is true."""
     meta_data = {**(last.meta_data or {}), "status": "failed", "reason": "interrupted"}
     return {"of_message": last.message_id, "m_meta_data": meta_data}
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flask import Flask
 from marshmallow import Schema, fields
 
-from route_api.schemas import base
+from route_api.schemas import base, completion
 from route_api.schemas.document import DocumentFiles
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
@@ -94,6 +94,11 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
             yield from (True, 1.5, "x", "", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
         case base.Ratio():
             yield from (True, "x", [0.5], -0.01, 1.01, "nan", "inf", "-inf", HUGE, 1e308)
+        case completion.Temperature():
+            yield from (True, "x", [0.5], -0.01, 2.01, "nan", "inf", HUGE)
+        case completion.History():
+            yield from (True, 1.5, "x", -1, 1001, [5], ["hi"], [{"role": "user"}], [{"role": "god", "content": "x"}])
+            yield from ([{"role": "user", "content": "a\0b"}], [{"role": "user", "content": "x" * 100_001}])
         case base.Flag():
             yield from ("perhaps", 5, [True], "\0")
         case _:

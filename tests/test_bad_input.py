@@ -20,7 +20,6 @@ from route_api import create_app
 from route_api.extensions import db
 from route_api.models import Conversation, Message, User
 from route_api.schemas import base
-from route_api.schemas.conversation import NOT_YET
 from route_api.views.resource import MAX_JSON_BYTES
 
 from .bad_values import KB_ID, Parameter, bad_values, describe, in_text, rest_of, short
@@ -142,14 +141,20 @@ def test_a_body_longer_than_anything_we_take_is_a_413(client: FlaskClient, annou
     assert_refused(answer, "", 413, "request_too_large")
 
 
-@pytest.mark.parametrize("path", ["/conversation/completion", "/conversation/completion_db"])
-@pytest.mark.parametrize("name", NOT_YET)
-def test_a_parameter_that_nothing_honours_yet_is_refused_and_not_ignored(
-    client: FlaskClient, path: str, name: str
+@pytest.mark.parametrize("path", ["/conversation/completion", "/conversation/completion_db", "/chat/chat"])
+@pytest.mark.parametrize("wish", [{"temperature": 0.5}, {"max_tokens": 77}, {"model_name": "other"}])
+def test_a_wish_that_nothing_can_carry_out_is_refused_and_not_ignored(
+    client: FlaskClient, path: str, wish: dict[str, Any]
 ) -> None:
-    answer = client.post(path, json={"user_id": "alice", "message": "?", name: 0.5})
-    assert_refused(answer, name)
-    assert "not supported" in answer.json["message"]
+    answer = client.post(path, json={"user_id": "alice", "message": "?", **wish})
+    assert_refused(answer, next(iter(wish)), error="not_supported")
+    assert "DIFY_CONSOLE_EMAIL" in answer.json["message"]
+
+
+def test_an_unknown_prompt_is_refused_with_the_names_that_there_are(client: FlaskClient) -> None:
+    answer = client.post("/chat/chat", json={"user_id": "alice", "message": "?", "prompt_name": "nope"})
+    assert_refused(answer, "prompt_name")
+    assert "default" in answer.json["message"]
 
 
 def test_an_overlap_as_long_as_the_chunk_is_refused(client: FlaskClient) -> None:

@@ -154,7 +154,13 @@ def test_without_a_kb_completion_db_is_a_plain_conversation(client: FlaskClient,
     without_variables(any_dify)
     any_dify.play("chat/blocking-first-turn")
     answer = ask(client, path="completion_db").json
-    assert answer["rag_info"] == {"context_length": 0, "context_used": False, "kb_id": None, "kb_ids": [], "references": []}
+    assert answer["rag_info"] == {
+        "context_length": 0,
+        "context_used": False,
+        "kb_id": None,
+        "kb_ids": [],
+        "references": [],
+    }
 
 
 def test_an_unknown_kb_is_told_and_the_question_kept(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
@@ -163,7 +169,7 @@ def test_an_unknown_kb_is_told_and_the_question_kept(app: Flask, client: FlaskCl
     answer = ask(client, path="completion_db", kb_id=kb_id)
     assert (answer.status_code, answer.json["error"]) == (404, "kb_not_found")
     (stored,) = messages(app)
-    assert (stored.meta_data["status"], stored.meta_data["error"]) == ("failed", "kb_not_found")
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "kb_not_found")
     assert (stored.query, stored.claimed_until) == ("葫芦庙在哪里？", None)
 
 
@@ -308,3 +314,11 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
         thread.join(timeout=15)
     assert answers == {"alice": "alice: ?alice", "bob": "bob: ?bob"}
     assert counts(app) == (2, 2, 2)
+
+
+def test_a_dify_that_is_down_before_the_turn_loses_no_question(app: Flask, client: FlaskClient) -> None:
+    answer = client.post("/chat/chat", json={"user_id": "alice", "query": "还在吗？"})
+    assert answer.json["error"] == "dify_unreachable"
+    (stored,) = messages(app)
+    assert (stored.query, stored.claimed_until) == ("还在吗？", None)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "dify_unreachable")

@@ -70,7 +70,7 @@ def test_an_error_in_the_middle_is_an_event_and_the_part_is_kept(
     assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
     (stored,) = messages(app)
     part = recorded_text(dify.version, "chat/error-mid-stream")
-    assert (stored.response, stored.meta_data["status"], stored.meta_data["error"]) == (part, "failed", "model_failed")
+    assert (stored.response, stored.meta_data["status"], stored.meta_data["reason"]) == (part, "failed", "model_failed")
     assert stored.claimed_until is None
 
 
@@ -199,9 +199,7 @@ def test_an_answer_that_dify_replaces_is_stored_as_replaced(
     assert [row.response for row in messages(app)] == ["-"]
 
 
-def test_the_claim_is_renewed_while_the_model_talks(
-    app: Flask, client: FlaskClient, any_dify: FakeDify
-) -> None:
+def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
     any_dify.play("chat/stop")
     any_dify.play("chat/streaming-stopped")

@@ -292,8 +292,8 @@ def test_a_conversation_whose_process_died_can_be_deleted(engine: Engine) -> Non
     assert count_rows(engine, Conversation, Message) == (0, 0)
 
 
-def test_a_turn_that_begins_while_its_conversation_is_being_deleted_keeps_it(engine: Engine) -> None:
-    conversation_id = add_conversation(engine)
+def test_a_turn_that_begins_while_conversations_are_being_deleted_keeps_them_all(engine: Engine) -> None:
+    conversation_id, idle = add_conversation(engine), add_conversation(engine)
     begun: list[str] = []
 
     def begin_a_turn(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -303,10 +303,10 @@ def test_a_turn_that_begins_while_its_conversation_is_being_deleted_keeps_it(eng
     event.listen(engine, "before_cursor_execute", begin_a_turn)
     try:
         with pytest.raises(ConversationBusy):
-            delete_conversations(engine, "alice", [conversation_id])
+            delete_conversations(engine, "alice", [idle, conversation_id])
     finally:
         event.remove(engine, "before_cursor_execute", begin_a_turn)
-    assert begun and count_rows(engine, Conversation, Message) == (1, 1)
+    assert begun and count_rows(engine, Conversation, Message) == (2, 1)
 
 
 @pytest.mark.parametrize("score", [0, 100, None])

@@ -8,7 +8,7 @@ from marshmallow import Schema, ValidationError
 from route_api.schemas import base
 from route_api.schemas.answers import schema_like
 from route_api.schemas.chunk import Retrieval
-from route_api.schemas.conversation import NOT_YET, Completion, CompletionWithKb
+from route_api.schemas.completion import Completion, CompletionWithKb
 from route_api.schemas.document import DocumentSwitch
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
@@ -76,10 +76,12 @@ def test_where_both_spellings_come_the_documents_own_wins() -> None:
     assert (loaded["user_id"], loaded["message"], loaded["streaming"]) == ("alice", "a", False)
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-@pytest.mark.parametrize("nothing", [None, "", []])
-def test_a_parameter_not_supported_yet_may_ask_for_nothing(name: str, nothing: Any) -> None:
-    assert CompletionWithKb().load({"user_id": "alice", "message": "?", name: nothing})
+OPTIONAL = ("history", "history_len", "model_name", "temperature", "max_tokens", "prompt_name", "conversation_name")
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_null_asks_for_nothing(name: str) -> None:
+    assert CompletionWithKb().load({"user_id": "alice", "message": "?", name: None})[name] is None
 
 
 def test_unknown_parameters_are_ignored() -> None:

@@ -1,86 +1,24 @@
 """Turns in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import flask_migrate
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from flask import Flask
-from sqlalchemy import Engine, create_engine, delete, func, inspect, select, text, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, func, inspect, select, update
 
-from config import Config
-from route_api import create_app
 from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.models import Conversation, Message, User, utc_now
 from route_api.turns import DifyThread, Turn, begin_turn, complete_turn, past_turns, store_progress
 
-from .conftest import KEYS
+from . import databases
 
-SERVERS = {"postgresql": "postgresql://postgres@127.0.0.1:5432", "mysql": "mysql://root@127.0.0.1:3306"}
-NAME = f"route_api_test_{os.getpid()}"
+database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
 KB = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 OTHER_KB = "02e54617-65ef-435f-815a-85ed6579e634"
-
-
-def admin_engine(server: str) -> Engine:
-    """A connection to the server itself, in which databases are made and dropped."""
-    home = {"postgresql": "postgres", "mysql": "mysql"}[server]
-    uri = Config.load(DATABASE_URL=f"{SERVERS[server]}/{home}").database_uri
-    return create_engine(uri, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
-
-
-@pytest.fixture(scope="module", params=["sqlite", *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A fresh database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('turns') / 'test.sqlite3'}"
-        return
-    admin = admin_engine(request.param)
-    try:
-        admin.connect().close()
-    except OperationalError as error:
-        reason = f"no {request.param} server at {SERVERS[request.param]}: {error.orig}"
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {NAME}"))
-        connection.execute(text(f"CREATE DATABASE {NAME}"))
-    yield f"{SERVERS[request.param]}/{NAME}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {NAME}"))
-    admin.dispose()
-
-
-@pytest.fixture(scope="module")
-def migrated(database_url: str) -> Iterator[Flask]:
-    """An application on that database, with the tables that the migrations make."""
-    app = create_app(Config.load(DATABASE_URL=database_url, **KEYS))
-    with app.app_context():
-        flask_migrate.upgrade()
-    yield app
-    with app.app_context():
-        flask_migrate.downgrade(revision="base")
-        assert inspect(db.engine).get_table_names() == ["alembic_version"]
-        db.engine.dispose()
-
-
-@pytest.fixture
-def engine(migrated: Flask) -> Iterator[Engine]:
-    """The engine that the gateway itself uses, on empty tables."""
-    with migrated.app_context():
-        engine = db.engine
-    with engine.begin() as connection:
-        for table in (Message, Conversation, User):
-            connection.execute(delete(table))
-    yield engine
 
 
 def begin(engine: Engine, user_id: str = "alice", **given: Any) -> Turn:
@@ -110,12 +48,6 @@ def count(engine: Engine, table: Any) -> int:
 
 
 # ------------------------------------------------------------------ migrations
-
-
-def test_the_migrations_make_what_the_models_say(migrated: Flask) -> None:
-    with migrated.app_context(), db.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, db.metadata) == []
 
 
 def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:

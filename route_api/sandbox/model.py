@@ -99,9 +99,15 @@ def _split_query(query: str) -> tuple[str, str]:
 
 
 def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) -> None:
-    """Add a text's passages and the turns it tells of; headings and instructions are neither."""
-    tagged = _CONTEXT.findall(text)
-    for line in ("\n".join(tagged) if tagged else text).splitlines():
+    """Add a text's passages and the turns it tells of; headings and instructions are neither.
+
+    Where passages are tagged as such, the lines around them are no passages, whatever they say.
+    """
+    tagged = "\n".join(_CONTEXT.findall(text))
+    around = _CONTEXT.sub("", text).splitlines()
+    if tagged:
+        around = [line for line in around if _SPEAKER.match(line)]
+    for line in [*tagged.splitlines(), *around]:
         speaker = _SPEAKER.match(line)
         if speaker:
             said = line[speaker.end() :].strip()

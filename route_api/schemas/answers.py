@@ -1,5 +1,5 @@
-"""Answers as schemas. The API document gives an example of each, "every key with its type", so the example is the source:
-the schema is read off it, the OpenAPI document shows both, and tests hold our real answers against it.
+"""Answers as schemas. The API document gives an example of each, "every key with its type", so the example is the
+source: the schema is read off it, the OpenAPI document shows both, and tests hold our real answers against it.
 """
 
 from typing import Any

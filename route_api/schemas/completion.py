@@ -28,7 +28,7 @@ class History(fields.Field[int | list[dict[str, str]]]):
 
     default_error_messages = {
         "null": "must not be null.",
-        "invalid": f"must be a whole number from 0 to {MAX_HISTORY}, or a list of {{role, content}}.",
+        "invalid": f"must be a whole number from 0 to {MAX_HISTORY}, or a list of objects with role and content.",
         "entry": "[{index}] must be an object with a role (user, assistant or system) and a content, both strings.",
         "nul": "[{index}] must not hold a NUL character.",
         "too_long": f"must hold {MESSAGE_LENGTH:,} characters at the most.",
@@ -81,9 +81,14 @@ class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
     user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
-    message = Text(longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; `query` means the same"})
+    message = Text(longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; or `query`"})
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
-    conversation_name = Text(longest=CONVERSATION_NAME_LENGTH, metadata={"description": "name of a new conversation"})
+    conversation_name = Text(
+        longest=CONVERSATION_NAME_LENGTH,
+        allow_none=True,
+        load_default=None,
+        metadata={"description": "name of a new conversation; else its first question"},
+    )
     streaming = Flag(load_default=False, metadata={"description": "`stream` means the same"})
     stream_mode = Choice(
         ["delta", "cumulative"],
@@ -95,9 +100,19 @@ class Completion(Parameters):
         load_default="keep",
         metadata={"description": "where the reasoning goes: into `answer`, nowhere, or into `thinking` alone"},
     )
-    history = History(metadata={"description": "instead of Dify's memory: the last n turns, or a list; 0 for none"})
+    history = History(
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "instead of Dify's memory: the last n turns, 0 for none; or a list of {role, content}"
+        },
+    )
     history_len = Whole(
-        least=-1, most=MAX_HISTORY, load_default=-1, metadata={"description": "`history` as a number; -1: Dify's memory"}
+        least=-1,
+        most=MAX_HISTORY,
+        allow_none=True,
+        load_default=None,
+        metadata={"description": "`history` as a number; -1 is Dify's memory"},
     )
     model_name = Text(
         longest=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}

@@ -43,16 +43,18 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
 
 def question(given: dict[str, Any], *, has_kb: bool) -> Question:
     """The checked parameters as the question that they are."""
-    kb_id, history_len = given.get("kb_id"), given["history_len"]
+    kb_id, history = given.get("kb_id"), given["history"]
+    if history is None and given["history_len"] != -1:
+        history = given["history_len"]
     return Question(
         user_id=given["user_id"],
         text=given["message"],
         conversation_id=given["conversation_id"],
-        conversation_name=given.get("conversation_name"),
+        conversation_name=given["conversation_name"],
         kb_ids=tuple(dict.fromkeys([*([kb_id] if kb_id else []), *given.get("kb_ids", [])])),
         has_kb=has_kb,
         wish=Wish(given["model_name"], given["temperature"], given["max_tokens"]),
-        history=given.get("history", history_len if history_len >= 0 else None),
+        history=history,
         prompt_name=given["prompt_name"],
         think=given["think"],
         cumulative=given["stream_mode"] == "cumulative",

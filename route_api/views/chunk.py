@@ -23,9 +23,9 @@ blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", descriptio
 def retrieve_chunks(asked: dict[str, Any]) -> Response:
     """The passages that a question finds, best first.
 
-    Upstream calls: 1; one more for each 250 characters of a long question (4 at the most), since Dify takes no more; one
-    more for each of doc_ids, since Dify filters by name (FINDINGS e); one more for a hybrid search, whose weights must
-    name the kb's embedding model.
+    Upstream calls: 1; one more for each 250 characters of a long question (4 at the most), since Dify takes no more;
+    one more for each of doc_ids, since Dify filters by name (FINDINGS e); one more for a hybrid search, whose weights
+    must name the kb's embedding model.
     """
     settings = {
         "top_k": asked.get("top_k", PAGED_TOP_K if "size" in asked else DEFAULT_TOP_K),

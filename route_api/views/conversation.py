@@ -30,9 +30,9 @@ DELETE_ON_DIFY_S = 20.0
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
-    Upstream calls: 1, and once in five minutes one for the app's variables. With temperature, max_tokens or a model that
-    has no app of its own the turn goes through Dify's console instead: 1 as well, and once in five minutes 3 to 5 to look
-    up the app, its settings, the model and its parameters.
+    Upstream calls: 1, and once in five minutes one for the app's variables. With temperature, max_tokens or a model
+    that has no app of its own the turn goes through Dify's console instead: 1 as well, and once in five minutes 3 to 5
+    to look up the app, its settings, the model and its parameters.
     """
     return respond(given, has_kb=False)
 

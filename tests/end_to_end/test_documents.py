@@ -1,6 +1,7 @@
 """Real documents, through real sockets: into a knowledge base, found, answered from, and out again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import docx
@@ -64,7 +65,9 @@ def as_text_of_a_megabyte(path: Path) -> Path:
 @pytest.mark.parametrize(
     "name, make", [("供水手册.pdf", as_pdf), ("供水手册.docx", as_docx), ("供水手册.txt", as_text_of_a_megabyte)]
 )
-def test_a_document_is_found_and_answered_from(gateway: Gateway, tmp_path: Path, name: str, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_document_is_found_and_answered_from(
+    gateway: Gateway, tmp_path: Path, name: str, make: Callable[[Path], Path]
+) -> None:
     kb_id = gateway.create_kb("供水")
     uploaded = gateway.upload(kb_id, make(tmp_path / name))
     assert uploaded["name"] == name

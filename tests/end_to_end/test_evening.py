@@ -1,4 +1,4 @@
-"""A scripted evening: 3 users, 2 kbs, 2 models, 60 turns, blocking and streamed, some left, some failed, a worker killed.
+"""A scripted evening: 3 users, 2 kbs, 2 models, 60 turns, blocking and streamed; some left, some fail, a worker dies.
 
 Afterwards the database holds every question, every answer or the part of it that came, the right owner and the right
 order, identically on SQLite, PostgreSQL and MariaDB.
@@ -51,7 +51,9 @@ class Evening:
 
     def turn(self, number: int) -> None:
         thread = ("plain", "供水", "红楼")[number % 3]
-        question = f"{self.user_id}的第{number}个问题🌊：" + {"供水": "水费多久收一次？", "红楼": "葫芦庙在哪里？"}.get(thread, "你好")
+        question = f"{self.user_id}的第{number}个问题🌊：" + {"供水": "水费多久收一次？", "红楼": "葫芦庙在哪里？"}.get(
+            thread, "你好"
+        )
         wish: dict[str, Any] = {}
         if number % 5 == 0:
             wish = {"model_name": "sandbox-extractive-brief", "temperature": 0.11}
@@ -148,9 +150,7 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
     for player in players:
         player.join(120)
 
-    expected = {
-        (evening.user_id, question): status for evening in evenings for _, question, status in evening.expected
-    }
+    expected = {(evening.user_id, question): status for evening in evenings for _, question, status in evening.expected}
     assert len(expected) == len(USERS) * TURNS + 1
     assert sorted(expected.values()).count("stopped") == 5 and sorted(expected.values()).count("failed") == 3 + 1
 

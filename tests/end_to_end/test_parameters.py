@@ -1,4 +1,4 @@
-"""What a turn asks for reaches the model, and the next turn is free of it. The sandbox records what its model received."""
+"""What a turn asks for reaches the model, and the next turn is free of it. The sandbox records what its model got."""
 
 import sqlite3
 from typing import Any
@@ -85,7 +85,9 @@ def test_a_template_reaches_the_model(gateway: Gateway, model: Model) -> None:
     assert "今天天气怎样？" in texts(model.received(answer["conversation_id"]), "user")[-1]
 
 
-def test_passages_of_several_kbs_reach_the_model_with_their_braces(gateway: Gateway, model: Model, tmp_path: Any) -> None:
+def test_passages_of_several_kbs_reach_the_model_with_their_braces(
+    gateway: Gateway, model: Model, tmp_path: Any
+) -> None:
     kb_ids = []
     for name, text in (("甲", "甲手册：模板写作 {{context}} 和 {{#query#}}。"), ("乙", "乙手册：模板写作 {single}。")):
         path = tmp_path / f"{name}手册.txt"
@@ -104,7 +106,9 @@ def test_the_reasoning_stays_out_of_the_answer(gateway: Gateway, think: str, str
     asked = {"user_id": "u-think", "message": "你好", "stream": True, "think": think, "stream_mode": stream_mode}
     *pieces, last, end = stream(gateway, asked)
     assert end["data"] is True
-    shown = pieces[-1]["data"]["answer"] if stream_mode == "cumulative" else "".join(p["data"]["answer"] for p in pieces)
+    shown = (
+        pieces[-1]["data"]["answer"] if stream_mode == "cumulative" else "".join(p["data"]["answer"] for p in pieces)
+    )
     assert shown == last["data"]["answer"] == last["data"]["content"]
     assert "think" not in shown
     assert bool(last["data"]["thinking"]) == (think == "separate")
