@@ -16,6 +16,9 @@ from config import Config
 
 settings = Config.load()
 
+IDLE_AT_STOP_S = 0.5
+"""Seconds that a connection must go on asking nothing after SIGTERM before it is closed: a request may be on its way."""
+
 
 class Worker(GeventWorker):
     """gunicorn's gevent worker counts a kept-alive connection on which nothing is asked as a request in progress: with
@@ -43,7 +46,11 @@ class Worker(GeventWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: take nothing new, finish what runs, and do not wait for those who ask nothing."""
         super().handle_exit(sig, frame)
-        gevent.spawn(gevent.killall, list(self.idle), block=False)
+        gevent.spawn_later(IDLE_AT_STOP_S, self.close_idle)
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is asked; those that asked just now are answered, and closed then."""
+        gevent.killall(list(self.idle), block=False)
 
 
 bind = f"127.0.0.1:{settings.PORT}"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What a request costs: CPU of all the gateway's processes, delays and memory, against a fake Dify that costs next to nothing.
+"""What a request costs: CPU of all the gateway's processes, delays and memory, against a fake Dify that is nearly free.
 
     .venv/bin/pip install uvloop
     .venv/bin/python benchmarks/cost.py --database postgresql://postgres@127.0.0.1/bench
 
-Runs for about a minute and prints one line for each figure. Nothing else should run meanwhile: a busy neighbour adds a third.
+Runs for about a minute and prints one line for each figure. Nothing else should run meanwhile: a busy neighbour adds a
+third.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def main():
             prompt = ("--prompt", "bench n=400 d=50")
             run = load("sse", "--preset", "gateway", "-s", options.streams, "--ramp", 5, *prompt, *server)
             print(
-                f"{options.streams} streams of 400 tokens, 20 a second: {run['server_cpu_us_per_token']} us of CPU a token,"
+                f"{options.streams} streams of 400 tokens, 20 a second: {run['server_cpu_us_per_token']} us of CPU,"
                 f" delay p50 {run['token_delay_ms']['p50']} ms, p99 {run['token_delay_ms']['p99']} ms,"
                 f" {run['pss_kib_per_stream']} KiB a stream, errors {run['errors']}"
             )

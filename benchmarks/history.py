@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a long history costs: fills a database, times what the API asks of it, and shows by which plans.
 
-    .venv/bin/python benchmarks/history.py --database postgresql://postgres@127.0.0.1/bench
+    .venv/bin/python -m benchmarks.history --database postgresql://postgres@127.0.0.1/bench
 
 The database must be empty, without tables even, and is left full: drop it afterwards. The rows are the same in every
 run. A twentieth of all conversations belong to one user, and one of them has a hundredth of all messages: what a busy
@@ -11,13 +11,9 @@ test account looks like after a year, and worse than anybody else's history.
 import argparse
 import random
 import statistics
-import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import flask_migrate
 from sqlalchemy import event, insert
