@@ -17,12 +17,12 @@ from config import Config
 settings = Config.load()
 
 IDLE_AT_STOP_S = 0.5
-"""Seconds that a connection must go on asking nothing after SIGTERM before it is closed: a request may be on its way."""
+"""Seconds that a connection must go on asking nothing after SIGTERM before it is closed: a request may be coming."""
 
 
 class Worker(GeventWorker):
     """gunicorn's gevent worker counts a kept-alive connection on which nothing is asked as a request in progress: with
-    nginx in front, which keeps such connections, every stop took the whole `graceful_timeout`. This one closes them.
+    nginx in front, which keeps such connections, every stop took all of `graceful_timeout`. This one closes them.
 
     It stands here and not in route_api, which must not be imported before a worker has patched the sockets.
     """
