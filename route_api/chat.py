@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -237,15 +238,9 @@ class Chat:
             turn.meta_data["references"] = [presenters.reference(record) for record in self.prompt.passages]
         if usage := (reply.get("metadata") or {}).get("usage"):
             turn.meta_data["usage"] = usage
-        self.caretaker.release(self.live)
-        complete_turn(
-            self.engine,
-            turn,
-            text,
-            status,
-            thread=self._next_thread(reply.get("conversation_id")),
-            dify_message_id=reply.get("message_id"),
-        )
+        thread = self._next_thread(reply.get("conversation_id"))
+        store = partial(complete_turn, thread=thread, dify_message_id=reply.get("message_id"))
+        self.caretaker.complete(self.live, partial(store, self.engine, turn, text, status))
 
     def _next_thread(self, dify_conversation_id: str | None) -> DifyThread | None:
         """Where on Dify the next turn goes on."""

@@ -231,6 +231,13 @@ class DifyRejected(DifyError):
     code = "dify_rejected"
 
 
+class DifyTooBusy(DifyError):
+    """Dify gets too many requests and asks us to come later."""
+
+    status: int = HTTPStatus.TOO_MANY_REQUESTS
+    code = "dify_too_busy"
+
+
 class DifyFailed(DifyError):
     """Dify answered with a 5xx or with something that cannot be read."""
 

@@ -28,7 +28,8 @@ RENEW_S = CLAIM_S / 4
 class LiveTurn:
     """A running turn: its relay writes `text` and `task_id`, the caretaker reads them.
 
-    :param interrupt: ends the wait for Dify's next event, once the caller has left
+    Attributes: `interrupt` ends the wait for Dify's next event once the caller has left; `unstored` completes a turn
+    that has ended, as long as the database does not take it.
     """
 
     def __init__(self, turn: Turn, caller: socket.socket | None) -> None:
@@ -36,6 +37,7 @@ class LiveTurn:
         self.text = ""
         self.caller_left = False
         self.interrupt: Callable[[], None] | None = None
+        self.unstored: Callable[[], None] | None = None
         self._caller = _listener(caller)
         self._stored_length = 0
         self._stored_at = monotonic()
@@ -96,19 +98,33 @@ class Caretaker:
                     self._pid = os.getpid()
                     threading.Thread(target=self._run, name="caretaker", daemon=True).start()
 
-    def release(self, live: LiveTurn) -> None:
-        """Stop looking after this turn; it is complete."""
-        self._live.pop(live.turn.message_id, None)
+    def complete(self, live: LiveTurn, store: Callable[[], None]) -> None:
+        """Store a turn that has ended, and stop looking after it.
+
+        While the database does not take it, the turn is kept and tried again in each round: an answer that the caller
+        has got is not lost because the database was away for a moment.
+        """
         live.close()
+        try:
+            store()
+        except SQLAlchemyError as error:
+            log.error("the answer %s could not be stored yet: %s", live.turn.message_id, error)
+            live.unstored = store
+        else:
+            self._live.pop(live.turn.message_id, None)
 
     def tick(self) -> None:
-        """One round: who has left, and what is new."""
+        """One round: who has left, what is new, and what could not be stored before."""
         turns = list(self._live.values())
         for live in turns:
             live.look_for_caller()
-        rows = [row for live in turns if (row := live.progress()) is not None]
+        running = [live for live in turns if live.unstored is None]
+        rows = [row for live in running if (row := live.progress()) is not None]
         if rows:
             store_progress(self._engine, rows)
+        for live in turns:
+            if live.unstored is not None:
+                self.complete(live, live.unstored)
 
     def _run(self) -> None:
         wake = threading.Event()

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
+from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected, DifyTooBusy
 
 STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
 EMPTY_ANSWER = "The model gave an empty answer."
@@ -80,6 +80,8 @@ def refusal(status: int, body: bytes, setting: str) -> DifyError:
     text = refusal_text(status, said)
     if status == 403:
         return DifyForbidden(text, **facts)
+    if status == 429:
+        return DifyTooBusy(text, **facts)
     # 1.8.1 calls an unknown dataset a 400 on create-by-file and document DELETE (DIFFERENCES 14).
     if status == 404 or text == "Dataset does not exist.":
         return DifyNotFound(text, **facts)

@@ -1,0 +1,100 @@
+"""The caretaker of running turns: who has left, what has come, what the database did not take."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import OperationalError
+
+from route_api.extensions import db
+from route_api.live import Caretaker, LiveTurn
+from route_api.models import Message
+from route_api.turns import Turn, begin_turn, complete_turn
+
+
+@pytest.fixture
+def engine(app: Flask) -> Engine:
+    with app.app_context():
+        return db.engine
+
+
+@pytest.fixture
+def caretaker(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Caretaker:
+    """One whose rounds the test makes itself."""
+    monkeypatch.setattr(Caretaker, "_run", lambda self: None)
+    return Caretaker(engine)
+
+
+@pytest.fixture
+def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end of a caller's connection, and the caller's."""
+    ours, callers = socket.socketpair()
+    yield ours, callers
+    ours.close()
+    callers.close()
+
+
+def turn_of(engine: Engine) -> Turn:
+    asked = {"conversation_id": None, "kb_id": None, "query": "?", "chat_type": "chat", "name": None, "meta_data": {}}
+    return begin_turn(engine, user_id="alice", **asked)
+
+
+def stored(engine: Engine, turn: Turn) -> Message:
+    with engine.connect() as connection:
+        return connection.execute(select(Message.__table__).where(Message.id == turn.message_id)).one()
+
+
+def test_what_has_come_is_stored_in_the_next_round(engine: Engine, caretaker: Caretaker) -> None:
+    live = LiveTurn(turn_of(engine), None)
+    caretaker.admit(live)
+    live.text = "部分"
+    caretaker.tick()
+    assert stored(engine, live.turn).response == "部分"
+
+
+def test_a_caller_who_stays_is_not_taken_for_gone(
+    engine: Engine, caretaker: Caretaker, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    live = LiveTurn(turn_of(engine), ours)
+    live.interrupt = lambda: pytest.fail("the caller is still there")
+    caretaker.admit(live)
+    caretaker.tick()
+    callers.sendall(b"GET /the-next-request")
+    caretaker.tick()
+    assert not live.caller_left and ours.recv(3) == b"GET"
+
+
+def test_a_caller_who_leaves_is_noticed_once_without_a_token(
+    engine: Engine, caretaker: Caretaker, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    live = LiveTurn(turn_of(engine), ours)
+    interrupts: list[bool] = []
+    live.interrupt = lambda: interrupts.append(True)
+    caretaker.admit(live)
+    callers.close()
+    caretaker.tick()
+    caretaker.tick()
+    assert live.caller_left and interrupts == [True]
+
+
+def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine, caretaker: Caretaker) -> None:
+    live = LiveTurn(turn_of(engine), None)
+    caretaker.admit(live)
+    away = iter([True, True, False])
+
+    def store() -> None:
+        if next(away):
+            raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
+        complete_turn(engine, live.turn, "全部", "done", thread=None)
+
+    caretaker.complete(live, store)
+    caretaker.tick()
+    assert stored(engine, live.turn).meta_data["status"] == "pending"
+    caretaker.tick()
+    row = stored(engine, live.turn)
+    assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
+    caretaker.tick()
