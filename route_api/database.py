@@ -3,13 +3,17 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import orjson
 from flask import Flask
-from sqlalchemy import Connection, Engine, Insert, Update, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, Update, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from .extensions import db
 
@@ -27,6 +31,10 @@ POOL_SIZE = 10
 """Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
 
 
+IDLE_S = 5.0
+"""Seconds after which a pooled connection is tried before it is used."""
+
+
 def engine_options(database_uri: str) -> dict[str, Any]:
     """Arguments of `create_engine` for this database."""
     url = make_url(database_uri)
@@ -39,15 +47,35 @@ def engine_options(database_uri: str) -> dict[str, Any]:
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_SIZE,
         "pool_recycle": 1800,
-        "pool_pre_ping": False,
     }
 
 
 def init_app(app: Flask) -> None:
-    """Prepare SQLite's connections, if SQLite it is; the other two need nothing."""
+    """Prepare SQLite's connections, or let a server's connections be tried before they are used again."""
     with app.app_context():
-        if db.engine.dialect.name == "sqlite":
-            event.listen(db.engine, "connect", _prepare_sqlite)
+        engine = db.engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        event.listen(engine, "checkin", _remember_use)
+        event.listen(engine, "checkout", partial(_try_if_idle, engine.dialect))
+
+
+def _remember_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = monotonic()
+
+
+def _try_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Have a connection replaced that the server has closed while it lay idle, as it does when it is restarted.
+
+    `pool_pre_ping` would ask before each use, which is a round trip for every statement.
+    """
+    if monotonic() - record.info.get("used_at", monotonic()) < IDLE_S:
+        return
+    try:
+        dialect.do_ping(connection)
+    except Exception as error:
+        raise DisconnectionError from error
 
 
 class PairedWrite:
