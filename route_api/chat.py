@@ -24,6 +24,7 @@ from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, DifyTimeout
 from .extensions import db
 from .live import LiveTurn
 from .retrieval import find_passages_of
+from .shaping import KEEP_ALIVE, LAST_LINE, Shaper
 from .turns import DifyThread, Turn, begin_turn, complete_turn, past_turns
 
 Json = dict[str, Any]
@@ -33,11 +34,6 @@ log = logging.getLogger(__name__)
 
 TURNS_REMEMBERED = 100
 """Turns that are read for a history; the budget of characters usually ends it sooner."""
-
-LAST_LINE = b'data: {"code":0,"message":"","data":true}\n\n'
-"""The end of a stream that went well, as RAGFlow's clients expect it."""
-
-KEEP_ALIVE = b": ping\n\n"
 
 NO_PROMPT = prompts.Prompt(query="", inputs={}, context="", passages=[], history_used=0)
 """Of a turn that failed before it had one."""
@@ -292,7 +288,7 @@ class Chat:
         """
         live, turn = self.live, self.live.turn
         live.interrupt = events.interrupt
-        shaper = Shaper(self.question, self._ids())
+        shaper = Shaper(self._ids(), think=self.question.think, cumulative=self.question.cumulative)
         status, latest = "stopped", None
         try:
             yield b""
@@ -368,34 +364,3 @@ def end_status(message_end: Json) -> str:
     """done or stopped: a stopped answer ends like any other, but with a usage of nothing (chat/streaming-stopped)."""
     usage = (message_end.get("metadata") or {}).get("usage") or {}
     return "stopped" if usage.get("total_tokens") == 0 else "done"
-
-
-class Shaper:
-    """How a piece of the answer becomes an event: the piece or the whole text so far, with the reasoning or without."""
-
-    def __init__(self, question: Question, ids: Json) -> None:
-        self._before = b'data: {"code":0,"message":"","data":' + orjson.dumps(ids)[:-1]
-        self._plain = question.think == "keep" and not question.cumulative
-        self._filter = None if question.think == "keep" else prompts.ThinkFilter()
-        self._shows_thinking = question.think == "separate"
-        self._cumulative = question.cumulative
-        self._answer = self._thinking = ""
-
-    def shape(self, piece: str) -> bytes:
-        """The event for a piece."""
-        if self._plain:
-            return b'%b,"answer":%b}}\n\n' % (self._before, orjson.dumps(piece))
-        return self._event(*(self._filter.feed(piece) if self._filter else ("", piece)))
-
-    def rest(self) -> bytes:
-        """The event for what was held back because it could have become a tag; nothing if nothing was."""
-        thought, said = self._filter.finish() if self._filter else ("", "")
-        return self._event(thought, said) if thought or said else b""
-
-    def _event(self, thought: str, said: str) -> bytes:
-        self._answer = self._answer + said if self._cumulative else said
-        self._thinking = self._thinking + thought if self._cumulative else thought
-        event = b'%b,"answer":%b' % (self._before, orjson.dumps(self._answer))
-        if self._shows_thinking:
-            event += b',"thinking":%b' % orjson.dumps(self._thinking)
-        return event + b"}}\n\n"

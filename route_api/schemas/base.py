@@ -103,23 +103,27 @@ class Whole(fields.Integer):
         return number
 
 
-class Ratio(fields.Float):
-    """A number from 0 to 1."""
+class Number(fields.Float):
+    """A number from `least` to `most`."""
 
-    default_error_messages = {
-        "null": "must not be null.",
-        "invalid": "must be a number from 0 to 1.",
-        "special": "must be a number from 0 to 1.",
-    }
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Range(0, 1, error="must be a number from 0 to 1."), **kwargs)
+    def __init__(self, *, least: float, most: float, **kwargs: Any) -> None:
+        wanted = f"must be a number from {least:g} to {most:g}."
+        messages: dict[str, Any] = {"null": "must not be null.", "invalid": wanted, "special": wanted}
+        reach = validate.Range(least, most, error=wanted)
+        super().__init__(validate=reach, error_messages=messages, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
         if isinstance(value, bool):
             raise self.make_error("invalid")
         number: float = super()._deserialize(value, attr, data, **kwargs)
         return number
+
+
+class Ratio(Number):
+    """A number from 0 to 1."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(least=0, most=1, **kwargs)
 
 
 class Flag(fields.Boolean):
@@ -197,6 +201,7 @@ __all__ = [
     "Flag",
     "Id",
     "Ids",
+    "Number",
     "OptionalId",
     "Page",
     "Parameters",

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from marshmallow import fields, pre_load, validate
+from marshmallow import fields, pre_load
 
 from .answers import answer
-from .base import Choice, Flag, Ids, OptionalId, Parameters, Text, Whole
+from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Text, Whole
 
 MESSAGE_LENGTH = 100_000
 """Characters of a question."""
@@ -57,26 +57,6 @@ class History(fields.Field[int | list[dict[str, str]]]):
         return checked
 
 
-class Temperature(fields.Float):
-    """A number from 0 to 2."""
-
-    default_error_messages = {
-        "null": "must not be null.",
-        "invalid": "must be a number from 0 to 2.",
-        "special": "must be a number from 0 to 2.",
-    }
-
-    def __init__(self, **kwargs: Any) -> None:
-        reach = validate.Range(0, 2, error="must be a number from 0 to 2.")
-        super().__init__(validate=reach, allow_none=True, load_default=None, **kwargs)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        if isinstance(value, bool):
-            raise self.make_error("invalid")
-        number: float = super()._deserialize(value, attr, data, **kwargs)
-        return number
-
-
 class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
@@ -117,7 +97,7 @@ class Completion(Parameters):
     model_name = Text(
         longest=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}
     )
-    temperature = Temperature(metadata={"description": "for this turn"})
+    temperature = Number(least=0, most=2, allow_none=True, load_default=None, metadata={"description": "for this turn"})
     max_tokens = Whole(
         least=1, most=1_000_000, allow_none=True, load_default=None, metadata={"description": "for this turn"}
     )
