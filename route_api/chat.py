@@ -94,7 +94,7 @@ class Chat:
         """
         with self._turn(caller=None):
             reply = self._call(self.carrier.api.send)
-        text = reply["answer"]
+            text = reply["answer"]
         self._complete(text, "done", reply)
         return self._answer_data(text, "done"), self._beside_data()
 
@@ -122,7 +122,7 @@ class Chat:
             self._remember()
             yield
         except BaseException as error:
-            self.live.turn.meta_data["reason"] = error.code if isinstance(error, ApiError) else "interrupted"
+            self.live.turn.meta_data["reason"] = reason_of(error)
             self._complete("", "failed")
             raise
 
@@ -144,7 +144,7 @@ class Chat:
             query=question.text,
             chat_type="kb_chat" if question.kb_ids else "chat",
             name=question.conversation_name,
-            meta_data={name: value for name, value in asked.items() if value},
+            meta_data={name: value for name, value in asked.items() if value not in (None, [])},
         )
 
     def _remember(self) -> None:
@@ -346,6 +346,13 @@ class Chat:
             self.carrier.api.stop(latest["task_id"], self.live.turn.user_id)
         except DifyError as error:
             log.warning("Dify could not be told to stop: %s", error.message)
+
+
+def reason_of(error: BaseException) -> str:
+    """The name under which a failed turn remembers its cause."""
+    if isinstance(error, ApiError):
+        return error.code
+    return ApiError.code if isinstance(error, Exception) else "interrupted"
 
 
 def prompt_template(name: str | None) -> prompts.PromptTemplate:

@@ -41,9 +41,16 @@ LAST_TURN = (
     .outerjoin(Message, IS_LAST)
     .where(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
 )
+SUCCESSFUL = ("done", "stopped")
+"""The statuses of turns that a model may be reminded of."""
+
 PAST_TURNS = (
-    select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
-    .where(Message.conversation_id == bindparam("of_conversation"), Message.position < bindparam("before"))
+    select(Message.position, Message.query, Message.response, Message.dify_message_id)
+    .where(
+        Message.conversation_id == bindparam("of_conversation"),
+        Message.position < bindparam("before"),
+        Message.meta_data["status"].as_string().in_(SUCCESSFUL),
+    )
     .order_by(Message.position.desc())
     .limit(bindparam("most"))
 )
@@ -87,10 +94,6 @@ MOVE_CONVERSATION = (
 START = PairedWrite(START_CONVERSATION, ADD_MESSAGE)
 COMPLETION_OF_A_MOVE = PairedWrite(MOVE_CONVERSATION, COMPLETE_MESSAGE)
 """The conversation first: completing the message lets the next turn in, which must find Dify's id."""
-
-
-SUCCESSFUL = ("done", "stopped")
-"""The statuses of turns that a model may be reminded of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,14 +246,10 @@ def _remember_user(engine: Engine, user_id: str) -> None:
 
 
 def past_turns(engine: Engine, turn: Turn, *, before: int, most: int) -> list[Row[Any]]:
-    """The turns before this position that a model may be reminded of, the latest first.
-
-    :param most: how many rows are read; failed ones among them are left out
-    """
+    """The turns before this position that a model may be reminded of, `most` at the most, the latest first."""
     with engine.connect() as connection:
         parameters = {"of_conversation": turn.conversation_id, "before": before, "most": most}
-        rows = connection.execute(PAST_TURNS, parameters).all()
-    return [row for row in rows if row.meta_data.get("status") in SUCCESSFUL]
+        return list(connection.execute(PAST_TURNS, parameters))
 
 
 def store_progress(engine: Engine, rows: Sequence[Json]) -> None:

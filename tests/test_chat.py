@@ -322,3 +322,13 @@ def test_a_dify_that_is_down_before_the_turn_loses_no_question(app: Flask, clien
     (stored,) = messages(app)
     assert (stored.query, stored.claimed_until) == ("还在吗？", None)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "dify_unreachable")
+
+
+def test_an_answer_in_no_known_shape_ends_the_turn(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.answer("POST", "/v1/chat-messages", {"result": "success"})
+    answer = client.post("/chat/chat", json={"user_id": "alice", "query": "?", "temperature": None})
+    assert (answer.status_code, answer.json["error"]) == (500, "internal_error")
+    (stored,) = messages(app)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "internal_error")
+    assert stored.claimed_until is None

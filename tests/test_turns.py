@@ -224,4 +224,4 @@ def test_past_turns_come_latest_first_without_the_failed_ones(engine: Engine) ->
     rows = past_turns(engine, turn, before=turn.position, most=10)
     assert [(past.query, past.response) for past in rows] == [("问4", "答4"), ("问3", "答3"), ("问1", "答1")]
     assert [past.position for past in past_turns(engine, turn, before=3, most=10)] == [1]
-    assert len(past_turns(engine, turn, before=turn.position, most=1)) == 1
+    assert [past.position for past in past_turns(engine, turn, before=turn.position, most=3)] == [4, 3, 1]
