@@ -44,13 +44,13 @@ LAST_TURN = (
 SUCCESSFUL = ("done", "stopped")
 """The statuses of turns that a model may be reminded of."""
 
+FAILED_TURNS = 50
+"""Rows that are read beyond those wanted, for the failed turns among them. A condition on `meta_data` would make
+PostgreSQL read and sort the whole conversation."""
+
 PAST_TURNS = (
-    select(Message.position, Message.query, Message.response, Message.dify_message_id)
-    .where(
-        Message.conversation_id == bindparam("of_conversation"),
-        Message.position < bindparam("before"),
-        Message.meta_data["status"].as_string().in_(SUCCESSFUL),
-    )
+    select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
+    .where(Message.conversation_id == bindparam("of_conversation"), Message.position < bindparam("before"))
     .order_by(Message.position.desc())
     .limit(bindparam("most"))
 )
@@ -248,8 +248,9 @@ def _remember_user(engine: Engine, user_id: str) -> None:
 def past_turns(engine: Engine, turn: Turn, *, before: int, most: int) -> list[Row[Any]]:
     """The turns before this position that a model may be reminded of, `most` at the most, the latest first."""
     with engine.connect() as connection:
-        parameters = {"of_conversation": turn.conversation_id, "before": before, "most": most}
-        return list(connection.execute(PAST_TURNS, parameters))
+        parameters = {"of_conversation": turn.conversation_id, "before": before, "most": most + FAILED_TURNS}
+        rows = connection.execute(PAST_TURNS, parameters).all()
+    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL][:most]
 
 
 def store_progress(engine: Engine, rows: Sequence[Json]) -> None:
