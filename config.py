@@ -13,6 +13,9 @@ from environs import Env, EnvError
 from marshmallow import ValidationError, validate
 
 PROJECT_DIR = Path(__file__).resolve().parent
+LONGEST_APP_NAME = 50
+"""Characters; the name is remembered with each conversation that the app answers."""
+
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.sqlite3'}"
 
 
@@ -116,6 +119,8 @@ class Config:
             for name in ("DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY"):
                 if not getattr(self, name):
                     problems.append(f"{name} is missing: with DIFY_BASE_URL set, Dify's keys must be given.")
+        if too_long := [name for name in self.DIFY_APPS if len(name) > LONGEST_APP_NAME]:
+            problems.append(f"DIFY_APPS: {too_long[0]} is longer than {LONGEST_APP_NAME} characters.")
         if bool(self.DIFY_CONSOLE_EMAIL) != bool(self.DIFY_CONSOLE_PASSWORD):
             problems.append("DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD go together: set both or neither.")
         if bool(self.DIFY_EMBEDDING_MODEL) != bool(self.DIFY_EMBEDDING_PROVIDER):

@@ -159,3 +159,8 @@ def test_a_database_url_gets_the_driver_that_we_ship(given: str, uri: str) -> No
 def test_a_read_setting_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Config().PORT = 1  # type: ignore[misc]
+
+
+def test_an_app_name_that_no_conversation_could_remember_is_refused() -> None:
+    with pytest.raises(ConfigError, match="DIFY_APPS"):
+        Config.load(**KEYS, DIFY_APPS={"x" * 51: "app-key"})

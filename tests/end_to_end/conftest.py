@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,14 @@ class Gateway:
                 return status
             time.sleep(0.1)
         raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+
+
+def wait_for(true: Callable[[], bool], seconds: float) -> None:
+    for _ in range(int(seconds * 10)):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from config import Config
 from route_api.models import Conversation, Message
 
 from .. import databases
-from .conftest import Gateway
+from .conftest import Gateway, wait_for
 
 database_url = databases.database_url
 
@@ -113,14 +113,6 @@ class Evening:
         self.conversations["killed"] = first["conversation_id"]
         self.expected.append(("killed", question, "failed"))
         return first["message_id"]
-
-
-def wait_for(true: Any, seconds: float) -> None:
-    for _ in range(int(seconds * 10)):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,68 @@
+"""Callers who leave, and callers who press stop: the model stops, and the part that came is kept."""
+
+import json
+import time
+from http.client import HTTPConnection
+from typing import Any
+
+import requests
+
+from .conftest import Gateway, wait_for
+
+NOTICED_S = 2.5
+"""The caretaker makes a round each second; the stop itself takes a moment."""
+
+
+def ask(gateway: Gateway, user_id: str, query: str, **options: Any) -> requests.Response:
+    body = {"user_id": user_id, "query": query, "stream": True}
+    return requests.post(f"{gateway.base}/chat/chat", json=body, stream=True, timeout=30, **options)
+
+
+def last_message(gateway: Gateway, user_id: str) -> dict[str, Any]:
+    conversations = gateway.get("conversation/list", user_id=user_id)["data"]["conversations"]
+    ids = {"user_id": user_id, "conversation_id": conversations[0]["conversation_id"]}
+    return gateway.get("conversation/messages", **ids)["data"]["messages"][-1]
+
+
+def first_data(answer: requests.Response) -> dict[str, Any]:
+    return json.loads(next(line for line in answer.iter_lines() if line)[6:])["data"]
+
+
+def test_a_caller_who_leaves_is_noticed_before_the_next_token(gateway: Gateway) -> None:
+    answer = ask(gateway, "u-between", "[[len:800]][[delay:20000]]慢")
+    piece = first_data(answer)["answer"]
+    answer.close()
+    left_at = time.monotonic()
+    wait_for(lambda: last_message(gateway, "u-between")["status"] != "pending", 10)
+    assert time.monotonic() - left_at < NOTICED_S
+    message = last_message(gateway, "u-between")
+    assert (message["status"], message["reason"], message["response"]) == ("stopped", "caller_left", piece)
+
+
+def test_a_caller_who_leaves_a_silent_model_stops_it_at_its_first_event(gateway: Gateway) -> None:
+    query = "[[slow:3]][[len:3000]][[delay:50]]想一想再说"
+    body = json.dumps({"user_id": "u-silent", "query": query, "stream": True})
+    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection.request("POST", "/v1/chat/chat", body, {"Content-Type": "application/json"})
+    time.sleep(0.5)
+    connection.close()
+    assert last_message(gateway, "u-silent")["status"] == "pending"
+    wait_for(lambda: last_message(gateway, "u-silent")["status"] != "pending", 3 + NOTICED_S)
+    message = last_message(gateway, "u-silent")
+    assert (message["status"], message["reason"]) == ("stopped", "caller_left")
+    assert len(message["response"]) < 100
+
+
+def test_stop_ends_the_stream_with_what_had_come(gateway: Gateway) -> None:
+    answer = ask(gateway, "u-stop", "[[len:3000]][[delay:50]]长")
+    lines = (line for line in answer.iter_lines() if line)
+    ids = json.loads(next(lines)[6:])["data"]
+    stopped = gateway.post("conversation/stop", user_id="u-stop", conversation_id=ids["conversation_id"])
+    assert stopped["data"]["stopped"] is True
+    *_, last, end = [json.loads(line[6:]) for line in lines]
+    assert end["data"] is True and last["data"]["status"] == "stopped"
+    message = last_message(gateway, "u-stop")
+    assert (message["status"], message["reason"]) == ("stopped", "stop_requested")
+    assert message["response"] == last["data"]["answer"]
+    again = gateway.post("conversation/stop", user_id="u-stop", conversation_id=ids["conversation_id"])
+    assert again["data"]["stopped"] is False
