@@ -22,6 +22,8 @@ from .turns import CLAIM_S, Turn, store_progress
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+TURNS_AT_ONCE = 100
+"""Turns whose progress is stored in one transaction: all of a thousand would be in memory a second time."""
 RENEW_S = CLAIM_S / 4
 
 
@@ -119,9 +121,10 @@ class Caretaker:
         for live in turns:
             live.look_for_caller()
         running = [live for live in turns if live.unstored is None]
-        rows = [row for live in running if (row := live.progress()) is not None]
-        if rows:
-            store_progress(self._engine, rows)
+        for first in range(0, len(running), TURNS_AT_ONCE):
+            batch = running[first : first + TURNS_AT_ONCE]
+            if rows := [row for live in batch if (row := live.progress()) is not None]:
+                store_progress(self._engine, rows)
         for live in turns:
             if live.unstored is not None:
                 self.complete(live, live.unstored)
