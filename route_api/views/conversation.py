@@ -11,8 +11,8 @@ from .. import carriers, conversations, messages
 from ..envelope import success
 from ..errors import DifyError, DifyTimeout, DifyUnreachable
 from ..extensions import db
-from ..schemas import completion as schemas
-from ..schemas import thread as threads
+from ..schemas import completion
+from ..schemas import conversation as schemas
 from .chat import respond
 from .resource import ResourceBlueprint
 
@@ -25,8 +25,8 @@ DELETE_ON_DIFY_S = 20.0
 
 
 @blueprint.route("/completion", methods=["POST"])
-@blueprint.arguments(schemas.Completion)
-@blueprint.response(200, schemas.CompletionAnswer)
+@blueprint.arguments(completion.Completion)
+@blueprint.response(200, completion.CompletionAnswer)
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
@@ -38,8 +38,8 @@ def complete(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/completion_db", methods=["POST"])
-@blueprint.arguments(schemas.CompletionWithKb)
-@blueprint.response(200, schemas.CompletionWithKbAnswer)
+@blueprint.arguments(completion.CompletionWithKb)
+@blueprint.response(200, completion.CompletionWithKbAnswer)
 def complete_with_kb(given: dict[str, Any]) -> Response:
     """Ask the model about a knowledge base.
 
@@ -50,8 +50,8 @@ def complete_with_kb(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
-@blueprint.arguments(threads.ConversationPage, location="query")
-@blueprint.response(200, threads.ConversationListAnswer)
+@blueprint.arguments(schemas.ConversationPage, location="query")
+@blueprint.response(200, schemas.ConversationListAnswer)
 def list_conversations(given: dict[str, Any]) -> Response:
     """A user's conversations, newest first, each with its last question.
 
@@ -62,8 +62,8 @@ def list_conversations(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
-@blueprint.arguments(threads.ConversationId, location="query")
-@blueprint.response(200, threads.ConversationAnswer)
+@blueprint.arguments(schemas.ConversationId, location="query")
+@blueprint.response(200, schemas.ConversationAnswer)
 def get_conversation(given: dict[str, str]) -> Response:
     """One conversation.
 
@@ -73,8 +73,8 @@ def get_conversation(given: dict[str, str]) -> Response:
 
 
 @blueprint.route("/rename", methods=["POST"])
-@blueprint.arguments(threads.ConversationName)
-@blueprint.response(200, threads.ConversationAnswer)
+@blueprint.arguments(schemas.ConversationName)
+@blueprint.response(200, schemas.ConversationAnswer)
 def rename_conversation(given: dict[str, str]) -> Response:
     """Give a conversation another name.
 
@@ -85,8 +85,8 @@ def rename_conversation(given: dict[str, str]) -> Response:
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
-@blueprint.arguments(threads.ConversationIds)
-@blueprint.response(200, threads.ConversationRemoveAnswer)
+@blueprint.arguments(schemas.ConversationIds)
+@blueprint.response(200, schemas.ConversationRemoveAnswer)
 def remove_conversations(given: dict[str, Any]) -> Response:
     """Delete conversations with all their messages, here and on Dify: all that are named, or none where one cannot be.
 
@@ -114,8 +114,8 @@ def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str)
 
 
 @blueprint.route("/messages", methods=["GET", "POST"])
-@blueprint.arguments(threads.MessagePage, location="query")
-@blueprint.response(200, threads.MessageListAnswer)
+@blueprint.arguments(schemas.MessagePage, location="query")
+@blueprint.response(200, schemas.MessageListAnswer)
 def list_messages(given: dict[str, Any]) -> Response:
     """The messages of a conversation in their true order.
 
@@ -126,8 +126,8 @@ def list_messages(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/stop", methods=["POST"])
-@blueprint.arguments(threads.Stop)
-@blueprint.response(200, threads.StopAnswer)
+@blueprint.arguments(schemas.Stop)
+@blueprint.response(200, schemas.StopAnswer)
 def stop_answer(given: dict[str, Any]) -> Response:
     """Stop the answer that is being written; the part that has come is kept.
 

@@ -11,7 +11,7 @@ from ..dify.chat import Rating
 from ..envelope import success
 from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected
 from ..extensions import db
-from ..schemas import thread as schemas
+from ..schemas import conversation as schemas
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
