@@ -1,7 +1,7 @@
 """The one shape of every answer, and the handlers that give every failure that shape.
 
 Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "data", "message", "elapsed_s", "error",
-"request_id"}`. Source: the API document, and product.md, "The envelope".
+"request_id"}`. Source: the API document; `error` and `request_id` are our own.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Dify's JSON -> our JSON: the only place where dataset, document and segment become kb, document and chunk.
 
 Pure functions. Keys and types are those of the examples in the API document; keys that RAGFlow's own UI reads besides
-are added where the types do not clash (product.md, "Superset rule").
+are added where the types do not clash.
 """
 
 from collections import Counter

@@ -42,7 +42,7 @@ class GatewayClient(FlaskClient):
 
 
 def assert_says_nothing_of_our_insides(text: str) -> None:
-    """No key, no SQL, no stack trace and no address of Dify's in what a caller gets (product.md, "The envelope")."""
+    """No key, no SQL, no stack trace and no address of Dify's in what a caller gets."""
     assert not INSIDES.search(text), text
     assert not [secret for secret in SECRETS if secret in text]
 

@@ -38,5 +38,5 @@ def _lines(said: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_thinking(answer: str) -> str:
-    """What an answer says to its reader. Thinking never goes back to a model (product.md, "Memory")."""
+    """What an answer says to its reader. Thinking never goes back to a model."""
     return _FURTHER_THINKING.sub("", split_thinking(answer)[1]).strip()

@@ -1,4 +1,4 @@
-"""Around a conversation: lists, messages, feedback. Source: product.md, "Conversation", and document 000."""
+"""Around a conversation: lists, messages, feedback. Columns: document 000."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ class ParametersParser(FlaskParser):
     """Reads the parameters of a request wherever its client put them: query string, JSON object or form.
 
     The API document and RAGFlow's clients disagree about verbs, so a parameter is found in the query of a GET as well
-    as in the JSON of a POST (product.md, "The envelope"). The location that a view names only says where the OpenAPI
+    as in the JSON of a POST. The location that a view names only says where the OpenAPI
     document shows it. Where one name comes twice, the body wins.
     """
 
