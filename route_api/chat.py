@@ -18,7 +18,7 @@ from flask import current_app
 
 from . import presenters, prompts
 from .carriers import Carrier, Wish, choose_carrier
-from .dify import EMPTY_ANSWER, EventStream, refusal_text
+from .dify import EventStream, refusal_text
 from .envelope import elapsed_s, failure_body, internal_error
 from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, DifyTimeout, ModelFailed, ValidationFailed
 from .extensions import db
@@ -199,8 +199,6 @@ class Chat:
             self._remember()
             return self._call(ask)
         except DifyRejected as error:
-            if error.message == EMPTY_ANSWER and ask == self.carrier.api.send:
-                return {"answer": ""}  # type: ignore[return-value]
             raise ModelFailed(f"The model could not answer: {error.message}") from error
 
     def _parent(self) -> Json:

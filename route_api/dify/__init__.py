@@ -11,12 +11,12 @@ from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
 from .login import ConsoleLogin
-from .refusals import EMPTY_ANSWER, refusal_text
+from .refusals import NO_INDEX, refusal_text
 from .transport import Transport
 from .uploads import RawAnswer
 
 __all__ = [
-    "EMPTY_ANSWER",
+    "NO_INDEX",
     "ChatApi",
     "ConsoleApi",
     "DebuggerApi",

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from ..errors import DifyRejected
 from .auth import Credential
+from .empty_answers import or_empty_answer
 from .events import EventStream
 from .transport import Transport
 
@@ -32,14 +33,15 @@ class ChatApi:
 
         :param body: `query`, `user`, `inputs` and, to continue, `conversation_id`.
         """
-        answer: dict[str, Any] = self._transport.request(
-            "POST",
-            "/v1/chat-messages",
-            auth=self._auth,
-            json=_chat_body(body, "blocking"),
-            read_timeout=self._answer_timeout,
+        return or_empty_answer(
+            lambda: self._transport.request(
+                "POST",
+                "/v1/chat-messages",
+                auth=self._auth,
+                json=_chat_body(body, "blocking"),
+                read_timeout=self._answer_timeout,
+            )
         )
-        return answer
 
     def stream(self, body: dict[str, Any]) -> EventStream:
         """Ask a question; the answer comes as events. Returns when the first event is on its way.

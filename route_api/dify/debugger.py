@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import DifyNotFound, ValidationFailed
 from .console_transport import ConsoleTransport
+from .empty_answers import or_empty_answer
 from .events import EventStream
 
 Json = dict[str, Any]
@@ -34,13 +35,14 @@ class DebuggerApi:
             before, without which the model remembers nothing (debugger/second-turn-without-parent).
             `model_config` holds for this turn alone; empty or left out, it is the published one.
         """
-        answer: Json = self._console.request(
-            "POST",
-            f"{self._app}/chat-messages",
-            json=_debugger_body(body, "blocking"),
-            read_timeout=self._answer_timeout,
+        return or_empty_answer(
+            lambda: self._console.request(
+                "POST",
+                f"{self._app}/chat-messages",
+                json=_debugger_body(body, "blocking"),
+                read_timeout=self._answer_timeout,
+            )
         )
-        return answer
 
     def stream(self, body: Json) -> EventStream:
         """Ask a question; the answer comes as events, as from :meth:`ChatApi.stream`."""

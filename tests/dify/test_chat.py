@@ -17,6 +17,13 @@ def test_a_blocking_answer_comes_as_dify_sent_it(dify: Dify, mock_dify: response
     assert sent(mock_dify) == {**QUESTION, "response_mode": "blocking", "auto_generate_name": False}
 
 
+def test_a_model_that_says_nothing_gives_an_empty_answer(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/blocking-empty-answer")
+    assert dify.chat().send(QUESTION) == {"answer": ""}
+
+
 def test_a_streamed_answer_comes_as_events_and_no_title_is_asked_for(
     dify: Dify, mock_dify: responses.RequestsMock, version: str
 ) -> None:

@@ -36,6 +36,13 @@ def test_a_turn_is_sent_as_it_was_recorded_to_work(
     assert sent(mock_dify) == body
 
 
+def test_a_model_that_says_nothing_gives_an_empty_answer(
+    debugger: DebuggerApi, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "chat/blocking-empty-answer", path=f"{APP}/chat-messages")
+    assert debugger.send(QUESTION) == {"answer": ""}
+
+
 def test_without_a_configuration_the_published_one_is_asked_for(
     debugger: DebuggerApi, mock_dify: responses.RequestsMock, version: str
 ) -> None:

@@ -140,7 +140,7 @@ def test_a_described_file_can_be_opened(dify: Dify, mock_dify: responses.Request
     play_address(mock_dify, SIGNED + "&as_attachment=true")
     play(mock_dify, version, "documents/get-one", path=SERVICE)
     play_file(mock_dify, f"{DIFY}{SIGNED}&as_attachment=true")
-    dify.files.open_file(dify.files.describe("ds", "doc")).close()
+    assert b"".join(dify.files.open_file(dify.files.describe("ds", "doc")).chunks()) == CONTENT
 
 
 def test_no_key_goes_with_the_download_itself(dify: Dify, mock_dify: responses.RequestsMock) -> None:
