@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from . import presenters
+from .dify import NO_INDEX
 from .errors import DifyFailed, DifyRejected
 from .extensions import dify
 from .kbs import stored_embedding
@@ -116,14 +117,16 @@ def _retrieve(kb_id: str, query: str, settings: Json | None, filters: Json | Non
     model = retrieval_model(settings, embedding=embedding) if settings else None
     try:
         return _ask(kb_id, query, model, filters)
-    except (DifyRejected, DifyFailed):
+    except (DifyRejected, DifyFailed) as error:
         # A kb without an index is refused with SQL text (retrieve/empty-dataset), a search by meaning in an economy kb
         # as well (retrieve/semantic-on-economy), and 1.8.1 fails where a kb's own settings are incomplete
         # (datasets/retrieve-after-patch-partial).
         dataset = dify.knowledge.get_dataset(kb_id)
-        if not dataset.get("word_count"):
+        is_economy = dataset.get("indexing_technique") == "economy"
+        # Characters are counted before the first document is indexed, and stay where that failed.
+        if not dataset.get("word_count") or error.message == NO_INDEX and not is_economy:
             return []
-        if settings is not None and (dataset.get("indexing_technique") != "economy" or "search_method" in settings):
+        if settings is not None and (not is_economy or "search_method" in settings):
             raise
         method = method_for(dataset.get("indexing_technique") or "high_quality", None)
         stored = None if settings else dataset.get("retrieval_model_dict")

@@ -83,6 +83,16 @@ def test_a_kb_without_an_index_finds_nothing(client: FlaskClient, dify: FakeDify
     assert (answer.json["data"]["records"], answer.json["data"]["total"]) == ([], 0)
 
 
+def test_a_kb_whose_first_document_is_still_being_indexed_finds_nothing_yet(
+    client: FlaskClient, dify: FakeDify
+) -> None:
+    """Its characters are counted already, and Dify answers as for an empty one (documents/list-while-indexing)."""
+    (kb_id,) = dify.play("retrieve/empty-dataset")
+    dify.answer("GET", f"/v1/datasets/{kb_id}", {**dify.body("datasets/get-detail"), "word_count": 140_000})
+    answer = ask(client, kb_id)
+    assert (answer.status_code, answer.json["data"]["records"]) == (200, [])
+
+
 def test_an_economy_kb_is_searched_by_keywords_unless_told_otherwise(client: FlaskClient, dify: FakeDify) -> None:
     (kb_id,) = dify.play("retrieve/semantic-on-economy")
     economy = {**dify.body("datasets/get-detail-economy"), "word_count": 120}
