@@ -46,10 +46,11 @@ class LiveTurn:
 
     def look_for_caller(self) -> None:
         """Notice, once, that the caller has closed the connection."""
-        if self._caller is None or self.caller_left:
+        caller = self._caller  # The turn may end, and let go of it, while we look.
+        if caller is None or self.caller_left:
             return
         try:
-            self.caller_left = self._caller.recv(1, socket.MSG_PEEK) == b""
+            self.caller_left = caller.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return
         except OSError:
@@ -67,9 +68,9 @@ class LiveTurn:
 
     def close(self) -> None:
         """Let go of the caller's connection."""
-        if self._caller is not None:
-            self._caller.close()
-            self._caller = None
+        caller, self._caller = self._caller, None
+        if caller is not None:
+            caller.close()
 
 
 def _listener(caller: socket.socket | None) -> socket.socket | None:

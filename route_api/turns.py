@@ -78,8 +78,10 @@ STORE_PROGRESS = (
 )
 MARK_INTERRUPTED = (
     update(Message)
-    .where(Message.id == bindparam("of_message"))
-    .values(meta_data=bindparam("m_meta_data"), claimed_until=None)
+    # Still the same expired claim: its process may have been slow, not dead, and have completed the turn meanwhile.
+    .where(Message.id == bindparam("of_message"), Message.claimed_until == bindparam("expired")).values(
+        meta_data=bindparam("m_meta_data"), claimed_until=None
+    )
 )
 COMPLETE_MESSAGE = (
     update(Message)
@@ -228,7 +230,7 @@ def _continue(
 def _interrupted(last: Row[Any]) -> Json:
     """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is true."""
     meta_data = {**(last.meta_data or {}), "status": "failed", "reason": "interrupted"}
-    return {"of_message": last.message_id, "m_meta_data": meta_data}
+    return {"of_message": last.message_id, "expired": last.claimed_until, "m_meta_data": meta_data}
 
 
 def _start(engine: Engine, conversation: Json, message: Json) -> None:

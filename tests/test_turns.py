@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, func, inspect, select, update
 
+from route_api import turns
 from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.models import Conversation, Message, User, utc_now
@@ -134,13 +135,28 @@ def test_the_claim_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(en
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "interrupted")
 
 
+def test_a_process_that_was_slow_and_not_dead_keeps_its_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = begin(engine)
+    die(engine, turn)
+    mark = turns._interrupted
+
+    def while_the_other_completes(last: Any) -> Any:
+        finish(engine, turn, "全部")
+        return mark(last)
+
+    monkeypatch.setattr(turns, "_interrupted", while_the_other_completes)
+    begin(engine, conversation_id=turn.conversation_id)
+    stored = row(engine, turn.message_id)
+    assert (stored.response, stored.meta_data) == ("全部", {"status": "done"})
+
+
 def test_progress_is_stored_and_renews_the_claim(engine: Engine) -> None:
-    turns = [begin(engine), begin(engine)]
-    for turn in turns:
+    begun = [begin(engine), begin(engine)]
+    for turn in begun:
         die(engine, turn)
         turn.meta_data["task_id"] = "t"
-    store_progress(engine, [turn.progress(f"部分{number}") for number, turn in enumerate(turns)])
-    for number, turn in enumerate(turns):
+    store_progress(engine, [turn.progress(f"部分{number}") for number, turn in enumerate(begun)])
+    for number, turn in enumerate(begun):
         stored = row(engine, turn.message_id)
         assert (stored.response, stored.meta_data) == (f"部分{number}", {"status": "pending", "task_id": "t"})
         with pytest.raises(ConversationBusy):
