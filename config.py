@@ -16,6 +16,9 @@ PROJECT_DIR = Path(__file__).resolve().parent
 LONGEST_APP_NAME = 50
 """Characters; the name is remembered with each conversation that the app answers."""
 
+SHORTEST_KEY = 16
+"""Characters of a key that somebody could try to guess."""
+
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.sqlite3'}"
 
 
@@ -48,6 +51,27 @@ def pairs(value: str) -> dict[str, str]:
     return {name.strip(): key.strip() for name, _, key in parts}
 
 
+def long(value: str) -> None:
+    """Nothing that could be guessed: a key is random, and long."""
+    if len(value) < SHORTEST_KEY:
+        raise ValidationError(
+            f"must have {SHORTEST_KEY} characters or more;"
+            " `python -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one"
+        )
+
+
+def long_keys(values: list[str]) -> None:
+    """Several of them."""
+    for value in values:
+        long(value)
+
+
+def limits_storage(value: str) -> None:
+    """What the counters of callers can be kept in."""
+    if urlsplit(value).scheme not in ("memory", "redis", "rediss"):
+        raise ValidationError("must be memory:// or an address such as redis://127.0.0.1:6379/0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The settings in force; `Config.load()` reads them."""
@@ -72,9 +96,50 @@ class Config:
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
     DIFY_EMBEDDING_PROVIDER: str = setting("", "its provider, `langgenius/ollama/ollama` for example")
     DATABASE_URL: str = setting(DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True)
-    SECRET_KEY: str = setting("", "signs the tokens of logged-in users (not used yet)", secret=True)
-    API_KEYS: list[str] = setting([], "service keys of backends, comma-separated (not used yet)", secret=True)
-    AUTH: str = setting("open", "who may call: `open` is anybody who reaches the port", check=validate.OneOf(["open"]))
+    AUTH: str = setting(
+        "",
+        "`open`: anybody who reaches the port may do everything; `required`: service keys and logged-in users;"
+        " empty: `open` for `make serve` with the sandbox on loopback, else `required`",
+        check=validate.OneOf(["open", "required"]),
+    )
+    API_KEYS: list[str] = setting(
+        [],
+        "service keys of backends, comma-separated, several while one replaces another",
+        secret=True,
+        check=long_keys,
+    )
+    SECRET_KEY: str = setting("", "signs the tokens of logged-in users; any long random text", secret=True, check=long)
+    LOGIN_LIFETIME: int = setting(
+        86400, "seconds until a user must log in again", check=validate.Range(60, 365 * 86400)
+    )
+    REGISTRATION: str = setting(
+        "closed",
+        "who may register users: `closed`: service keys and the operator, `open`: everybody for themselves",
+        check=validate.OneOf(["closed", "open"]),
+    )
+    PROXIES: int = setting(
+        0, "proxies in front whose `X-Forwarded-For` is believed; 1 behind nginx", check=validate.Range(0, 10)
+    )
+    RATE_LIMIT: int = setting(
+        1200, "requests a minute of one user, or of one address without a login; `0`: any", check=validate.Range(0)
+    )
+    RATE_LIMIT_SERVICE: int = setting(60000, "requests a minute of one service key; `0`: any", check=validate.Range(0))
+    LIMITS_STORAGE: str = setting(
+        "memory://",
+        "where callers are counted: `memory://`: in each process by itself, `redis://host:6379/0`: together",
+        secret=True,
+        check=limits_storage,
+    )
+    TURNS_PER_USER: int = setting(
+        10, "answers that one user may have written at once; `0`: any", check=validate.Range(0)
+    )
+    UPLOADS_PER_CALLER: int = setting(
+        8, "uploads that one caller may have running at once; `0`: any", check=validate.Range(0)
+    )
+    MAX_UPLOAD_MB: int = setting(600, "megabytes of one upload request", check=validate.Range(1))
+    MAX_JSON_MB: int = setting(4, "megabytes of any other request body", check=validate.Range(1, 100))
+    MAX_PAGE_SIZE: int = setting(1000, "rows that one page of a list may have", check=validate.Range(1, 1000))
+    MAX_QUESTION_LENGTH: int = setting(100_000, "characters of a question", check=validate.Range(1, 100_000))
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
     PROMPTS_FILE: Path = setting(PROJECT_DIR / "prompts.toml", "the prompt templates, which `prompt_name` chooses from")
     CORS_ORIGINS: list[str] = setting([], "origins of browsers that may call, comma-separated; `*`: any")
@@ -82,8 +147,13 @@ class Config:
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )
     LOG_LEVEL: str = setting("INFO", "level of the log", check=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-    PORT: int = setting(8000, "where `make serve` listens, on 127.0.0.1", check=validate.Range(min=1, max=65535))
+    LOG_FORMAT: str = setting("json", "form of the log: `json` or `text`", check=validate.OneOf(["json", "text"]))
+    HOST: str = setting("127.0.0.1", "the address to listen on; `0.0.0.0` in a container")
+    PORT: int = setting(8000, "the port to listen on", check=validate.Range(min=1, max=65535))
     WORKERS: int = setting(2, "gunicorn worker processes", check=validate.Range(min=1, max=64))
+    STOP_GRACE: int = setting(
+        30, "seconds that running answers get to end when the gateway is stopped", check=validate.Range(min=1, max=3600)
+    )
     SANDBOX_PORT: int = setting(0, "port of the sandbox, on 127.0.0.1; `0`: a free one", check=validate.Range(0, 65535))
     SANDBOX_DATA_DIR: Path = setting(PROJECT_DIR / "var" / "sandbox", "where the sandbox keeps files and database")
     SANDBOX_LLM_URL: str = setting("", "an OpenAI-compatible server that answers in the sandbox (`…/v1`)")
@@ -127,6 +197,22 @@ class Config:
             problems.append("DIFY_EMBEDDING_MODEL and DIFY_EMBEDDING_PROVIDER go together: set both or neither.")
         if problems:
             raise ConfigError("\n".join(problems))
+
+    def missing_to_serve(self) -> list[str]:
+        """What must be set before requests are taken, in words; not needed for the commands of `flask`."""
+        missing = []
+        if not self.DIFY_BASE_URL:
+            missing.append(
+                "DIFY_BASE_URL is not set. Set it and Dify's keys (`flask dify provision` writes them),"
+                " or start with `make serve` for the sandbox."
+            )
+        if self.AUTH != "open" and not self.API_KEYS:
+            missing.append(
+                "API_KEYS is not set, so nobody could call. Set it to a long random text that your backend sends as"
+                " `Authorization: Bearer …` (`flask dify provision` writes one), or set AUTH=open if everybody who reaches"
+                " this port may do everything."
+            )
+        return missing
 
     @property
     def database_uri(self) -> str:

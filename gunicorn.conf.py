@@ -53,7 +53,7 @@ class Worker(GeventWorker):
         gevent.killall(list(self.idle), block=False)
 
 
-bind = f"127.0.0.1:{settings.PORT}"
+bind = f"{settings.HOST}:{settings.PORT}"
 worker_class = Worker
 workers = settings.WORKERS
 worker_connections = 2000
@@ -61,16 +61,15 @@ keepalive = 75
 """Seconds; longer than nginx keeps an idle connection (60), so that nginx never writes into one that we just closed."""
 timeout = 60
 """Seconds without a sign of life of the whole worker, not of a request: streams may run for hours."""
-graceful_timeout = 30
+graceful_timeout = settings.STOP_GRACE
 max_requests = 0
 control_socket_disable = True
 """Two gateways of one user would share the one socket."""
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start without a Dify: every request would fail."""
-    if not settings.DIFY_BASE_URL:
-        server.log.error(
-            "DIFY_BASE_URL is not set. Set it and Dify's keys, or start with `make serve` for the sandbox."
-        )
+    """Refuse to start without a Dify, or where nobody could call: every request would fail."""
+    if missing := settings.missing_to_serve():
+        for sentence in missing:
+            server.log.error(sentence)
         sys.exit(2)

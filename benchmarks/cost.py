@@ -68,6 +68,9 @@ def main():
         "DIFY_DATASET_API_KEY": "dataset-benchmark",
         "DIFY_APP_API_KEY": "app-benchmark",
         "DATABASE_URL": options.database,
+        "AUTH": "open",
+        "RATE_LIMIT": "0",
+        "TURNS_PER_USER": "0",
         "PORT": str(port),
     }
     subprocess.run([BIN / "flask", "--app", "wsgi", "db", "upgrade"], cwd=HERE.parent, env=environment, check=True)

@@ -80,6 +80,8 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     def make(**settings: Any) -> Flask:
         defaults = {
             **KEYS,
+            "AUTH": "open",
+            "RATE_LIMIT": 0,
             "DATABASE_URL": f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}",
             "DOWNLOAD_ROOT": tmp_path / "downloads",
         }

@@ -27,7 +27,7 @@ def set_all(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
 
 def test_without_any_setting_there_is_a_sandbox() -> None:
     settings = Config.load()
-    assert (settings.DIFY_BASE_URL, settings.PORT, settings.AUTH) == ("", 8000, "open")
+    assert (settings.DIFY_BASE_URL, settings.PORT, settings.AUTH) == ("", 8000, "")
     assert settings.database_uri.startswith("sqlite:///")
 
 
