@@ -209,8 +209,8 @@ class Config:
         if self.AUTH != "open" and not self.API_KEYS:
             missing.append(
                 "API_KEYS is not set, so nobody could call. Set it to a long random text that your backend sends as"
-                " `Authorization: Bearer …` (`flask dify provision` writes one), or set AUTH=open if everybody who reaches"
-                " this port may do everything."
+                " `Authorization: Bearer …` (`flask dify provision` writes one), or set AUTH=open if everybody who"
+                " reaches this port may do everything."
             )
         return missing
 
