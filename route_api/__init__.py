@@ -4,15 +4,18 @@ from pathlib import Path
 
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 
-from . import database, envelope, live, observability
+from . import auth, database, envelope, limiting, live, observability
 from .cli import register_commands
 from .dify import Dify
 from .extensions import api, cors, db, migrate
 from .prompts import load_templates
 from .views import BLUEPRINTS
+
+MEGABYTE = 1024 * 1024
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -21,9 +24,13 @@ def create_app(config: Config | None = None) -> Flask:
     :param config: the settings; read from the environment when left out
     :raises ConfigError: when the settings or the prompt templates cannot be used
     """
+    config = config or Config.load()
     app = Flask(__name__, static_folder=None)
-    configure(app, config or Config.load())
+    configure(app, config)
     observability.init_app(app)
+    auth.init_app(app)
+    limiting.init_app(app)
+    app.before_request(auth.authorize)
     if app.config["CORS_ORIGINS"]:
         cors.init_app(app, origins=app.config["CORS_ORIGINS"])
     db.init_app(app)
@@ -35,6 +42,9 @@ def create_app(config: Config | None = None) -> Flask:
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     register_commands(app)
+    if config.PROXIES:
+        proxies = config.PROXIES
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/v1": app.wsgi_app})  # type: ignore[method-assign]
     return app
 
@@ -43,6 +53,7 @@ def configure(app: Flask, config: Config) -> None:
     """Hand our settings and the extensions' own to the application, read the prompts and make the Dify client."""
     app.config.from_object(config)
     app.config.update(
+        MAX_CONTENT_LENGTH=config.MAX_UPLOAD_MB * MEGABYTE,
         SQLALCHEMY_DATABASE_URI=config.database_uri,
         SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(config.database_uri),
         API_TITLE="Route API",

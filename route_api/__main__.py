@@ -5,6 +5,7 @@ itself never knows: it is given the sandbox's address and keys as it would be gi
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -57,6 +58,7 @@ def main() -> int:
                 at_the_end.callback(stop, sandbox)
                 processes.append(sandbox)
                 environment |= settings
+                environment.setdefault("SECRET_KEY", config.SECRET_KEY or own_secret(config.SANDBOX_DATA_DIR))
                 if not config.AUTH and config.HOST in LOOPBACK:
                     environment["AUTH"] = "open"
             migrated = subprocess.run(
@@ -87,6 +89,15 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     address = f"http://127.0.0.1:{port}"
     print(f"No DIFY_BASE_URL is set: the embedded sandbox stands in for Dify at {address}.", file=sys.stderr)
     return process, {"DIFY_BASE_URL": address, **keys}
+
+
+def own_secret(data_dir: Path) -> str:
+    """What signs the tokens of users who try the sandbox; the same again after a restart."""
+    path = data_dir / "secret_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text()
 
 
 def free_port() -> int:

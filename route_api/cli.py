@@ -5,11 +5,13 @@ from flask import Flask
 
 from .extensions import api
 from .reference import api_reference
+from .user_commands import user
 
 
 def register_commands(app: Flask) -> None:
     """Add our commands to the application's."""
     app.cli.add_command(print_reference)
+    app.cli.add_command(user)
 
 
 @click.command("api-reference")

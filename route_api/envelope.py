@@ -5,6 +5,7 @@ Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "
 """
 
 import logging
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
@@ -71,7 +72,12 @@ def failure(error: ApiError) -> Response:
     level = logging.ERROR if status >= 500 else logging.INFO
     log.log(level, "%s %s: %d %s%s: %s", request.method, request.path, status, error.code, dify, error.message)
     shown_status = current_app.config["ERROR_HTTP_STATUS"] or status
-    return Response(orjson.dumps(failure_body(error)), status=shown_status, content_type=JSON_TYPE)
+    answer = Response(orjson.dumps(failure_body(error)), status=shown_status, content_type=JSON_TYPE)
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    if status == HTTPStatus.UNAUTHORIZED:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def register_error_handlers(app: Flask) -> None:

@@ -13,15 +13,17 @@ class ApiError(Exception):
 
     :param message: a sentence to a person: what was wrong, with which value, what would be right
     :param data: what was done all the same, where a batch failed in part
+    :param retry_after: seconds after which another try makes sense, None if that is not known
     """
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
     code: str = "internal_error"
 
-    def __init__(self, message: str, *, data: Any = None) -> None:
+    def __init__(self, message: str, *, data: Any = None, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.data = data
+        self.retry_after = retry_after
 
 
 class ValidationFailed(ApiError):
@@ -36,6 +38,90 @@ class NotSupported(ApiError):
 
     status: int = HTTPStatus.BAD_REQUEST
     code = "not_supported"
+
+
+class CredentialsMissing(ApiError):
+    """The route is not for everybody, and the request does not say who calls."""
+
+    status: int = HTTPStatus.UNAUTHORIZED
+    code = "credentials_missing"
+
+    def __init__(self) -> None:
+        super().__init__("Say who calls: send 'Authorization: Bearer …' with a service key, or with a login's token.")
+
+
+class CredentialsInvalid(ApiError):
+    """The request's service key or token is none of ours."""
+
+    status: int = HTTPStatus.UNAUTHORIZED
+    code = "credentials_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("The service key or token in the Authorization header is not valid here.")
+
+
+class LoginEnded(ApiError):
+    """The token was ours once: it has expired, or its user has signed out or is gone."""
+
+    status: int = HTTPStatus.UNAUTHORIZED
+    code = "login_ended"
+
+    def __init__(self) -> None:
+        super().__init__("This login has ended; log in again.")
+
+
+class LoginFailed(ApiError):
+    """No such user, or another password: the two look alike on purpose."""
+
+    status: int = HTTPStatus.UNAUTHORIZED
+    code = "login_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The username or the password is wrong.")
+
+
+class AccountsNotConfigured(ApiError):
+    """Logins need a key that signs their tokens."""
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "accounts_not_configured"
+
+    def __init__(self) -> None:
+        super().__init__("Nobody can log in here: the operator must set SECRET_KEY.")
+
+
+class Forbidden(ApiError):
+    """The caller is known and may not do this."""
+
+    status: int = HTTPStatus.FORBIDDEN
+    code = "forbidden"
+
+
+class UserNotFound(ApiError):
+    """No user has this id."""
+
+    status: int = HTTPStatus.NOT_FOUND
+    code = "user_not_found"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"There is no user '{user_id}'.")
+
+
+class UsernameTaken(ApiError):
+    """Usernames are unique; upper and lower case do not tell them apart."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "username_taken"
+
+    def __init__(self, username: str) -> None:
+        super().__init__(f"There is a user '{username}' already; choose another username.")
+
+
+class TooManyRequests(ApiError):
+    """A limit of this server: so many of them in so much time, or at once."""
+
+    status: int = HTTPStatus.TOO_MANY_REQUESTS
+    code = "too_many_requests"
 
 
 class KbNotFound(ApiError):

@@ -48,7 +48,7 @@ def utc_now() -> datetime:
 
 
 class User(Base):
-    """A person on the caller's side; the row appears with the first turn of a `user_id`."""
+    """A person on the caller's side; the row appears with the first turn of a `user_id`, or when somebody registers."""
 
     __tablename__ = "user"
     __table_args__ = (UTF8MB4,)
@@ -56,6 +56,10 @@ class User(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     username: Mapped[str | None] = mapped_column(String(255), unique=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16), server_default="user")
+    """`user`, or `admin`: may change knowledge bases."""
+    login_generation: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Tokens of an earlier generation are refused: raising it signs the user out on all devices."""
 
     conversations: Mapped[list["Conversation"]] = relationship(back_populates="user", passive_deletes=True)
 

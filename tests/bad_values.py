@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flask import Flask
 from marshmallow import Schema, fields
 
-from route_api.schemas import base, completion
+from route_api.schemas import base, completion, user
 from route_api.schemas.document import DocumentFiles
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
@@ -62,6 +62,8 @@ def good_value(field: fields.Field[Any]) -> Any:
             return 1
         case base.Choice():
             return field.validate.choices[0]  # type: ignore[union-attr]
+        case user.Password():
+            return "good enough"
         case base.Text():
             return "good"
     raise AssertionError(f"say what a good {type(field).__name__} is")
@@ -85,6 +87,10 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
             yield from (5, ["x"], "nonsense", "", "x\0")
         case base.Text():
             yield from (5, True, ["x"], "a\0b", "\0")
+            if isinstance(field, user.Username):
+                yield from ("two words", "a/b", "<b>", "a\nb", "a\u202eb", "'; --")
+            if isinstance(field, user.Password) and field.chosen:
+                yield "x" * (user.PASSWORD_LENGTH[0] - 1)
             if not field.blank:
                 yield from ("", "  \n ")
             if field.longest is not None:

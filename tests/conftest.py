@@ -25,6 +25,9 @@ for setting in fields(Config):
     os.environ.pop(setting.name, None)  # those of whoever runs the tests
 
 KEYS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
+OPEN = {**KEYS, "AUTH": "open", "RATE_LIMIT": 0}
+"""The settings of a gateway that asks nobody who they are, and counts nobody."""
+
 SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
 INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
 
@@ -79,9 +82,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
 
     def make(**settings: Any) -> Flask:
         defaults = {
-            **KEYS,
-            "AUTH": "open",
-            "RATE_LIMIT": 0,
+            **OPEN,
             "DATABASE_URL": f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}",
             "DOWNLOAD_ROOT": tmp_path / "downloads",
         }

@@ -5,6 +5,7 @@ A test module takes the fixtures by name: `engine = databases.engine`, and likew
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import flask_migrate
 import pytest
@@ -17,10 +18,17 @@ from route_api import create_app
 from route_api.extensions import db
 from route_api.models import Conversation, Message, User
 
-from .conftest import KEYS
+from .conftest import OPEN
 
 SERVERS = {"postgresql": "postgresql://postgres@127.0.0.1:5432", "mysql": "mysql://root@127.0.0.1:3306"}
 NAME = f"route_api_test_{os.getpid()}"
+
+
+def absent(reason: str) -> NoReturn:
+    """A server or program is not there: the test is skipped, or fails where all must be there."""
+    if os.environ.get("REQUIRE_SERVERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def admin_engine(server: str) -> Engine:
@@ -40,10 +48,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     try:
         admin.connect().close()
     except OperationalError as error:
-        reason = f"no {request.param} server at {SERVERS[request.param]}: {error.orig}"
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(f"no {request.param} server at {SERVERS[request.param]}: {error.orig}")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {NAME}"))
         connection.execute(text(f"CREATE DATABASE {NAME}"))
@@ -56,7 +61,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 def migrated(database_url: str) -> Iterator[Flask]:
     """An application on that database, with the tables that the migrations make."""
-    app = create_app(Config.load(DATABASE_URL=database_url, **KEYS))
+    app = create_app(Config.load(DATABASE_URL=database_url, **OPEN))
     with app.app_context():
         flask_migrate.upgrade()
     yield app

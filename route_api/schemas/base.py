@@ -1,8 +1,10 @@
 """Fields and base classes that every resource's schemas share."""
 
 import re
+from functools import partial
 from typing import Any
 
+from flask import current_app
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 MAX_PAGE_SIZE = 1000
@@ -51,6 +53,11 @@ class Text(fields.String):
         if self.longest is not None and len(text) > self.longest:
             raise self.make_error("too_long", length=len(text), longest=self.longest)
         return text
+
+
+def within(setting: str, most: int) -> int:
+    """The smaller of `most` and what the operator allows by a setting."""
+    return min(most, int(current_app.config[setting])) if current_app else most
 
 
 class Id(fields.String):
@@ -170,6 +177,38 @@ class Ids(fields.List):
         return ids
 
 
+class PageSize(Whole):
+    """Rows of one page; the operator may allow less than `most` (MAX_PAGE_SIZE)."""
+
+    default_error_messages = {"too_many": "must be {most} at the most here."}
+
+    def __init__(self, *, most: int = MAX_PAGE_SIZE, load_default: int = 20, rows: str = "rows") -> None:
+        described = {"description": f"{rows} per page", "default": load_default}
+        allowed = partial(within, "MAX_PAGE_SIZE", load_default)
+        super().__init__(least=1, most=most, load_default=allowed, metadata=described)
+        self.most = most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        size = super()._deserialize(value, attr, data, **kwargs)
+        if within("MAX_PAGE_SIZE", self.most) < size <= self.most:
+            raise self.make_error("too_many", most=within("MAX_PAGE_SIZE", self.most))
+        return size
+
+
+class Question(Text):
+    """What a model or a search is asked; the operator may allow less than `longest` (MAX_QUESTION_LENGTH)."""
+
+    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+        super().__init__(longest=longest, required=True, **kwargs)
+        self.most: int = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        question = super()._deserialize(value, attr, data, **kwargs)
+        if len(question) > (longest := within("MAX_QUESTION_LENGTH", self.most)):
+            raise self.make_error("too_long", length=len(question), longest=longest)
+        return question
+
+
 def page_number() -> Whole:
     """The `page` parameter of a list; pages count from 1."""
     return Whole(least=1, most=1_000_000, load_default=1, metadata={"description": "page, from 1"})
@@ -179,7 +218,7 @@ class Page(Parameters):
     """Paging and search of a list."""
 
     page = page_number()
-    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20, metadata={"description": "rows per page"})
+    page_size = PageSize()
     keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the name must contain"})
 
 
@@ -204,7 +243,9 @@ __all__ = [
     "Number",
     "OptionalId",
     "Page",
+    "PageSize",
     "Parameters",
+    "Question",
     "Ratio",
     "Text",
     "ValidationError",

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import pre_load
 
 from .answers import answer
-from .base import MAX_PAGE_SIZE, Choice, Flag, Id, Ids, Parameters, Ratio, Text, Whole, page_number
+from .base import Choice, Flag, Id, Ids, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
 from .document import DOCUMENT_ROW
 from .kb import MAX_TOP_K, SEARCH_METHODS
 
@@ -20,7 +20,7 @@ class Retrieval(Parameters):
     """Parameters of `chunk/retrieval_test`."""
 
     kb_id = Id(required=True)
-    question = Text(longest=QUESTION_LENGTH, required=True)
+    question = Question(longest=QUESTION_LENGTH)
     top_k = Whole(
         least=1, most=MAX_TOP_K, metadata={"description": "passages to rank; 5, or 100 where `size` is given"}
     )
@@ -47,7 +47,7 @@ class ChunkPage(Parameters):
     kb_id = Id(required=True)
     doc_id = Id(required=True)
     page = page_number()
-    size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=100, metadata={"description": "chunks per page"})
+    size = PageSize(load_default=100, rows="chunks")
     keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the text must contain"})
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields, pre_load
 
 from .answers import answer
-from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Text, Whole
+from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Question, Text, Whole
 
 MESSAGE_LENGTH = 100_000
 """Characters of a question."""
@@ -61,7 +61,7 @@ class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
     user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
-    message = Text(longest=MESSAGE_LENGTH, required=True, metadata={"description": "the question; or `query`"})
+    message = Question(longest=MESSAGE_LENGTH, metadata={"description": "the question; or `query`"})
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
     conversation_name = Text(
         longest=CONVERSATION_NAME_LENGTH,

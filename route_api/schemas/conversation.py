@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, validates_schema
 
 from .answers import answer
-from .base import MAX_PAGE_SIZE, Choice, Id, Ids, OptionalId, Parameters, Text, Whole, page_number
+from .base import Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, Whole, page_number
 from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
 
 MOST_MESSAGES = 100
@@ -37,7 +37,7 @@ class ConversationPage(OfUser):
     """Parameters of `conversation/list`."""
 
     page = page_number()
-    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20, metadata={"description": "rows per page"})
+    page_size = PageSize()
     chat_type = Text(longest=50, load_default=None, metadata={"description": "`chat` or `kb_chat`; left out: all"})
 
 
@@ -45,7 +45,7 @@ class MessagePage(ConversationId):
     """Parameters of `conversation/messages`."""
 
     page = page_number()
-    page_size = Whole(least=1, most=MOST_MESSAGES, load_default=20, metadata={"description": "rows per page"})
+    page_size = PageSize(most=MOST_MESSAGES)
     order = Choice(["asc", "desc"], load_default="asc", metadata={"description": "`desc`: the newest first"})
 
 

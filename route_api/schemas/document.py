@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
 
 from .answers import answer
-from .base import MAX_PAGE_SIZE, Choice, Id, Ids, Page, Parameters, Text, Whole, page_number
+from .base import Choice, Id, Ids, Page, PageSize, Parameters, Text, Whole, page_number
 
 MAX_FILES = 100
 """Files in one upload."""
@@ -56,7 +56,7 @@ class DocumentPage(Page):
 
     kb_id = Id(required=True)
     page = page_number()
-    page_size = Whole(least=1, most=MAX_PAGE_SIZE, load_default=20)
+    page_size = PageSize()
 
 
 class DocumentFile(Parameters):

@@ -1,6 +1,7 @@
 """`/chat`: a turn by the path of the system that document 000 comes from, and what all paths to a turn share."""
 
 from collections.abc import Generator
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Response, request, stream_with_context
@@ -8,6 +9,7 @@ from flask import Response, request, stream_with_context
 from ..carriers import Wish
 from ..chat import Chat, Question
 from ..envelope import success
+from ..limiting import enter_turn
 from ..schemas import completion as schemas
 from .resource import ResourceBlueprint
 
@@ -34,10 +36,14 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
     :param given: the checked parameters
     :param has_kb: whether the endpoint knows knowledge bases
     """
-    turn = Chat(question(given, has_kb=has_kb))
-    if given["streaming"]:
-        return event_stream(turn.stream(request.environ.get("gunicorn.socket")))
-    data, beside_data = turn.answer()
+    with ExitStack() as at_the_end:
+        at_the_end.callback(enter_turn(given["user_id"]))
+        turn = Chat(question(given, has_kb=has_kb))
+        if given["streaming"]:
+            answer = event_stream(turn.stream(request.environ.get("gunicorn.socket")))
+            answer.call_on_close(at_the_end.pop_all().close)
+            return answer
+        data, beside_data = turn.answer()
     return success(data, "Chat successful!", **beside_data)
 
 

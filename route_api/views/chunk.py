@@ -5,6 +5,7 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
+from ..auth import administrators
 from ..envelope import success
 from ..errors import ChunkNotFound, DifyRejected, DocumentBusy
 from ..extensions import dify
@@ -62,6 +63,7 @@ def list_chunks(page: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/switch", methods=["POST"])
+@administrators
 @blueprint.arguments(schemas.ChunkSwitch)
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 def switch_chunks(given: dict[str, Any]) -> Response:

@@ -4,9 +4,11 @@ from typing import Any
 
 from flask import Response, request
 
+from ..auth import administrators
 from ..envelope import success
 from ..errors import ValidationFailed
 from ..extensions import dify
+from ..limiting import upload
 from ..schemas import chunk as schemas
 from .chunk import set_availability
 from .resource import ResourceBlueprint, path_id
@@ -16,6 +18,8 @@ blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", desc
 
 @blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"])
 @blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"])
+@upload
+@administrators
 @blueprint.response(200, description="Dify's own answer, unchanged")
 def create_document_by_file(kb_id: str) -> Response:
     """Upload a file in Dify's own form and get Dify's own answer, unchanged: what the Java backend calls.
@@ -32,6 +36,7 @@ def create_document_by_file(kb_id: str) -> Response:
 
 
 @blueprint.route("/<kb_id>/documents/<doc_id>/segment/<action>", methods=["PATCH"])
+@administrators
 @blueprint.arguments(schemas.SegmentSwitch, location="query")
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:

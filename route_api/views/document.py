@@ -9,11 +9,13 @@ from flask import Response, current_app, stream_with_context
 from werkzeug.datastructures import FileStorage
 
 from .. import presenters
+from ..auth import administrators
 from ..dify import RemoteFile
 from ..downloads import folder_below, save_file
 from ..envelope import success
 from ..errors import ApiError, BatchNotFound, DifyError, DifyRejected, DocumentBusy
 from ..extensions import dify
+from ..limiting import upload
 from ..lookups import document_must_exist, kb_must_exist, missing_is
 from ..paging import read_page
 from ..schemas import document as schemas
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 
 @blueprint.route("/upload", methods=["POST"])
+@upload
+@administrators
 @blueprint.arguments(schemas.DocumentFiles, location="files")
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
@@ -76,6 +80,7 @@ def segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> di
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
+@administrators
 @blueprint.arguments(schemas.DocumentSave, location="query")
 @blueprint.response(200, schemas.DocumentSaveAnswer)
 def save_document(given: dict[str, str]) -> Response:
@@ -130,6 +135,7 @@ def relay(file: RemoteFile) -> Iterator[bytes]:
 
 
 @blueprint.route("/rm", methods=["DELETE", "POST"])
+@administrators
 @blueprint.arguments(schemas.DocumentRemove)
 @blueprint.response(200, schemas.DocumentRemoveAnswer)
 def remove_documents(given: dict[str, Any]) -> Response:
@@ -150,6 +156,7 @@ def remove_documents(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/change_status", methods=["POST"])
+@administrators
 @blueprint.arguments(schemas.DocumentSwitch)
 @blueprint.response(200, schemas.DocumentSwitchAnswer)
 def switch_documents(given: dict[str, Any]) -> Response:

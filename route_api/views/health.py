@@ -2,6 +2,7 @@
 
 from flask import Response
 
+from ..auth import public
 from ..envelope import success
 from ..schemas.answers import answer
 from .resource import ResourceBlueprint
@@ -10,6 +11,7 @@ blueprint = ResourceBlueprint("health", __name__, description="Operations")
 
 
 @blueprint.route("/healthz")
+@public
 @blueprint.response(200, answer("HealthAnswer", "ok"))
 def check_health() -> Response:
     """Whether this process serves; asks neither the database nor Dify.

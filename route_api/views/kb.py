@@ -5,6 +5,7 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
+from ..auth import administrators
 from ..envelope import success
 from ..extensions import dify
 from ..kbs import Embedding, dataset_changes, dataset_to_create
@@ -35,6 +36,7 @@ def list_kbs(page: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/create", methods=["POST"])
+@administrators
 @blueprint.arguments(schemas.KbCreate)
 @blueprint.response(200, schemas.KbCreateAnswer)
 def create_kb(wanted: dict[str, Any]) -> Response:
@@ -61,6 +63,7 @@ def get_kb(given: dict[str, str]) -> Response:
 
 
 @blueprint.route("/update", methods=["POST"])
+@administrators
 @blueprint.arguments(schemas.KbUpdate)
 @blueprint.response(200, schemas.KbUpdateAnswer)
 def update_kb(wanted: dict[str, Any]) -> Response:
@@ -77,6 +80,7 @@ def update_kb(wanted: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
+@administrators
 @blueprint.arguments(schemas.KbId)
 @blueprint.response(200, schemas.KbRemoveAnswer)
 def remove_kb(given: dict[str, str]) -> Response:

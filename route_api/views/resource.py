@@ -4,20 +4,20 @@ from typing import Any, NoReturn
 
 import flask_smorest
 import orjson
-from flask import Request
+from flask import Request, current_app
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from ..auth import speak_for_caller
 from ..errors import ValidationFailed
 from ..schemas.base import Id, describe_problems
 
 _PATH_ID = Id()
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
-MAX_JSON_BYTES = 4 * 1024 * 1024
-"""A body in JSON is held in memory. The longest message that we take has 1.2 MB with every character escaped."""
+MEGABYTE = 1024 * 1024
 
 
 class ParametersParser(FlaskParser):
@@ -31,21 +31,27 @@ class ParametersParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
-        return self._parameters(req, schema)
+        return self.load_json(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
+        """MAX_JSON_MB holds for all but uploads: such a body is in memory."""
+        req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
         return self._parameters(req, schema)
 
     def load_form(self, req: Request, schema: Schema) -> Any:
         return self._parameters(req, schema)
 
     def _parameters(self, req: Request, schema: Schema) -> Any:
-        query = _given(req.args) if req.args else {}
+        given = _given(req.args) if req.args else {}
         if req.mimetype in FORM_TYPES:
             if next(iter(req.form), "").lstrip().startswith(("{", "[")):
                 raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
-            return {**query, **_given(req.form)}
-        return {**query, **read_json_object(req)} if has_body(req) else query
+            given |= _given(req.form)
+        elif has_body(req):
+            given |= read_json_object(req)
+        if "user_id" in schema.fields:
+            speak_for_caller(given)
+        return given
 
     def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:
         location, problems = next(iter(error.normalized_messages().items()))
@@ -70,9 +76,8 @@ def read_json_object(req: Request) -> dict[str, Any]:
     :raises UnsupportedMediaType: it does not say that it is JSON
     :raises ValidationFailed: it is no JSON, or no object
     """
-    req.max_content_length = MAX_JSON_BYTES
     body = req.get_data()
-    if len(body) == MAX_JSON_BYTES:  # Of a body that comes in chunks werkzeug gives that much, and no error.
+    if len(body) == req.max_content_length:  # Of a body that comes in chunks werkzeug gives that much, and no error.
         raise RequestEntityTooLarge
     if not body:
         return {}

@@ -1,18 +1,120 @@
-"""`/user`: what RAGFlow's clients ask of their tenant."""
+"""`/user`: users who log in, and what RAGFlow's clients ask of their tenant."""
 
-from flask import Response
+from typing import Any
 
+from flask import Response, current_app, g
+
+from .. import accounts
+from ..auth import administrators, public
 from ..envelope import success
-from ..extensions import dify
-from ..schemas import model as schemas
+from ..errors import Forbidden, LoginFailed
+from ..extensions import db, dify
+from ..schemas import model
+from ..schemas import user as schemas
+from ..tokens import Login, Tokens
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("user", __name__, url_prefix="/user", description="Users and their workspace")
 
 
+@blueprint.route("/register", methods=["POST"])
+@public
+@blueprint.arguments(schemas.Registration)
+@blueprint.response(200, schemas.UserAnswer)
+def register(given: dict[str, str]) -> Response:
+    """Make a user who can log in. With `REGISTRATION=closed` that takes a service key.
+
+    Upstream calls: 0.
+    """
+    registration_must_be_open()
+    return success(accounts.register(db.engine, **given))
+
+
+def registration_must_be_open() -> None:
+    """Whether this caller may make users.
+
+    :raises Forbidden: the operator has closed the registration, and the caller has no service key
+    """
+    if current_app.config["REGISTRATION"] != "open" and not g.caller.is_service:
+        raise Forbidden("Registration is closed here: ask the operator for an account.")
+
+
+@blueprint.route("/login", methods=["POST"])
+@public
+@blueprint.arguments(schemas.Credentials)
+@blueprint.response(200, schemas.LoginAnswer)
+def log_in(given: dict[str, str]) -> Response:
+    """Get a token, to be sent as `Authorization: Bearer …` with every other request.
+
+    Upstream calls: 0.
+    """
+    login, user = check_password(given["username"], given["password"])
+    return login_answer(login, user)
+
+
+def check_password(username: str, password: str) -> tuple[Login, dict[str, Any]]:
+    """The login of this user; whoever guesses is slowed down.
+
+    :raises LoginFailed: no such user, or another password
+    :raises TooManyRequests: too many tries
+    """
+    guard = current_app.extensions["login_guard"]
+    guard.count(username)
+    found = accounts.check_password(db.engine, username, password)
+    if found is None:
+        raise LoginFailed
+    guard.succeeded(username)
+    return found
+
+
+def login_answer(login: Login, user: dict[str, Any]) -> Response:
+    """A token for the login, and what says how to use it."""
+    tokens: Tokens = current_app.extensions["tokens"]
+    answer = {"expires_in": tokens.lifetime, "token": tokens.write(login), "token_type": "Bearer", "user": user}
+    return success(answer)
+
+
+@blueprint.route("/info", methods=["GET", "POST"])
+@blueprint.arguments(schemas.UserId, location="query")
+@blueprint.response(200, schemas.UserAnswer)
+def get_user(given: dict[str, str]) -> Response:
+    """Who I am, for a logged-in user; who somebody is, for a service key.
+
+    Upstream calls: 0.
+    """
+    return success(accounts.read_account(db.engine, given["user_id"]))
+
+
+@blueprint.route("/password", methods=["POST"])
+@blueprint.arguments(schemas.NewPassword)
+@blueprint.response(200, schemas.LoginAnswer)
+def change_password(given: dict[str, str]) -> Response:
+    """Choose another password. All devices are signed out; the answer has a new token for this one.
+
+    Upstream calls: 0.
+    """
+    if g.caller.user_id is None:
+        raise Forbidden("A password is changed by its own user, who logs in first.")
+    _, user = check_password(accounts.name_of(db.engine, g.caller.user_id), given["password"])
+    return login_answer(accounts.change_password(db.engine, g.caller.user_id, given["new_password"]), user)
+
+
+@blueprint.route("/logout", methods=["POST"])
+@blueprint.arguments(schemas.UserId)
+@blueprint.response(200, schemas.LogoutAnswer)
+def log_out(given: dict[str, str]) -> Response:
+    """End all logins of a user, on all devices. To leave one device alone, let it forget its token.
+
+    Upstream calls: 0.
+    """
+    accounts.end_logins(db.engine, given["user_id"])
+    return success("", "Signed out on all devices.")
+
+
 @blueprint.route("/set_tenant_info", methods=["POST"])
-@blueprint.arguments(schemas.DefaultModel)
-@blueprint.response(200, schemas.DefaultModelAnswer)
+@administrators
+@blueprint.arguments(model.DefaultModel)
+@blueprint.response(200, model.DefaultModelAnswer)
 def set_default_model(wanted: dict[str, str]) -> Response:
     """Choose the workspace's default model of a type. Needs a console login.
 

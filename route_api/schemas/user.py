@@ -1,0 +1,88 @@
+"""Users who log in: parameters and answers."""
+
+import re
+import unicodedata
+from typing import Any
+
+from .answers import answer
+from .base import Parameters, Text
+from .conversation import OfUser
+
+USERNAME_LENGTH = 64
+PASSWORD_LENGTH = (8, 128)
+"""Characters at the least, and at the most: a hash is made of whatever comes."""
+
+
+USABLE_NAME = re.compile(r"[\w.@+-]{1,64}").fullmatch
+
+
+def canonical_name(username: str) -> str:
+    """The one spelling of a username (Unicode NFKC, no capitals): two that look the same to a person are the same."""
+    return unicodedata.normalize("NFKC", username).casefold()
+
+
+class Username(Text):
+    """A name to log in with, loaded in its canonical spelling."""
+
+    default_error_messages = {"unusable": "may hold letters, digits and . _ @ + - only."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        name = canonical_name(super()._deserialize(value, attr, data, **kwargs))
+        if not USABLE_NAME(name):
+            raise self.make_error("unusable")
+        return name
+
+
+class Password(Text):
+    """A password; one that is chosen now must have some length."""
+
+    default_error_messages = {"too_short": "must have {least} characters or more."}
+
+    def __init__(self, *, chosen: bool = False, **kwargs: Any) -> None:
+        super().__init__(longest=PASSWORD_LENGTH[1], blank=True, required=True, **kwargs)
+        self.chosen = chosen
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        password = super()._deserialize(value, attr, data, **kwargs)
+        if self.chosen and len(password) < PASSWORD_LENGTH[0]:
+            raise self.make_error("too_short", least=PASSWORD_LENGTH[0])
+        return password
+
+
+class Registration(Parameters):
+    """Parameters of `user/register`."""
+
+    username = Username(longest=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
+    password = Password(chosen=True, metadata={"example": "a long sentence"})
+
+
+class Credentials(Parameters):
+    """Parameters of `user/login`."""
+
+    username = Username(longest=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
+    password = Password(metadata={"example": "a long sentence"})
+
+
+class NewPassword(Parameters):
+    """Parameters of `user/password`."""
+
+    password = Password(metadata={"description": "the present one", "example": "a long sentence"})
+    new_password = Password(chosen=True, metadata={"example": "a longer sentence"})
+
+
+class UserId(OfUser):
+    """Parameters of `user/info` and `user/logout`."""
+
+
+USER = {
+    "id": "6d0c1b0f1c6f4c58a3f1d1b0a7f0c7e2",
+    "nickname": "yinglian",
+    "role": "user",
+    "user_id": "6d0c1b0f1c6f4c58a3f1d1b0a7f0c7e2",
+    "username": "yinglian",
+}
+LOGIN = {"expires_in": 86400, "token": "WyI2ZDBj….aR8m2g.…", "token_type": "Bearer", "user": USER}
+
+UserAnswer = answer("UserAnswer", USER)
+LoginAnswer = answer("LoginAnswer", LOGIN)
+LogoutAnswer = answer("LogoutAnswer", "", message="Signed out on all devices.")

@@ -1,0 +1,71 @@
+"""`flask user`: what the operator does about users who log in."""
+
+import click
+from marshmallow import Schema, ValidationError
+
+from . import accounts
+from .auth import ADMIN
+from .errors import ApiError
+from .extensions import db
+from .schemas import user as schemas
+from .schemas.base import describe_problems
+
+user = click.Group("user", help="Make users who can log in, and say what they may do.")
+
+ROLES = ["user", ADMIN]
+
+
+@user.command("list")
+def list_users() -> None:
+    """Print all users who can log in, and their roles."""
+    for account in accounts.list_accounts(db.engine):
+        click.echo(f"{account['username']}\t{account['role']}\t{account['user_id']}")
+
+
+@user.command("create")
+@click.argument("username")
+@click.option("--role", type=click.Choice(ROLES), default="user", help="admin: may change knowledge bases.")
+@click.password_option(help="Asked for if left out: on a command line everybody on the machine reads it.")
+def create_user(username: str, role: str, password: str) -> None:
+    """Make a user who can log in."""
+    given = checked(schemas.Registration(), username=username, password=password)
+    try:
+        account = accounts.register(db.engine, given["username"], given["password"], role)
+    except ApiError as error:
+        raise click.ClickException(error.message) from error
+    click.echo(f"Made the user {account['username']} with the role {role}.")
+
+
+@user.command("role")
+@click.argument("username")
+@click.argument("role", type=click.Choice(ROLES))
+def give_role(username: str, role: str) -> None:
+    """Give a user another role, from their next request on."""
+    try:
+        accounts.change_role(db.engine, schemas.canonical_name(username), role)
+    except ApiError as error:
+        raise click.ClickException(error.message) from error
+    click.echo(f"{username} has the role {role}.")
+
+
+@user.command("password")
+@click.argument("username")
+@click.password_option(help="Asked for if left out.")
+def set_password(username: str, password: str) -> None:
+    """Give a user who has lost theirs another password, and sign them out on all devices."""
+    given = checked(schemas.Registration(), username=username, password=password)
+    try:
+        user_id = accounts.id_of(db.engine, given["username"])
+    except ApiError as error:
+        raise click.ClickException(error.message) from error
+    accounts.change_password(db.engine, user_id, given["password"])
+    click.echo(f"{given['username']} has another password, and is signed out everywhere.")
+
+
+def checked(schema: Schema, **given: str) -> dict[str, str]:
+    """What the operator typed, by the rules of the API."""
+    try:
+        loaded: dict[str, str] = schema.load(given)
+    except ValidationError as error:
+        raise click.ClickException(" ".join(describe_problems(error.messages))) from error
+    return loaded
