@@ -1,6 +1,7 @@
 """`flask user`: what the operator does about users who log in."""
 
 import click
+from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
 
 from . import accounts
@@ -10,7 +11,7 @@ from .extensions import db
 from .schemas import user as schemas
 from .schemas.base import describe_problems
 
-user = click.Group("user", help="Make users who can log in, and say what they may do.")
+user = AppGroup("user", help="Make users who can log in, and say what they may do.")
 
 ROLES = ["user", ADMIN]
 
