@@ -66,6 +66,16 @@ def long_keys(values: list[str]) -> None:
         long(value)
 
 
+def cors_origins(values: list[str]) -> None:
+    """Origins as browsers send them: compared letter by letter, so that a path or a pattern would never match."""
+    for value in values:
+        parts = urlsplit(value)
+        if value != "*" and (
+            not parts.hostname or value != f"{parts.scheme}://{parts.netloc}" or set(value) & set("*?")
+        ):
+            raise ValidationError("must be origins such as https://app.example.com, without a path, or *")
+
+
 def limits_storage(value: str) -> None:
     """What the counters of callers can be kept in."""
     if urlsplit(value).scheme not in ("memory", "redis", "rediss"):
@@ -142,7 +152,9 @@ class Config:
     MAX_QUESTION_LENGTH: int = setting(100_000, "characters of a question", check=validate.Range(1, 100_000))
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
     PROMPTS_FILE: Path = setting(PROJECT_DIR / "prompts.toml", "the prompt templates, which `prompt_name` chooses from")
-    CORS_ORIGINS: list[str] = setting([], "origins of browsers that may call, comma-separated; `*`: any")
+    CORS_ORIGINS: list[str] = setting(
+        [], "origins of browsers that may call, comma-separated; `*`: any", check=cors_origins
+    )
     ERROR_HTTP_STATUS: int = setting(
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )

@@ -8,10 +8,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 
-from . import auth, database, envelope, limiting, live, observability
+from . import auth, browsers, database, envelope, limiting, live, observability
 from .cli import register_commands
 from .dify import Dify
-from .extensions import api, cors, db, migrate
+from .extensions import api, db, migrate
 from .prompts import load_templates
 from .views import BLUEPRINTS
 
@@ -31,8 +31,7 @@ def create_app(config: Config | None = None) -> Flask:
     auth.init_app(app)
     limiting.init_app(app)
     app.before_request(auth.authorize)
-    if app.config["CORS_ORIGINS"]:
-        cors.init_app(app, origins=app.config["CORS_ORIGINS"])
+    browsers.init_app(app)
     db.init_app(app)
     database.init_app(app)
     live.init_app(app)

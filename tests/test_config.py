@@ -164,3 +164,29 @@ def test_a_read_setting_cannot_be_changed() -> None:
 def test_an_app_name_that_no_conversation_could_remember_is_refused() -> None:
     with pytest.raises(ConfigError, match="DIFY_APPS"):
         Config.load(**KEYS, DIFY_APPS={"x" * 51: "app-key"})
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://app.example.com/", "app.example.com", "https://*.example.com", "*,nonsense"]
+)
+def test_an_origin_that_no_browser_sends_is_refused(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    set_all(monkeypatch, CORS_ORIGINS=origins)
+    with pytest.raises(ConfigError, match="CORS_ORIGINS is wrong: must be origins such as"):
+        Config.load()
+
+
+@pytest.mark.parametrize(("name", "value"), [("API_KEYS", "a-long-enough-key-is-ok,short"), ("SECRET_KEY", "short")])
+def test_a_key_that_could_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    set_all(monkeypatch, **{name: value})
+    with pytest.raises(ConfigError, match=f"{name} is wrong: must have 16 characters or more") as refused:
+        Config.load()
+    assert "short" not in str(refused.value)
+
+
+def test_what_is_missing_to_serve_is_said_with_the_way_to_mend_it() -> None:
+    nothing = Config.load(PORT=8000).missing_to_serve()
+    assert "DIFY_BASE_URL" in nothing[0] and "make serve" in nothing[0]
+    assert "API_KEYS" in nothing[1] and "AUTH=open" in nothing[1]
+    assert len(Config.load(**KEYS).missing_to_serve()) == 1
+    assert Config.load(**KEYS, API_KEYS=["x" * 16]).missing_to_serve() == []
+    assert Config.load(**KEYS, AUTH="open").missing_to_serve() == []
