@@ -30,7 +30,6 @@ def create_app(config: Config | None = None) -> Flask:
     observability.init_app(app)
     auth.init_app(app)
     limiting.init_app(app)
-    app.before_request(auth.authorize)
     browsers.init_app(app)
     db.init_app(app)
     database.init_app(app)

@@ -81,13 +81,12 @@ def access_of(app: Flask, endpoint: str) -> str:
 
 
 def init_app(app: Flask) -> None:
-    """Learn who calls before anything else is done with a request; `authorize` refuses, once callers are counted."""
+    """Read the keys. `limiting` asks who calls, counts them, and has refused who may not."""
     app.extensions["tokens"] = Tokens(app.config["SECRET_KEY"], app.config["LOGIN_LIFETIME"])
     app.extensions["service_keys"] = {
         sha256(key.encode()).digest(): Caller(f"service-{number}", is_service=True, may_administer=True)
         for number, key in enumerate(app.config["API_KEYS"], start=1)
     }
-    app.before_request(identify)
 
 
 def identify() -> None:

@@ -8,28 +8,31 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import lru_cache, wraps
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import redis
-from flask import Flask, Response, current_app, g, request
-from flask_limiter import Limiter, RateLimitExceeded
-from limits import RateLimitItem, parse
+from flask import Flask, current_app, g, request
+from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
-from .envelope import failure
+from .auth import authorize, identify
 from .errors import TooManyRequests
 
+T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
 
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_S = 1
 """A Redis that is slower than that is treated as one that is away."""
+
+REDIS_RETRY_S = 10.0
+"""Seconds after which a Redis that was away is asked again; each try may cost a request REDIS_TIMEOUT_S."""
 
 LEASE_S = 3600
 """Seconds after which a turn or upload whose process died is no longer counted in Redis."""
@@ -46,7 +49,11 @@ def caller_key() -> str:
 
 def address() -> str:
     """Where the request comes from. Of an IPv6 address the network: whoever has one address has 2**64 of them."""
-    text = request.remote_addr or "-"
+    return _network(request.remote_addr or "-")
+
+
+@lru_cache(maxsize=10_000)
+def _network(text: str) -> str:
     try:
         parsed = ip_address(text.partition("%")[0])
     except ValueError:
@@ -56,41 +63,68 @@ def address() -> str:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def _requests_a_minute() -> int:
-    limit: int = current_app.config["RATE_LIMIT_SERVICE" if g.caller.is_service and g.caller.is_known else "RATE_LIMIT"]
-    return limit
+class Counters:
+    """Counts how often something happened in a window of time, in LIMITS_STORAGE.
+
+    `limits` is what Flask-Limiter counts with; that itself costs 105 us a request, a fifth of a whole `kb/list`, and
+    this 2 in memory and 30 in Redis.
+    """
+
+    def __init__(self, uri: str, **options: Any) -> None:
+        self._storage = cast(Storage, storage_from_string(uri, **options))
+        self._shared = FixedWindowRateLimiter(self._storage)
+        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._away_until = 0.0
+
+    def hit(self, limit: RateLimitItem, *key: str, cost: int = 1) -> bool:
+        """Count; whether that was within the limit. A negative cost takes back what was counted."""
+        return self._ask(lambda counters: counters.hit(limit, *key, cost=cost))
+
+    def is_open(self, limit: RateLimitItem, *key: str) -> bool:
+        """Whether there is room for one more."""
+        return self._ask(lambda counters: counters.test(limit, *key))
+
+    def clear(self, limit: RateLimitItem, *key: str) -> None:
+        """Forget what was counted."""
+        self._ask(lambda counters: counters.clear(limit, *key))
+
+    def wait_s(self, limit: RateLimitItem, *key: str) -> int:
+        """Seconds until the window ends."""
+        ends_at = self._ask(lambda counters: counters.get_window_stats(limit, *key).reset_time)
+        return max(1, ceil(ends_at - time.time()))
+
+    def _ask(self, what: Callable[[FixedWindowRateLimiter], T]) -> T:
+        if time.monotonic() > self._away_until:
+            try:
+                return what(self._shared)
+            except self._storage.base_exceptions as error:
+                self._away_until = time.monotonic() + REDIS_RETRY_S
+                log.warning("LIMITS_STORAGE does not answer, each process counts by itself: %s", error)
+        return what(self._own)
 
 
-def init_app(app: Flask) -> None:
-    """Count requests, and prepare the other limits. Comes after `auth`, which knows the callers."""
-    uri = app.config["LIMITS_STORAGE"]
-    in_redis = not uri.startswith("memory:")
-    timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}
-    limiter = Limiter(
-        key_func=caller_key,
-        application_limits=[lambda: f"{_requests_a_minute() or 1}/minute"],
-        application_limits_exempt_when=lambda: _requests_a_minute() == 0 or request.endpoint in UNCOUNTED,
-        strategy="fixed-window",
-        storage_uri=uri,
-        storage_options=timeouts,
-        in_memory_fallback_enabled=in_redis,
-        enabled=bool(app.config["RATE_LIMIT"] or app.config["RATE_LIMIT_SERVICE"]),
-    )
-    limiter.init_app(app)
-    app.register_error_handler(RateLimitExceeded, partial(_rate_exceeded, limiter))
-    app.extensions["login_guard"] = LoginGuard(cast(Storage, storage_from_string(uri, **timeouts)))
-    app.extensions["at_once"] = AtOnce(redis.Redis.from_url(uri, **timeouts) if in_redis else None)
+class RequestLimit:
+    """Requests a minute of each caller."""
 
+    def __init__(self, counters: Counters, of_callers: int, of_services: int) -> None:
+        """:param of_callers: for users, and addresses of strangers; 0: any number, as for service keys"""
+        self._counters = counters
+        self._of_callers = RateLimitItemPerMinute(of_callers) if of_callers else None
+        self._of_services = RateLimitItemPerMinute(of_services) if of_services else None
 
-def _rate_exceeded(limiter: Limiter, _error: RateLimitExceeded) -> Response:
-    limit = limiter.current_limit
-    wait = _seconds_until(limit.window.reset_time if limit else time.time() + 60)
-    text = f"This caller may make {_requests_a_minute()} requests a minute; the next one in {wait} seconds."
-    return failure(TooManyRequests(text, retry_after=wait))
+    def count(self) -> None:
+        """Count the request at hand, whoever it comes from: refused ones count for their address.
 
-
-def _seconds_until(moment: float) -> int:
-    return max(1, ceil(moment - time.time()))
+        :raises TooManyRequests: its caller has made too many
+        """
+        limit = self._of_services if g.caller.is_known and g.caller.is_service else self._of_callers
+        if limit is None or request.endpoint in UNCOUNTED:
+            return
+        key = caller_key()
+        if not self._counters.hit(limit, "requests", key):
+            wait = self._counters.wait_s(limit, "requests", key)
+            text = f"This caller may make {limit.amount} requests a minute; the next one in {wait} seconds."
+            raise TooManyRequests(text, retry_after=wait)
 
 
 class LoginGuard:
@@ -106,44 +140,36 @@ class LoginGuard:
     OF_ACCOUNT = parse("10 per minute")
     HOME = parse("1 per 90 days")
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._shared = FixedWindowRateLimiter(storage)
-        self._own = FixedWindowRateLimiter(MemoryStorage())
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def count(self, username: str) -> None:
         """Count a try to log in.
 
         :raises TooManyRequests: there were too many
         """
-        try:
-            self._count(self._shared, username, address())
-        except self._storage.base_exceptions as error:
-            log.warning("logins are counted in this process alone, LIMITS_STORAGE does not answer: %s", error)
-            self._count(self._own, username, address())
+        here = address()
+        self._hit(self.OF_ADDRESS, "login", here)
+        self._hit(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
+        if not self._is_home(username, here):
+            self._hit(self.OF_ACCOUNT, "login", username)
 
     def succeeded(self, username: str) -> None:
         """Take the try back that has turned out to be the owner's, and remember where they are at home."""
-        here = address()
-        try:
-            self._shared.hit(self.OF_ADDRESS, "login", here, cost=-1)
-            if self._shared.test(self.HOME, "home", username, here):
-                self._shared.hit(self.OF_ACCOUNT, "login", username, cost=-1)
-            self._shared.clear(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
-            self._shared.clear(self.HOME, "home", username, here)
-            self._shared.hit(self.HOME, "home", username, here)
-        except self._storage.base_exceptions as error:
-            log.warning("a login could not be noted, LIMITS_STORAGE does not answer: %s", error)
+        here, counters = address(), self._counters
+        counters.hit(self.OF_ADDRESS, "login", here, cost=-1)
+        counters.clear(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
+        if not self._is_home(username, here):
+            counters.hit(self.OF_ACCOUNT, "login", username, cost=-1)
+        counters.clear(self.HOME, "home", username, here)
+        counters.hit(self.HOME, "home", username, here)
 
-    def _count(self, counters: FixedWindowRateLimiter, username: str, here: str) -> None:
-        self._hit(counters, self.OF_ADDRESS, "login", here)
-        self._hit(counters, self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
-        if counters.test(self.HOME, "home", username, here):
-            self._hit(counters, self.OF_ACCOUNT, "login", username)
+    def _is_home(self, username: str, here: str) -> bool:
+        return not self._counters.is_open(self.HOME, "home", username, here)
 
-    def _hit(self, counters: FixedWindowRateLimiter, limit: RateLimitItem, *key: str) -> None:
-        if not counters.hit(limit, *key):
-            wait = _seconds_until(counters.get_window_stats(limit, *key).reset_time)
+    def _hit(self, limit: RateLimitItem, *key: str) -> None:
+        if not self._counters.hit(limit, *key):
+            wait = self._counters.wait_s(limit, *key)
             raise TooManyRequests(f"Too many tries to log in; the next one in {wait} seconds.", retry_after=wait)
 
 
@@ -229,3 +255,22 @@ def upload(view: View) -> View:
             leave()
 
     return cast(View, counted)
+
+
+def init_app(app: Flask) -> None:
+    """Let in whoever may call and has not called too often, and prepare the other limits."""
+    config, uri = app.config, app.config["LIMITS_STORAGE"]
+    in_redis = not uri.startswith("memory:")
+    timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}
+    counters = Counters(uri, **timeouts)
+    app.extensions["login_guard"] = LoginGuard(counters)
+    app.extensions["at_once"] = AtOnce(redis.Redis.from_url(uri, **timeouts) if in_redis else None)
+    limit = RequestLimit(counters, config["RATE_LIMIT"], config["RATE_LIMIT_SERVICE"])
+
+    def admit() -> None:
+        """Who calls, have they called too often, may they call this: one hook, since Flask makes each cost 2 us."""
+        identify()
+        limit.count()
+        authorize()
+
+    app.before_request(admit)
