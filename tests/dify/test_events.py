@@ -32,7 +32,9 @@ def chunk(data: bytes) -> bytes:
 
 
 class Pieces:
-    """A streaming response whose body arrives in the given pieces."""
+    """A streaming response whose body arrives in the given pieces, not chunked."""
+
+    chunked = False
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = iter(pieces)
