@@ -14,7 +14,7 @@ from requests import exceptions as network
 from sqlalchemy import select, update
 
 from route_api.extensions import db
-from route_api.models import Conversation, Message, utc_now
+from route_api.models import Conversation, Message, User, utc_now
 
 from .fake_dify import Answer, FakeDify, recorded
 from .talk import CHAT, NOBODY, ask, counts, messages, without_variables
@@ -332,3 +332,30 @@ def test_an_answer_in_no_known_shape_ends_the_turn(app: Flask, client: FlaskClie
     (stored,) = messages(app)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "internal_error")
     assert stored.claimed_until is None
+
+
+def test_a_conversation_brought_over_from_another_system_goes_on(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    """docs/migration.md: whoever inserts rows need not know anything of Dify."""
+    conversation_id = "0123456789abcdef0123456789abcdef"
+    with app.app_context():
+        db.session.add(User(id="alice"))
+        db.session.add(Conversation(id=conversation_id, user_id="alice", name="old", chat_type="chat"))
+        for position, (query, response) in enumerate(
+            [("你是谁？", "我是甄士隐。"), ("你住在哪里？", "十里街。")], start=1
+        ):
+            row = {"query": query, "response": response, "meta_data": {"status": "done"}, "chat_type": "chat"}
+            db.session.add(Message(conversation_id=conversation_id, position=position, **row))
+        db.session.commit()
+    without_variables(any_dify)
+    any_dify.play("chat/blocking-first-turn")
+    assert ask(client, conversation_id=conversation_id).json["data"]["answer"]
+    sent = any_dify.sent()
+    assert "conversation_id" not in sent
+    assert all(
+        text in sent["query"] for text in ("你是谁？", "我是甄士隐。", "你住在哪里？", "十里街。", "葫芦庙在哪里？")
+    )
+    page = {"user_id": "alice", "conversation_id": conversation_id}
+    shown = client.get("/conversation/messages", query_string=page).json["data"]["messages"]
+    assert [row["position"] for row in shown] == [1, 2, 3]
