@@ -197,27 +197,31 @@ class Config:
 
     def _check_together(self) -> None:
         problems = []
-        if self.DIFY_BASE_URL:
-            for name in ("DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY"):
-                if not getattr(self, name):
-                    problems.append(f"{name} is missing: with DIFY_BASE_URL set, Dify's keys must be given.")
         if too_long := [name for name in self.DIFY_APPS if len(name) > LONGEST_APP_NAME]:
             problems.append(f"DIFY_APPS: {too_long[0]} is longer than {LONGEST_APP_NAME} characters.")
-        if bool(self.DIFY_CONSOLE_EMAIL) != bool(self.DIFY_CONSOLE_PASSWORD):
-            problems.append("DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD go together: set both or neither.")
         if bool(self.DIFY_EMBEDDING_MODEL) != bool(self.DIFY_EMBEDDING_PROVIDER):
             problems.append("DIFY_EMBEDDING_MODEL and DIFY_EMBEDDING_PROVIDER go together: set both or neither.")
         if problems:
             raise ConfigError("\n".join(problems))
 
     def missing_to_serve(self) -> list[str]:
-        """What must be set before requests are taken, in words; not needed for the commands of `flask`."""
+        """What must be set before requests are taken, in words; not needed for the commands of `flask`, one of which
+        finishes settings that somebody has begun to write."""
         missing = []
         if not self.DIFY_BASE_URL:
             missing.append(
                 "DIFY_BASE_URL is not set. Set it and Dify's keys (`flask dify provision` writes them),"
                 " or start with `make serve` for the sandbox."
             )
+        else:
+            for name in ("DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY"):
+                if not getattr(self, name):
+                    missing.append(
+                        f"{name} is missing: with DIFY_BASE_URL set, Dify's keys must be given"
+                        " (`flask dify provision` writes them)."
+                    )
+        if bool(self.DIFY_CONSOLE_EMAIL) != bool(self.DIFY_CONSOLE_PASSWORD):
+            missing.append("DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD go together: set both or neither.")
         if self.AUTH != "open" and not self.API_KEYS:
             missing.append(
                 "API_KEYS is not set, so nobody could call. Set it to a long random text that your backend sends as"
