@@ -11,6 +11,7 @@ from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
 from .login import ConsoleLogin
+from .provisioning import ProvisioningApi, ready_models
 from .refusals import NO_INDEX, refusal_text
 from .transport import Transport
 from .uploads import RawAnswer
@@ -24,9 +25,11 @@ __all__ = [
     "EventStream",
     "FilesApi",
     "KnowledgeApi",
+    "ProvisioningApi",
     "RawAnswer",
     "RemoteFile",
     "override_model",
+    "ready_models",
     "refusal_text",
 ]
 
@@ -34,7 +37,7 @@ __all__ = [
 class Dify:
     """One Dify server: what its service API and console offer us. Shared by all threads of a process.
 
-    `knowledge` needs the dataset key, `chat` an app key, `console` and `debugger` the console login;
+    `knowledge` needs the dataset key, `chat` an app key, `console`, `debugger` and `provisioning` the console login;
     `files` takes what it needs.
     """
 
@@ -70,10 +73,10 @@ class Dify:
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)
-        self._console_transport = ConsoleTransport(
-            self.transport, ConsoleLogin(self.transport, console_email, console_password)
-        )
+        self._login = ConsoleLogin(self.transport, console_email, console_password)
+        self._console_transport = ConsoleTransport(self.transport, self._login)
         self.console = ConsoleApi(self._console_transport)
+        self.provisioning = ProvisioningApi(self.transport, self._console_transport)
         self.files = FilesApi(self.transport, self.knowledge, self.console, files_url)
         self.app_models = tuple(apps or ())
         """The models that have an app of their own."""
@@ -95,6 +98,10 @@ class Dify:
         :raises NotSupported: the console does not have it.
         """
         return self.console.find_app(self._app_keys[model_name])
+
+    def forget_login(self) -> None:
+        """From now on as if no console login were configured."""
+        self._login.forget()
 
     def debugger(self, app_id: str) -> DebuggerApi:
         """The debugger of an app that :meth:`find_app` has found."""

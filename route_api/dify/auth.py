@@ -31,14 +31,20 @@ class ServiceKey(Credential):
 
     def __init__(self, key: str, setting: str) -> None:
         self.setting = setting
-        self._authorization = f"Bearer {key}"
+        self._authorization = _bearer(key)
 
     def headers(self) -> dict[str, str]:
         return {"Authorization": self._authorization}
 
     def is_key(self, token: str) -> bool:
         """Whether this is the key that the console shows as `token`."""
-        return self._authorization == f"Bearer {token}"
+        return self._authorization == _bearer(token)
+
+
+def _bearer(key: str) -> str:
+    """The header's value; http.client fails on anything outside latin-1, such as the … of a key that was copied from
+    an example, where Dify simply refuses it."""
+    return f"Bearer {key}".encode().decode("latin-1")
 
 
 class ConsoleSession(Credential):

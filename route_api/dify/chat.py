@@ -101,6 +101,11 @@ class ChatApi:
         parameters: dict[str, Any] = self._transport.request("GET", "/v1/parameters", auth=self._auth)
         return parameters
 
+    def info(self) -> dict[str, Any]:
+        """The app's `name`, and its `mode`: only chat, agent-chat and advanced-chat take questions."""
+        info: dict[str, Any] = self._transport.request("GET", "/v1/info", auth=self._auth)
+        return info
+
 
 def _chat_body(body: dict[str, Any], response_mode: str) -> dict[str, Any]:
     # With a title to make, 1.8.1 keeps the stream open after the answer and 1.12.1 sleeps a second before it

@@ -70,6 +70,10 @@ class ConsoleLogin:
             return self.renew(session)
         return session
 
+    def forget(self) -> None:
+        """From now on as if there were no credentials."""
+        self._email = self._password = self._session = None
+
     def renew(self, stale: ConsoleSession | None) -> ConsoleSession:
         """The session that takes the place of `stale`. Threads that come together get the same one.
 

@@ -1,0 +1,110 @@
+"""What an admin's login can set up in a Dify workspace: keys, and the chat app that answers (FINDINGS j)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import DifyFailed
+from .console_transport import ConsoleTransport
+from .transport import Transport
+
+Json = dict[str, Any]
+
+DATASET_KEYS = "/console/api/datasets/api-keys"
+APPS = "/console/api/apps"
+PAGE = 100
+
+
+class ProvisioningApi:
+    """Calls of the console. Each may raise what :class:`ConsoleTransport` raises."""
+
+    def __init__(self, transport: Transport, console: ConsoleTransport) -> None:
+        self._transport = transport
+        self._console = console
+
+    def is_set_up(self) -> bool:
+        """Whether somebody has made the first account of this Dify. Needs no login.
+
+        :raises DifyError: also where the address is not that of a Dify.
+        """
+        status = self._transport.request("GET", "/console/api/setup")
+        if not isinstance(status, dict) or "step" not in status:
+            raise DifyFailed("This does not answer as Dify's console does.")
+        return bool(status["step"] == "finished")
+
+    def dataset_keys(self) -> list[str]:
+        """The workspace's dataset keys, oldest first; the console shows them in full."""
+        return _tokens(self._console.request("GET", DATASET_KEYS))
+
+    def create_dataset_key(self) -> str:
+        """A new dataset key. A workspace has at most ten (provisioning/dataset-api-key-limit)."""
+        return str(self._console.request("POST", DATASET_KEYS)["token"])
+
+    def chat_apps(self, name: str) -> list[Json]:
+        """The chat apps of exactly this name, which need not be unique, oldest first."""
+        return sorted(
+            (app for app in self._apps_containing(name) if app["name"] == name), key=lambda app: app["created_at"]
+        )
+
+    def create_chat_app(self, name: str, description: str) -> str:
+        """The id of a new chat app. It has the default model, if there is one, no prompt and no variables."""
+        body = {"name": name, "mode": "chat", "description": description, "icon_type": "emoji", "icon": "🤖"}
+        return str(self._console.request("POST", APPS, json={**body, "icon_background": "#FFEAD5"})["id"])
+
+    def app(self, app_id: str) -> Json:
+        """An app with `name`, `enable_api` and `model_config`, its published configuration."""
+        app: Json = self._console.request("GET", f"{APPS}/{app_id}")
+        return app
+
+    def configure_app(self, app_id: str, model_config: Json) -> None:
+        """Publish a configuration. What is left out gets Dify's default, not the old value; `model` is needed."""
+        self._console.request("POST", f"{APPS}/{app_id}/model-config", json=model_config)
+
+    def open_app(self, app_id: str) -> None:
+        """Switch an app's service API on."""
+        self._console.request("POST", f"{APPS}/{app_id}/api-enable", json={"enable_api": True})
+
+    def app_keys(self, app_id: str) -> list[str]:
+        """The app's keys, oldest first."""
+        return _tokens(self._console.request("GET", f"{APPS}/{app_id}/api-keys"))
+
+    def create_app_key(self, app_id: str) -> str:
+        """A new key of the app."""
+        return str(self._console.request("POST", f"{APPS}/{app_id}/api-keys")["token"])
+
+    def models(self, model_type: str) -> list[tuple[str, str]]:
+        """Provider and name of each model that is ready for use, Dify's default first.
+
+        :param model_type: llm, text-embedding or rerank
+        """
+        path = f"/console/api/workspaces/current/models/model-types/{model_type}"
+        ready = ready_models(self._console.request("GET", path))
+        default = self.default_model(model_type)
+        return sorted(ready, key=lambda model: model != default)
+
+    def default_model(self, model_type: str) -> tuple[str, str] | None:
+        """Provider and name of the workspace's default model of a type."""
+        path = "/console/api/workspaces/current/default-model"
+        default = self._console.request("GET", path, params={"model_type": model_type})["data"]
+        return (default["provider"]["provider"], default["model"]) if default else None
+
+    def _apps_containing(self, name: str) -> Iterator[Json]:
+        page, more = 1, True
+        while more:
+            params = {"page": page, "limit": PAGE, "name": name, "mode": "chat"}
+            apps = self._console.request("GET", APPS, params=params)
+            yield from apps["data"]
+            page, more = page + 1, apps["has_more"]
+
+
+def ready_models(answer: Json) -> list[tuple[str, str]]:
+    """Provider and name of the models in a list of the console's or the service API that can be used as they are."""
+    return [
+        (provider["provider"], model["model"])
+        for provider in answer["data"]
+        for model in provider["models"]
+        if model["status"] == "active"
+    ]
+
+
+def _tokens(answer: Json) -> list[str]:
+    return [key["token"] for key in sorted(answer["data"], key=lambda key: key["created_at"])]
