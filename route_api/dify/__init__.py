@@ -3,7 +3,7 @@
 from typing import Mapping
 
 from .auth import ServiceKey
-from .chat import ChatApi
+from .chat import CHAT_MODES, ChatApi
 from .console import ConsoleApi
 from .console_transport import ConsoleTransport
 from .debugger import DebuggerApi, override_model
@@ -17,6 +17,7 @@ from .transport import Transport
 from .uploads import RawAnswer
 
 __all__ = [
+    "CHAT_MODES",
     "NO_INDEX",
     "ChatApi",
     "ConsoleApi",

@@ -10,6 +10,9 @@ from .transport import Transport
 
 Rating = Literal["like", "dislike"]
 
+CHAT_MODES = ("chat", "agent-chat", "advanced-chat")
+"""The kinds of apps that take questions; an agent-chat answers streams only."""
+
 _NOTHING_TO_WITHDRAW = "rating cannot be None when feedback not exists"
 """Dify's words for a rating that is withdrawn twice (chat/feedback-null-again)."""
 
@@ -102,7 +105,7 @@ class ChatApi:
         return parameters
 
     def info(self) -> dict[str, Any]:
-        """The app's `name`, and its `mode`: only chat, agent-chat and advanced-chat take questions."""
+        """The app's `name`, and its `mode`: only those in :data:`CHAT_MODES` take questions."""
         info: dict[str, Any] = self._transport.request("GET", "/v1/info", auth=self._auth)
         return info
 

@@ -1,0 +1,65 @@
+"""A Dify that somebody has just set up: the sandbox, on loopback, with an account and nothing else."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import request
+from werkzeug.serving import make_server
+
+from route_api.dify import Dify
+from route_api.sandbox import create_sandbox
+from route_api.sandbox.account import create_account
+from route_api.sandbox.store import current_store
+
+EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
+
+
+class FreshDify:
+    """Its address, and a client with the login. `calls` has what it was asked, such as `GET /v1/info`."""
+
+    def __init__(self, url: str, calls: list[str]) -> None:
+        self.url = url
+        self.calls = calls
+
+    def client(self, settings: dict[str, str] | None = None) -> Dify:
+        """A client with the keys in these settings and with the login."""
+        known = settings or {}
+        keys = known.get("DIFY_DATASET_API_KEY", ""), known.get("DIFY_APP_API_KEY", "")
+        return Dify(self.url, *keys, console_email=EMAIL, console_password=PASSWORD)
+
+    def changes(self) -> list[str]:
+        """The calls that make or change something; a login is none."""
+        reading = ("GET ", "POST /console/api/login", "POST /console/api/refresh-token")
+        return [call for call in self.calls if not call.startswith(reading)]
+
+    def apps(self) -> list[dict[str, Any]]:
+        """All apps, newest first."""
+        api = self.client().provisioning
+        return [api.app(app["id"]) for app in api._apps_containing("")]
+
+
+@contextmanager
+def fresh_dify(data_dir: Path, *, with_account: bool = True) -> Iterator[FreshDify]:
+    """A new Dify, as long as the context lasts."""
+    sandbox = create_sandbox(data_dir)
+    calls: list[str] = []
+    if with_account:
+        with sandbox.app_context():
+            create_account(current_store(), EMAIL, "admin", PASSWORD)
+
+    @sandbox.before_request
+    def remember() -> None:
+        calls.append(f"{request.method} {request.path}")
+
+    server = make_server("127.0.0.1", 0, sandbox, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield FreshDify(f"http://127.0.0.1:{server.server_port}", calls)
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
