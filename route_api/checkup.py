@@ -1,0 +1,340 @@
+"""`flask dify check`: what works and what is missing, with the way to mend it. It asks, and changes nothing."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import current_app
+from redis import Redis, RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import Config
+
+from . import prompts
+from .dify import CHAT_MODES, Dify, ready_models
+from .errors import (
+    ConsoleLoginRefused,
+    ConsoleNotConfigured,
+    DifyAuthFailed,
+    DifyError,
+    DifyForbidden,
+    DifyNotFound,
+    NotSupported,
+)
+from .extensions import db
+from .extensions import dify as configured_dify
+from .limiting import REDIS_TIMEOUT_S
+from .provisioning import VARIABLES
+
+Json = dict[str, Any]
+Model = tuple[str, str]
+State = Literal["works", "missing", "optional", "unknown"]
+
+KBS_LOOKED_AT = 20
+"""Knowledge bases in which a document is looked for that could be downloaded."""
+
+PROVISION = "run `flask --app wsgi dify provision`"
+MODELS_PAGE = "in Dify under Settings → Model Provider"
+LOGIN_SETTINGS = "set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD (`flask dify provision` writes them)"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One capability: whether it works, is missing and needed, is missing and optional, or cannot be known.
+
+    :param text: what was found, with no secret in it
+    :param remedy: what to do; empty if there is nothing to do
+    """
+
+    capability: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+def run(settings: Config, *, may_log_in: bool = True) -> list[Finding]:
+    """Look at everything, for the application at hand.
+
+    :param may_log_in: whether the console login may be tried; a wrong one counts towards the account's lock
+    """
+    return [*Gateway(settings).findings(), *DifyCheckup(settings, configured_dify, may_log_in).findings()]
+
+
+class Gateway:
+    """What the gateway itself needs: its callers' keys, its database, its folder."""
+
+    def __init__(self, settings: Config) -> None:
+        self._settings = settings
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each capability."""
+        yield self._callers()
+        yield self._logins()
+        yield self._counters()
+        yield self._database()
+        yield self._download_root()
+
+    def _callers(self) -> Finding:
+        if self._settings.AUTH == "open":
+            text = "AUTH=open: everybody who reaches the port may do everything"
+            return Finding("callers", "works", text, "set AUTH=required and API_KEYS unless only you reach it")
+        if not self._settings.API_KEYS:
+            remedy = f"set API_KEYS to a long random text, or {PROVISION}"
+            return Finding("callers", "missing", "API_KEYS is not set, so no backend could call", remedy)
+        keys = len(self._settings.API_KEYS)
+        return Finding("callers", "works", f"they need a key; {keys} in API_KEYS")
+
+    def _logins(self) -> Finding:
+        if self._settings.SECRET_KEY:
+            return Finding("logins of users", "works", "SECRET_KEY is set")
+        remedy = f"set SECRET_KEY to a long random text, or {PROVISION}"
+        return Finding("logins of users", "optional", "SECRET_KEY is not set, so users cannot log in", remedy)
+
+    def _counters(self) -> Finding:
+        address = self._settings.LIMITS_STORAGE
+        if address.startswith("memory:"):
+            return Finding("counters of limits", "works", "each process counts by itself")
+        try:
+            Redis.from_url(address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S).ping()
+        except RedisError:
+            text = "Redis does not answer, so each process counts by itself"
+            return Finding("counters of limits", "optional", text, "check LIMITS_STORAGE and the Redis server")
+        return Finding("counters of limits", "works", "all processes count together, in Redis")
+
+    def _database(self) -> Finding:
+        upgrade = "run `flask --app wsgi db upgrade`"
+        file = db.engine.url.database
+        if db.engine.dialect.name == "sqlite" and file and not Path(file).exists():
+            return Finding("database", "missing", "it has not been made yet", upgrade)
+        scripts = ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
+        try:
+            with db.engine.connect() as connection:
+                current = set(MigrationContext.configure(connection).get_current_heads())
+        except SQLAlchemyError:
+            text = "it cannot be reached, or refuses us"
+            return Finding("database", "missing", text, "check DATABASE_URL and the database server")
+        if current != set(scripts.get_heads()):
+            return Finding("database", "missing", "its tables are not up to date", upgrade)
+        return Finding("database", "works", f"{db.engine.dialect.name}, up to date")
+
+    def _download_root(self) -> Finding:
+        folder = self._settings.DOWNLOAD_ROOT
+        there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return Finding("folder of document/get", "works", f"{folder} can be written")
+        text = f"DOWNLOAD_ROOT, {folder}, cannot be written by the user who runs this"
+        return Finding("folder of document/get", "missing", text, f"let that user write {there}, or set another folder")
+
+
+class DifyCheckup:
+    """What Dify gives us, by the keys and the login of the settings."""
+
+    def __init__(self, settings: Config, dify: Dify, may_log_in: bool) -> None:
+        self._settings = settings
+        self._dify = dify
+        self._may_log_in = may_log_in
+        self._app_models: dict[str | None, Json] = {}
+        if not may_log_in:
+            dify.forget_login()
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each capability; only the first, if Dify does not answer."""
+        reached = self._reached()
+        yield reached
+        if reached.state != "works":
+            text = "keys, apps, models, console login and downloads, as long as Dify is not there"
+            yield Finding("all that Dify does", "unknown", text)
+            return
+        yield self._finding("dataset key", "missing", self._dataset_key)
+        yield self._finding("console login", "missing", self._console_login)
+        for model_name in (None, *self._dify.app_models):
+            yield from self._app(model_name)
+        yield self._finding("indexing by meaning", "missing", self._embedding)
+        yield self._finding("reranking", "optional", self._rerank)
+        yield self._finding("download of files", "optional", self._download)
+        yield self._finding("model parameters per request", "optional", self._model_parameters)
+
+    def _finding(self, capability: str, otherwise: State, look: Callable[[], tuple[State, str, str]]) -> Finding:
+        """What `look` finds; a refusal of Dify's, in words, with the state `otherwise`."""
+        try:
+            return Finding(capability, *look())
+        except DifyAuthFailed as error:
+            return Finding(capability, otherwise, error.message.rstrip("."), PROVISION)
+        except (DifyError, NotSupported) as error:
+            return Finding(capability, otherwise, error.message.rstrip("."))
+        except (LookupError, TypeError):
+            return Finding(capability, "unknown", "this version of Dify answers in a form that we do not know")
+
+    def _reached(self) -> Finding:
+        address = self._settings.DIFY_BASE_URL
+        if not address:
+            remedy = f"{PROVISION}, or `make serve` for the sandbox"
+            return Finding("Dify", "missing", "DIFY_BASE_URL is not set", remedy)
+        try:
+            version = self._dify.transport.server_version()
+        except DifyError as error:
+            text = f"{address}: {error.message.rstrip('.')}"
+            return Finding("Dify", "missing", text, "start Dify, or correct DIFY_BASE_URL")
+        if version is None:
+            text = f"something answers at {address}, but does not say Dify's version"
+            return Finding("Dify", "missing", text, "correct DIFY_BASE_URL, or let the proxy pass X-Version on")
+        return Finding("Dify", "works", f"version {version} at {address}")
+
+    def _dataset_key(self) -> tuple[State, str, str]:
+        if not self._settings.DIFY_DATASET_API_KEY:
+            return "missing", "DIFY_DATASET_API_KEY is not set", PROVISION
+        total = self._dify.knowledge.list_datasets(1, 1)["total"]
+        return "works", f"it opens {total} knowledge base{'' if total == 1 else 's'}", ""
+
+    @cached_property
+    def _login_problem(self) -> str:
+        """Why the console cannot be asked; empty if it can. Tries the login, once."""
+        if not (self._settings.DIFY_CONSOLE_EMAIL and self._settings.DIFY_CONSOLE_PASSWORD):
+            return "no console login is set"
+        if not self._may_log_in:
+            return "the console login was not tried"
+        try:
+            self._dify.provisioning.default_model("llm")
+        except ConsoleLoginRefused:
+            return "Dify refuses the console login"
+        return ""
+
+    def _console_login(self) -> tuple[State, str, str]:
+        problem = self._login_problem
+        if not problem:
+            return "works", f"as {self._settings.DIFY_CONSOLE_EMAIL}", ""
+        if not self._settings.DIFY_CONSOLE_EMAIL:
+            text = f"{problem}: no default models, no model parameters per request, on Dify 1.12.1 no downloads"
+            return "optional", text, LOGIN_SETTINGS
+        if not self._may_log_in:
+            return "unknown", problem, "leave --without-login away"
+        remedy = (
+            "correct DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD or remove both; do not try again and again, because"
+            " six wrong passwords lock the account for a day"
+        )
+        return "missing", problem, remedy
+
+    def _app(self, model_name: str | None) -> Iterator[Finding]:
+        """An app's key, variables and model; only the key, if that does not work."""
+        of_app = f" of {model_name} in DIFY_APPS" if model_name else ""
+        key = self._finding(f"app key{of_app}", "missing", lambda: self._app_key(model_name))
+        yield key
+        if key.state == "works":
+            yield self._finding(f"input variables{of_app}", "unknown", lambda: self._variables(model_name))
+            yield self._finding(f"model behind the app{of_app}", "unknown", lambda: self._model(model_name))
+
+    def _app_key(self, model_name: str | None) -> tuple[State, str, str]:
+        if not model_name and not self._settings.DIFY_APP_API_KEY:
+            return "missing", "DIFY_APP_API_KEY is not set", PROVISION
+        try:
+            app = self._dify.chat(model_name).info()
+        except DifyForbidden:
+            remedy = "switch it on in Dify, on the app's API Access page"
+            return "missing", "the app's service API is switched off", remedy
+        if app["mode"] not in CHAT_MODES:
+            text = f"it is the key of “{app['name']}”, an app of the kind {app['mode']}, which takes no questions"
+            return "missing", text, "set the key of a Chatbot or Chatflow"
+        if app["mode"] == "agent-chat":
+            return "works", f"it opens “{app['name']}”, an Agent, which only answers with \"streaming\": true", ""
+        return "works", f"it opens “{app['name']}”", ""
+
+    def _variables(self, model_name: str | None) -> tuple[State, str, str]:
+        form = prompts.declared_variables(self._dify.chat(model_name).parameters())
+        lacking = [name for name in VARIABLES if name not in form]
+        if lacking:
+            remedy = "declare them in the app as paragraphs that are not required, and put them into its prompt"
+            return "optional", f"{', '.join(lacking)} not declared, so this goes into the question", remedy
+        budgets = {"context": prompts.CONTEXT_BUDGET, "history": prompts.HISTORY_BUDGET}
+        short = [f"{name} ({limit})" for name, budget in budgets.items() if (limit := form[name]) and limit < budget]
+        if short:
+            remedy = "remove their maximum length in Dify"
+            return "optional", f"too short for all that could be said: {', '.join(short)} characters", remedy
+        return "works", ", ".join(VARIABLES), ""
+
+    def _model(self, model_name: str | None) -> tuple[State, str, str]:
+        ready = self._models("llm")
+        if not ready:
+            return "missing", "the workspace has no language model that is ready", f"add one {MODELS_PAGE}"
+        if self._login_problem:
+            text = f"{self._login_problem}, so it is not known; ready in the workspace: {_names(ready)}"
+            return "unknown", text, "ask a question to see"
+        model = self._model_of(model_name)
+        if not model["name"]:
+            return "missing", "the app has no model", "choose one on the app's page in Dify, and publish it"
+        if (model["provider"], model["name"]) not in ready:
+            return "missing", f"{model['name']} is not ready", f"mend it {MODELS_PAGE}, or choose another for the app"
+        return "works", f"{model['name']}; whether it answers, only a question shows", ""
+
+    def _embedding(self) -> tuple[State, str, str]:
+        ready = self._models("text-embedding")
+        if not ready:
+            remedy = f"add an embedding model {MODELS_PAGE}, or create every kb with indexing_technique economy"
+            return "missing", "the workspace has no embedding model that is ready", remedy
+        wanted = (self._settings.DIFY_EMBEDDING_PROVIDER, self._settings.DIFY_EMBEDDING_MODEL)
+        if wanted[1] and wanted not in ready:
+            remedy = "correct DIFY_EMBEDDING_MODEL and DIFY_EMBEDDING_PROVIDER, or empty both for Dify's default"
+            return "missing", f"{wanted[1]} of {wanted[0]} is none of the embedding models that are ready", remedy
+        if wanted[1]:
+            return "works", wanted[1], ""
+        if self._login_problem:
+            return "works", f"by Dify's default; ready in the workspace: {_names(ready)}", ""
+        default = self._dify.provisioning.default_model("text-embedding")
+        return "works", f"by Dify's default, {default[1]}" if default else f"by {ready[0][1]}", ""
+
+    def _rerank(self) -> tuple[State, str, str]:
+        ready = self._models("rerank")
+        if ready:
+            return "works", ready[0][1], ""
+        return "optional", "the workspace has no rerank model", f"add one {MODELS_PAGE} if you want reranking"
+
+    def _download(self) -> tuple[State, str, str]:
+        document = self._some_document()
+        if document is None:
+            return "unknown", "no knowledge base has a file yet that could be tried", ""
+        try:
+            self._dify.files.open_file(self._dify.files.locate(*document)).close()
+        except ConsoleNotConfigured:
+            text = "this version of Dify hands out files to a console login only"
+            return "optional", text, LOGIN_SETTINGS
+        except DifyNotFound:
+            return "unknown", "the file that was tried is gone from Dify's storage", ""
+        return "works", "the file of a document was opened", ""
+
+    def _some_document(self) -> tuple[str, str] | None:
+        """Ids of a dataset and of a document in it that was made from a file."""
+        for dataset in self._dify.knowledge.list_datasets(1, KBS_LOOKED_AT)["data"]:
+            if dataset["document_count"]:
+                for document in self._dify.knowledge.list_documents(dataset["id"], 1, KBS_LOOKED_AT)["data"]:
+                    if document["data_source_type"] == "upload_file":
+                        return dataset["id"], document["id"]
+        return None
+
+    def _model_parameters(self) -> tuple[State, str, str]:
+        if self._login_problem:
+            if not self._settings.DIFY_CONSOLE_EMAIL:
+                return "optional", self._login_problem, LOGIN_SETTINGS
+            return "optional" if self._may_log_in else "unknown", self._login_problem, ""
+        model = self._model_of(None)
+        rules = self._dify.console.parameter_rules(model["provider"], model["name"]) if model["name"] else []
+        if not rules:
+            return "optional", "the app's model has no parameters", ""
+        return "works", f"{model['name']} has {', '.join(rule['name'] for rule in rules)}", ""
+
+    def _model_of(self, model_name: str | None) -> Json:
+        """`provider` and `name` of the model behind an app; finding the app takes a call for each app, so once."""
+        if model_name not in self._app_models:
+            config = self._dify.console.app_model_config(self._dify.find_app(model_name))
+            self._app_models[model_name] = config["model"]
+        return self._app_models[model_name]
+
+    def _models(self, model_type: str) -> list[Model]:
+        return ready_models(self._dify.knowledge.list_models(model_type))
+
+
+def _names(models: list[Model]) -> str:
+    return ", ".join(name for _, name in models)

@@ -1,0 +1,349 @@
+"""What `flask dify check` says about a gateway and its Dify, and that it changes nothing."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import flask_migrate
+import pytest
+import responses
+
+from config import Config
+from route_api import checkup, create_app
+from route_api.checkup import Finding
+from route_api.extensions import db
+from route_api.provisioning import VARIABLES, Provisioner
+from route_api.sandbox import models as sandbox_models
+
+from .conftest import KEYS
+from .dify.loopback import answer, loopback
+from .dify.recordings import DIFY, body_of, load
+from .fake_dify import FakeDify
+from .fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+
+LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
+Findings = dict[str, Finding]
+Check = Callable[..., Findings]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[FreshDify]:
+    with fresh_dify(tmp_path / "dify") as running:
+        yield running
+
+
+@pytest.fixture
+def provisioned(fresh: FreshDify) -> dict[str, Any]:
+    """Every setting of a gateway on a Dify that was just provisioned."""
+    settings = Provisioner(fresh.client(), {}, lambda note: None).run().settings
+    fresh.calls.clear()
+    return {"DIFY_BASE_URL": fresh.url, **settings, **LOGIN, "API_KEYS": [settings["API_KEYS"]]}
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Iterator[Check]:
+    """Runs the check of a gateway with these settings; its database is up to date unless one is named."""
+
+    def run(may_log_in: bool = True, **settings: Any) -> Findings:
+        made_here = {"DATABASE_URL": f"sqlite:///{tmp_path / 'gateway.sqlite3'}", "DOWNLOAD_ROOT": tmp_path / "files"}
+        config = Config.load(**{**made_here, **settings})
+        app = create_app(config)
+        with app.app_context():
+            if "DATABASE_URL" not in settings:
+                flask_migrate.upgrade()
+            findings = {finding.capability: finding for finding in checkup.run(config, may_log_in=may_log_in)}
+            db.engine.dispose()
+        return findings
+
+    yield run
+    logging.getLogger("route_api").handlers.clear()
+
+
+def states(findings: Findings, *wanted: str) -> set[str]:
+    return {name for name, finding in findings.items() if finding.state in wanted}
+
+
+def test_after_provisioning_everything_works_that_this_dify_offers_and_nothing_is_changed(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    findings = check(**provisioned)
+    assert states(findings, "missing") == set()
+    assert states(findings, "optional", "unknown") == {"reranking", "download of files"}
+    assert len(findings) == 15
+    assert fresh.changes() == []
+
+
+def test_no_secret_is_told(provisioned: dict[str, Any], check: Check) -> None:
+    wrong = {"DIFY_APPS": {"small": "app-small-secret"}}
+    told = repr([check(**provisioned), check(**provisioned | wrong), check(**provisioned | {"SECRET_KEY": ""})])
+    secrets = [provisioned[name] for name in ("DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY", "SECRET_KEY")]
+    assert not [secret for secret in [*secrets, *provisioned["API_KEYS"], PASSWORD, "small-secret"] if secret in told]
+
+
+def test_a_gateway_without_any_setting_is_told_all_that_it_lacks(check: Check, tmp_path: Path) -> None:
+    findings = check(DATABASE_URL=f"sqlite:///{tmp_path / 'none.sqlite3'}")
+    assert states(findings, "missing") == {"callers", "database", "Dify"}
+    assert states(findings, "unknown") == {"all that Dify does"}
+    assert all(findings[name].remedy for name in ("callers", "database", "Dify", "logins of users"))
+    assert not (tmp_path / "none.sqlite3").exists()
+
+
+def test_a_dify_that_is_away_is_named_and_the_rest_is_not_guessed_at(check: Check) -> None:
+    findings = check(**KEYS | {"DIFY_BASE_URL": "http://127.0.0.1:9"})
+    assert "cannot be reached" in findings["Dify"].text and "127.0.0.1:9" in findings["Dify"].text
+    assert findings["Dify"].state == "missing"
+    assert states(findings, "unknown") == {"all that Dify does"}
+
+
+def test_another_web_server_is_not_taken_for_a_dify(check: Check) -> None:
+    with loopback(lambda connection, _: connection.sendall(answer(b"<html>It works!</html>"))) as server:
+        findings = check(**KEYS | {"DIFY_BASE_URL": server.url})
+    assert findings["Dify"].state == "missing"
+    assert "It works" not in repr(findings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "capability"),
+    [
+        ("DIFY_DATASET_API_KEY", "dataset-…", "dataset key"),
+        ("DIFY_DATASET_API_KEY", "", "dataset key"),
+        ("DIFY_APP_API_KEY", "app-wrong", "app key"),
+        ("DIFY_APP_API_KEY", "", "app key"),
+        ("DIFY_APPS", {"small": "app-wrong"}, "app key of small in DIFY_APPS"),
+    ],
+)
+def test_a_key_that_does_not_open_is_missing_and_named(
+    provisioned: dict[str, Any], check: Check, setting: str, value: Any, capability: str
+) -> None:
+    finding = check(**provisioned | {setting: value})[capability]
+    assert finding.state == "missing"
+    assert setting in finding.text and "provision" in finding.remedy
+
+
+def test_each_app_is_looked_at(provisioned: dict[str, Any], check: Check) -> None:
+    findings = check(**provisioned | {"DIFY_APPS": {"small": provisioned["DIFY_APP_API_KEY"]}})
+    for capability in ("app key", "input variables", "model behind the app"):
+        assert findings[capability].state == findings[f"{capability} of small in DIFY_APPS"].state == "works"
+
+
+def test_an_app_whose_service_api_is_off_says_where_to_switch_it_on(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    [app] = fresh.apps()
+    fresh.client()._console_transport.request(
+        "POST", f"/console/api/apps/{app['id']}/api-enable", json={"enable_api": False}
+    )
+    finding = check(**provisioned)["app key"]
+    assert (finding.state, "API Access" in finding.remedy) == ("missing", True)
+
+
+def configure(fresh: FreshDify, **changes: Any) -> None:
+    [app] = fresh.apps()
+    fresh.client().provisioning.configure_app(app["id"], {**app["model_config"], **changes})
+
+
+def form(**limits: int) -> list[dict[str, Any]]:
+    return [{"paragraph": {"label": name, "variable": name, "max_length": limit}} for name, limit in limits.items()]
+
+
+def test_variables_that_the_app_lacks_are_optional(fresh: FreshDify, provisioned: dict[str, Any], check: Check) -> None:
+    configure(fresh, user_input_form=form(context=0))
+    finding = check(**provisioned)["input variables"]
+    assert finding.state == "optional" and "instructions, history" in finding.text
+
+
+def test_a_variable_that_is_too_short_is_told_with_its_length(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    configure(fresh, user_input_form=form(**dict.fromkeys(VARIABLES, 0) | {"context": 48}))
+    finding = check(**provisioned)["input variables"]
+    assert finding.state == "optional" and "context (48)" in finding.text
+
+
+def test_a_workspace_without_models_can_neither_answer_nor_index(
+    provisioned: dict[str, Any], check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_models, "all_models", list)
+    findings = check(**provisioned)
+    assert states(findings, "missing") == {"model behind the app", "indexing by meaning"}
+    assert all("Model Provider" in findings[name].remedy for name in states(findings, "missing"))
+
+
+def test_an_app_whose_model_is_gone_cannot_answer(
+    provisioned: dict[str, Any], check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = sandbox_models.all_models
+
+    def all_but_the_apps() -> list[sandbox_models.Model]:
+        return [model for model in there() if model.name != "sandbox-extractive"]
+
+    monkeypatch.setattr(sandbox_models, "all_models", all_but_the_apps)
+    findings = check(**provisioned)
+    assert states(findings, "missing") == {"model behind the app"}
+    assert "sandbox-extractive is not ready" in findings["model behind the app"].text
+
+
+def test_an_embedding_model_of_the_settings_that_dify_lacks_is_missing(
+    provisioned: dict[str, Any], check: Check
+) -> None:
+    wanted = {"DIFY_EMBEDDING_MODEL": "bge-m3:latest", "DIFY_EMBEDDING_PROVIDER": "langgenius/ollama/ollama"}
+    finding = check(**provisioned | wanted)["indexing by meaning"]
+    assert finding.state == "missing" and "bge-m3:latest" in finding.text
+
+
+def test_without_a_console_login_what_is_needed_works_and_the_rest_says_what_to_set(
+    provisioned: dict[str, Any], check: Check
+) -> None:
+    findings = check(**provisioned | dict.fromkeys(LOGIN, ""))
+    assert states(findings, "missing") == set()
+    assert {"console login", "model parameters per request"} <= states(findings, "optional")
+    assert findings["model behind the app"].state == "unknown"
+    assert "DIFY_CONSOLE_EMAIL" in findings["console login"].remedy
+
+
+def test_a_console_login_that_is_refused_is_missing_and_was_tried_once(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    findings = check(**provisioned | {"DIFY_CONSOLE_PASSWORD": "Wrong1234"})
+    assert findings["console login"].state == "missing" and "lock" in findings["console login"].remedy
+    assert fresh.calls.count("POST /console/api/login") == 1
+
+
+def test_the_console_login_is_not_tried_if_that_is_asked_for(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    findings = check(may_log_in=False, **provisioned)
+    assert states(findings, "unknown") >= {"console login", "model behind the app", "model parameters per request"}
+    assert states(findings, "missing") == set()
+    assert not [call for call in fresh.calls if "/console/" in call]
+
+
+def test_a_file_that_is_there_is_opened_and_not_changed(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check
+) -> None:
+    knowledge = fresh.client(provisioned).knowledge
+    dataset_id = knowledge.create_dataset({"name": "红楼梦", "indexing_technique": "economy"})["id"]
+    path = Path(__file__).parents[1] / "docs" / "examples" / "hulumiao.txt"
+    data = {"indexing_technique": "economy", "process_rule": {"mode": "automatic"}}
+    with path.open("rb") as file:
+        knowledge.create_document_by_file(dataset_id, path.name, "text/plain", file, path.stat().st_size, data)
+    fresh.calls.clear()
+    assert check(**provisioned)["download of files"].state == "works"
+    assert fresh.changes() == []
+
+
+def test_dify_1_12_1_without_a_console_login_hands_out_no_files(
+    check: Check, mock: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dify = ready_dify(mock, "1.12.1")
+    dataset_id, document_id = add_document(dify)
+    page = body_of(load("1.12.1", "documents/upload-file"))
+    for route in ("download", "upload-file"):
+        mock.get(f"{DIFY}/v1/datasets/{dataset_id}/documents/{document_id}/{route}", body=page, status=404)
+    finding = check(**KEYS, API_KEYS=["k" * 16])["download of files"]
+    assert (finding.state, "DIFY_CONSOLE_EMAIL" in finding.remedy) == ("optional", True)
+
+
+def ready_dify(mock: responses.RequestsMock, version: str) -> FakeDify:
+    """What a Dify of this version answers to a check with service keys alone, but for its documents."""
+    dify = FakeDify(mock, version)
+    dify.play("general/service-index")
+    dify.play("chat/info")
+    dify.play("chat/parameters-with-variables")
+    for model_type in ("llm", "text-embedding", "rerank"):
+        dify.play(f"models/list-{model_type}")
+    return dify
+
+
+def add_document(dify: FakeDify) -> tuple[str, str]:
+    datasets = dify.body("datasets/list-default")
+    datasets["data"] = [dataset for dataset in datasets["data"] if dataset["document_count"]][:1]
+    dify.answer("GET", "/v1/datasets", datasets)
+    documents = dify.body("documents/list-default")
+    dataset_id = datasets["data"][0]["id"]
+    dify.answer("GET", f"/v1/datasets/{dataset_id}/documents", documents)
+    document = next(each for each in documents["data"] if each["data_source_type"] == "upload_file")
+    return dataset_id, document["id"]
+
+
+def test_an_answer_of_an_unknown_form_is_no_crash(check: Check, mock: responses.RequestsMock, version: str) -> None:
+    dify = ready_dify(mock, version)
+    dify.answer("GET", "/v1/datasets", {"items": []})
+    finding = check(**KEYS)["dataset key"]
+    assert finding.state == "unknown" and "form" in finding.text
+
+
+def test_either_recorded_dify_with_service_keys_alone_has_all_that_is_needed(
+    check: Check, mock: responses.RequestsMock, version: str
+) -> None:
+    dify = ready_dify(mock, version)
+    dify.answer("GET", "/v1/datasets", {"data": [], "total": 0})
+    findings = check(**KEYS, API_KEYS=["k" * 16])
+    assert states(findings, "missing") == set()
+    assert findings["Dify"].text == f"version {version} at {DIFY}"
+    assert findings["reranking"].state == findings["indexing by meaning"].state == "works"
+
+
+def test_either_recorded_dify_with_a_login_knows_the_model_behind_the_app(
+    check: Check, mock: responses.RequestsMock, version: str
+) -> None:
+    dify = ready_dify(mock, version)
+    dify.answer("GET", "/v1/datasets", {"data": [], "total": 0})
+    dify.play("auth/login")
+    for model_type in ("llm", "text-embedding"):
+        path = f"/console/api/workspaces/current/default-model?model_type={model_type}"
+        dify.answer("GET", path, dify.body(f"models/console-default-get-{model_type}"))
+    apps = dify.body("provisioning/app-list-name")
+    dify.answer("GET", "/console/api/apps", apps)
+    app = f"/console/api/apps/{apps['data'][0]['id']}"
+    dify.answer("GET", f"{app}/api-keys", {"data": [{"token": "app-secret"}]})
+    dify.play("provisioning/app-get-with-variables", path=app)
+    rules = "/console/api/workspaces/current/model-providers/langgenius/ollama/ollama/models/parameter-rules"
+    dify.answer("GET", rules, {"data": [{"name": "num_predict"}]})
+    findings = check(**KEYS, API_KEYS=["k" * 16], SECRET_KEY="s" * 16, **LOGIN)
+    assert states(findings, "missing", "optional") == set()
+    assert findings["model behind the app"].text.startswith("qwen3:4b")
+    assert "num_predict" in findings["model parameters per request"].text
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [("workflow", "missing"), ("completion", "missing"), ("advanced-chat", "works")]
+)
+def test_an_app_that_takes_no_questions_is_missing(check: Check, any_dify: FakeDify, mode: str, state: str) -> None:
+    any_dify.mock.assert_all_requests_are_fired = False
+    any_dify.answer("GET", "/v1/info", {"name": "Sums up", "mode": mode})
+    ready_dify(any_dify.mock, any_dify.version).answer("GET", "/v1/datasets", {"data": [], "total": 0})
+    assert check(**KEYS)["app key"].state == state
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("postgresql://nobody@127.0.0.1:9/none", "DATABASE_URL"),
+        ("mysql://nobody@127.0.0.1:9/none", "DATABASE_URL"),
+        ("sqlite:///{folder}/empty.sqlite3", "db upgrade"),
+        ("sqlite:///{folder}/none.sqlite3", "db upgrade"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_missing(check: Check, tmp_path: Path, url: str, remedy: str) -> None:
+    (tmp_path / "empty.sqlite3").touch()
+    finding = check(DATABASE_URL=url.format(folder=tmp_path))["database"]
+    assert (finding.state, remedy in finding.remedy) == ("missing", True)
+    assert "nobody" not in finding.text
+
+
+def test_counters_in_a_redis_that_is_away_are_optional(check: Check) -> None:
+    finding = check(LIMITS_STORAGE="redis://:hush@127.0.0.1:9/0")["counters of limits"]
+    assert finding.state == "optional" and "hush" not in repr(finding)
+
+
+def test_a_download_folder_that_cannot_be_made_is_missing(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finding = check(DOWNLOAD_ROOT=tmp_path / "file" / "downloads")["folder of document/get"]
+    assert finding.state == "missing" and str(tmp_path / "file") in finding.remedy
+
+
+def test_a_gateway_that_is_open_to_everybody_works_and_says_so(check: Check) -> None:
+    finding = check(AUTH="open")["callers"]
+    assert finding.state == "works" and "everybody" in finding.text
