@@ -3,6 +3,7 @@
 import click
 from flask import Flask
 
+from .dify_commands import dify_commands
 from .extensions import api
 from .reference import api_reference
 from .user_commands import user
@@ -10,6 +11,7 @@ from .user_commands import user
 
 def register_commands(app: Flask) -> None:
     """Add our commands to the application's."""
+    app.cli.add_command(dify_commands)
     app.cli.add_command(print_reference)
     app.cli.add_command(user)
 
