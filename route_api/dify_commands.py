@@ -66,7 +66,7 @@ def provision(
         of_project = read_env(PROJECT_ENV_FILE)
         url = _address(url or known.get("DIFY_BASE_URL") or click.prompt("Dify's address", type=str))
         email = email or known.get("DIFY_CONSOLE_EMAIL") or click.prompt("E-mail of an owner or admin", type=str)
-        password = _password(email, password_stdin, known, of_project)
+        password = _password(url, email, password_stdin, known, of_project)
         settings, is_complete = _provisioned(url, email, password, known)
         without = () if keep_login else LOGIN
         settings = {name: value for name, value in settings.items() if name not in without}
@@ -92,18 +92,23 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _password(email: str, from_stdin: bool, *files: dict[str, str]) -> str:
+def _password(url: str, email: str, from_stdin: bool, *files: dict[str, str]) -> str:
     """The password for this account, from where nobody else can read it.
 
-    One that a file has is that of the file's own account: for another it would only count as a wrong one. What the
-    environment has may come from the project's file too, which was read at the start.
+    One that a file has is for the file's own Dify and account: it is not shown to another server, and for another
+    account it would count as a wrong one. What the environment has may come from the project's file too, which was read
+    at the start.
     """
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
         if not password:
             raise click.UsageError("There is no password on standard input.")
         return password
-    of_others = {file.get("DIFY_CONSOLE_PASSWORD") for file in files if file.get("DIFY_CONSOLE_EMAIL") != email}
+    of_others = {
+        file.get("DIFY_CONSOLE_PASSWORD")
+        for file in files
+        if (file.get("DIFY_BASE_URL", url).rstrip("/"), file.get("DIFY_CONSOLE_EMAIL")) != (url, email)
+    }
     candidates = [os.environ.get("DIFY_CONSOLE_PASSWORD"), *(file.get("DIFY_CONSOLE_PASSWORD") for file in files)]
     for password in candidates:
         if password and password not in of_others:

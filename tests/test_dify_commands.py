@@ -179,12 +179,14 @@ def test_without_a_model_the_settings_are_written_and_it_says_what_is_missing(
     assert f"Wrote {env_file}" in done.output and list(dotenv_values(env_file)) == WRITTEN
 
 
-def test_the_keys_of_one_dify_are_not_shown_to_another(
+def test_the_keys_and_the_password_of_one_dify_are_not_shown_to_another(
     first: Result, provision: Provision, env_file: Path, tmp_path: Path
 ) -> None:
     before = dotenv_values(env_file)
     with fresh_dify(tmp_path / "other") as other:
-        done = provision("--url", other.url)
+        assert provision("--url", other.url).exit_code == 2
+        assert other.calls == []
+        done = provision("--url", other.url, "--password-stdin", stdin=PASSWORD + "\n")
         assert done.exit_code == 0, done.output
         assert not [call for call in other.calls if call.startswith("GET /v1/datasets")]
     after = dotenv_values(env_file)
