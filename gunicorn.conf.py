@@ -38,7 +38,8 @@ class Worker(GeventWorker):
         greenlet = gevent.getcurrent()
         self.idle.add(greenlet)
         try:
-            with super().timeout_ctx():
+            # A stream that ends while we stop leaves its connection idle: nobody may wait for `keepalive` then.
+            with super().timeout_ctx() if self.alive else gevent.Timeout(IDLE_AT_STOP_S, False):
                 yield
         finally:
             self.idle.discard(greenlet)
