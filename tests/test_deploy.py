@@ -11,6 +11,8 @@ import pytest
 
 from config import PROJECT_DIR, Config
 
+from .databases import absent
+
 DEPLOY = PROJECT_DIR / "deploy"
 MOST_EXPOSED = "20"
 """Of 100, as `systemd-analyze security` counts; a service that asks for no protection has 96."""
@@ -22,10 +24,7 @@ def program(*names: str) -> str:
     for name in names:
         if found := shutil.which(name, path=path):
             return found
-    reason = f"no {' and no '.join(names)} on this machine"
-    if os.environ.get("REQUIRE_SERVERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    absent(f"no {' and no '.join(names)} on this machine")
 
 
 def run(*command: str | Path, **settings: str) -> None:

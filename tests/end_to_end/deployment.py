@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import requests
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -23,24 +23,20 @@ from .. import databases
 from .conftest import PROJECT_DIR, START_S, free_port, wait_for
 
 BIN = Path(sys.executable).parent
-REDIS_PORT = 6379
+REDIS = "redis://127.0.0.1:6379/10"
 UPLOAD_LIMIT_MB = 400
+SERVICE_KEY = "the-service-key-of-a-backend"
+USER_LIMIT = 20
+"""Requests a minute of one user of the pair."""
 STOP_S = 45
 """More than STOP_GRACE."""
-
-
-def need(reason_to_skip: str) -> None:
-    """Skip the test for this reason, or fail where everything must be there."""
-    if os.environ.get("REQUIRE_SERVERS") == "1":
-        pytest.fail(reason_to_skip)
-    pytest.skip(reason_to_skip)
 
 
 def program(name: str) -> str:
     """The path of a program, which Debian may keep where only root looks for it."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        need(f"no {name} on this machine")
+        databases.absent(f"no {name} on this machine")
     return str(found)
 
 
@@ -51,7 +47,7 @@ def postgresql(name: str) -> Iterator[str]:
     try:
         admin.connect().close()
     except OperationalError as error:
-        need(f"no postgresql server at {databases.SERVERS['postgresql']}: {error.orig}")
+        databases.absent(f"no postgresql server at {databases.SERVERS['postgresql']}: {error.orig}")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
         connection.execute(text(f"CREATE DATABASE {name}"))
@@ -62,14 +58,14 @@ def postgresql(name: str) -> Iterator[str]:
 
 
 def redis_url() -> str:
-    """The address of the Redis of this machine."""
+    """The address of an empty database of the Redis of this machine."""
+    server = redis.Redis.from_url(REDIS, socket_connect_timeout=2)
     try:
-        with socket.create_connection(("127.0.0.1", REDIS_PORT), timeout=2) as connection:
-            connection.sendall(b"PING\r\n")
-            assert connection.recv(7) == b"+PONG\r\n"
-    except OSError as error:
-        need(f"no redis server at 127.0.0.1:{REDIS_PORT}: {error}")
-    return f"redis://127.0.0.1:{REDIS_PORT}/9"
+        server.flushdb()
+    except redis.RedisError as error:
+        databases.absent(f"no redis server at {REDIS}: {error}")
+    server.close()
+    return REDIS
 
 
 class Process:
@@ -190,9 +186,15 @@ class Nginx(Process):
         (folder / "site.conf").write_text(self._site(gateway_ports))
         (folder / "nginx.conf").write_text(self._main())
         super().__init__("nginx", [executable, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], folder)
-        self.http = requests.Session()
-        self.http.trust_env = False
-        self.http.verify = str(self.certificate)
+        self.http = self.client()
+
+    def client(self) -> requests.Session:
+        """A caller who trusts the certificate, and has a service key for whoever asks."""
+        http = requests.Session()
+        http.trust_env = False
+        http.verify = str(self.certificate)
+        http.headers["Authorization"] = f"Bearer {SERVICE_KEY}"
+        return http
 
     def _site(self, gateway_ports: list[int]) -> str:
         gateway = "server 127.0.0.1:{}".format
@@ -259,6 +261,11 @@ class Deployment:
         self.base = nginx.base
         self.http = nginx.http
 
+    def at(self, gateway: Gunicorn, path: str, token: str = SERVICE_KEY, **body: Any) -> requests.Response:
+        """The answer of this one gateway to a POST, without nginx between."""
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.post(f"{gateway.base}/{path}", json=body, headers=headers, timeout=60, stream=True)
+
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         return succeeded(self.http.post(f"{self.base}/{path}", json=body, timeout=60))
 
@@ -268,9 +275,7 @@ class Deployment:
     def ask(self, user_id: str, query: str, **given: Any) -> requests.Response:
         """A question whose answer is streamed, over a connection of its own."""
         body = {"user_id": user_id, "query": query, "stream": True, **given}
-        return requests.post(
-            f"{self.base}/chat/chat", json=body, stream=True, timeout=60, verify=str(self.nginx.certificate)
-        )
+        return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=60)
 
 
 def succeeded(answer: requests.Response) -> dict[str, Any]:
@@ -297,7 +302,12 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def deploy(folder: Path, number: int, settings: dict[str, str]) -> Iterator[Deployment]:
     """Start so many gateways and nginx before them; stop them in the other order."""
     with ExitStack() as running:
-        common = {"AUTH": "open", "RATE_LIMIT": "0", "DOWNLOAD_ROOT": str(folder / "downloads"), **settings}
+        common = {
+            "API_KEYS": SERVICE_KEY,
+            "RATE_LIMIT": str(USER_LIMIT),
+            "DOWNLOAD_ROOT": str(folder / "downloads"),
+            **settings,
+        }
         gateways = [Gunicorn(f"gateway-{index}", folder, common) for index in range(number)]
         nginx = Nginx(folder, [gateway.port for gateway in gateways])
         gateways[0].migrate()
@@ -319,5 +329,5 @@ def pair(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Two gateways on one PostgreSQL and one Redis behind one nginx."""
     folder = tmp_path_factory.mktemp("pair")
     with postgresql(f"route_api_deployment_{os.getpid()}") as database_url:
-        settings = {"DATABASE_URL": database_url, "LIMITS_STORAGE": redis_url()}
+        settings = {"DATABASE_URL": database_url, "LIMITS_STORAGE": redis_url(), "SECRET_KEY": "signs-every-token"}
         yield from deploy(folder, 2, {**sandbox.settings, **settings})

@@ -18,7 +18,7 @@ from requests_toolbelt import MultipartEncoder
 
 from . import deployment
 from .conftest import wait_for
-from .deployment import Deployment, Gunicorn, program
+from .deployment import USER_LIMIT, Deployment, Gunicorn, program
 
 sandbox, site, pair = deployment.sandbox, deployment.site, deployment.pair
 pytestmark = pytest.mark.server
@@ -31,6 +31,7 @@ PAUSE_S = 0.2
 """Between two rounds of a client, so that nginx does not take the test for an attack."""
 SLOW = f"[[len:250]][[delay:{TOKEN_S * 1000:.0f}]]"
 LONG = SLOW.replace("250", "500")
+KEY = f"Authorization: Bearer {deployment.SERVICE_KEY}"
 LAST_EVENT = b'data: {"code":0,"message":"","data":true}'
 
 
@@ -109,16 +110,14 @@ class Traffic:
             thread.join(60)
 
     def _client(self, number: int) -> None:
-        http = requests.Session()
-        http.trust_env = False
-        verify = str(self._site.nginx.certificate)
+        http = self._site.nginx.client()
         while not self._stopped.wait(PAUSE_S):
             for method, path, body in (
                 ("GET", "kb/list", None),
                 ("POST", "chat/chat", {"user_id": f"traffic-{number}", "query": "你好", "stream": False}),
             ):
                 try:
-                    answer = http.request(method, f"{self._site.base}/{path}", json=body, timeout=60, verify=verify)
+                    answer = http.request(method, f"{self._site.base}/{path}", json=body, timeout=60)
                     assert answer.json()["code"] == 0, answer.text
                     self.answered += 1
                 except (requests.RequestException, AssertionError) as error:
@@ -129,7 +128,17 @@ class Traffic:
 def test_a_stream_arrives_token_by_token(site: Deployment, protocol: str) -> None:
     body = json.dumps({"user_id": "u-tokens", "query": SLOW + "慢慢说", "stream": True})
     arguments = ["-sN", protocol, "--cacert", str(site.nginx.certificate), "-H", "Content-Type: application/json"]
-    command = [program("curl"), *arguments, "-H", "Accept-Encoding: gzip", "-d", body, f"{site.base}/chat/chat"]
+    command = [
+        program("curl"),
+        *arguments,
+        "-H",
+        "Accept-Encoding: gzip",
+        "-H",
+        KEY,
+        "-d",
+        body,
+        f"{site.base}/chat/chat",
+    ]
     arrivals = []
     with subprocess.Popen(command, stdout=subprocess.PIPE) as curl:
         assert curl.stdout is not None
@@ -239,7 +248,7 @@ def test_a_conversation_goes_on_through_either_gateway(pair: Deployment) -> None
     for number in range(1, 7):
         gateway = pair.gateways[number % 2]
         body = {"user_id": "u-both", "query": f"第{number}个问题", "conversation_id": conversation_id}
-        answer = requests.post(f"{gateway.base}/chat/chat", json=body, timeout=30)
+        answer = pair.at(gateway, "chat/chat", **body)
         conversation_id = deployment.succeeded(answer)["data"]["conversation_id"]
         asked.append(body["query"])
     ids = {"user_id": "u-both", "conversation_id": conversation_id}
@@ -263,8 +272,7 @@ def test_two_messages_at_once_into_one_conversation_of_two_gateways_give_one_409
 
     def ask(gateway: Gunicorn) -> int:
         together.wait()
-        body = {**ids, "query": "[[slow:1]]再说", "stream": False}
-        return requests.post(f"{gateway.base}/chat/chat", json=body, timeout=30).status_code
+        return pair.at(gateway, "chat/chat", **ids, query="[[slow:1]]再说", stream=False).status_code
 
     for _ in range(3):
         with ThreadPoolExecutor(2) as both:
@@ -273,13 +281,36 @@ def test_two_messages_at_once_into_one_conversation_of_two_gateways_give_one_409
 
 def test_stop_reaches_a_stream_that_the_other_gateway_carries(pair: Deployment) -> None:
     carrier, other = pair.gateways
-    body = {"user_id": "u-stop", "query": "[[len:3000]][[delay:50]]长", "stream": True}
-    answer = requests.post(f"{carrier.base}/chat/chat", json=body, stream=True, timeout=30)
+    answer = pair.at(carrier, "chat/chat", user_id="u-stop", query="[[len:3000]][[delay:50]]长", stream=True)
     lines = (line for line in answer.iter_lines() if line)
     conversation_id = json.loads(next(lines)[6:])["data"]["conversation_id"]
     ids = {"user_id": "u-stop", "conversation_id": conversation_id}
-    stopped = requests.post(f"{other.base}/conversation/stop", json=ids, timeout=30)
+    stopped = pair.at(other, "conversation/stop", **ids)
     assert deployment.succeeded(stopped)["data"]["stopped"] is True
     *_, last, end = list(lines)
     assert end == LAST_EVENT and json.loads(last[6:])["data"]["status"] == "stopped"
     assert last_message(pair, "u-stop", ids)["reason"] == "stop_requested"
+
+
+def log_in(pair: Deployment, gateway: Gunicorn, username: str) -> str:
+    """The token of a new user."""
+    credentials = {"username": username, "password": "a long sentence"}
+    pair.post("user/register", **credentials)
+    return str(deployment.succeeded(pair.at(gateway, "user/login", **credentials))["data"]["token"])
+
+
+def test_a_token_is_good_at_either_gateway_until_its_user_signs_out_at_one(pair: Deployment) -> None:
+    first, second = pair.gateways
+    token = log_in(pair, first, "yinglian")
+    for gateway in pair.gateways:
+        assert deployment.succeeded(pair.at(gateway, "user/info", token))["data"]["username"] == "yinglian"
+    deployment.succeeded(pair.at(second, "user/logout", token))
+    assert [pair.at(gateway, "user/info", token).status_code for gateway in pair.gateways] == [401, 401]
+
+
+def test_the_requests_of_a_user_count_together_whichever_gateway_takes_them(pair: Deployment) -> None:
+    token = log_in(pair, pair.gateways[0], "zhenshi")
+    statuses = [
+        pair.at(gateway, "user/info", token).status_code for _ in range(USER_LIMIT) for gateway in pair.gateways
+    ]
+    assert statuses == [200] * USER_LIMIT + [429] * USER_LIMIT
