@@ -54,7 +54,7 @@ def failure(answer: requests.Response, status: int) -> dict[str, Any]:
     assert (body["code"], body["data"]) == (-1, None)
     assert isinstance(body["elapsed_s"], float) and body["message"].endswith(".")
     assert body["request_id"] == answer.headers["X-Request-Id"]
-    assert answer.headers["Server"] == "nginx"
+    assert (answer.headers["Server"], answer.headers["Cache-Control"]) == ("nginx", "no-store")
     return dict(body)
 
 
