@@ -2,29 +2,18 @@
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from config import PROJECT_DIR, Config
 
-from .databases import absent
+from .end_to_end.deployment import program
 
 DEPLOY = PROJECT_DIR / "deploy"
 MOST_EXPOSED = "20"
 """Of 100, as `systemd-analyze security` counts; a service that asks for no protection has 96."""
-
-
-def program(*names: str) -> str:
-    """The first of these programs that the machine, or the virtual environment, has."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for name in names:
-        if found := shutil.which(name, path=path):
-            return found
-    absent(f"no {' and no '.join(names)} on this machine")
 
 
 def run(*command: str | Path, **settings: str) -> None:

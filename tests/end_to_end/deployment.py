@@ -33,8 +33,8 @@ STOP_S = 45
 
 
 def program(name: str) -> str:
-    """The path of a program, which Debian may keep where only root looks for it."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    """The path of a program, which may be our own, and which Debian may keep where only root looks for it."""
+    found = shutil.which(name, path=f"{BIN}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
         databases.absent(f"no {name} on this machine")
     return str(found)
@@ -190,10 +190,8 @@ class Nginx(Process):
 
     def client(self) -> requests.Session:
         """A caller who trusts the certificate, and has a service key for whoever asks."""
-        http = requests.Session()
-        http.trust_env = False
+        http = session(SERVICE_KEY)
         http.verify = str(self.certificate)
-        http.headers["Authorization"] = f"Bearer {SERVICE_KEY}"
         return http
 
     def _site(self, gateway_ports: list[int]) -> str:
@@ -263,8 +261,7 @@ class Deployment:
 
     def at(self, gateway: Gunicorn, path: str, token: str = SERVICE_KEY, **body: Any) -> requests.Response:
         """The answer of this one gateway to a POST, without nginx between."""
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.post(f"{gateway.base}/{path}", json=body, headers=headers, timeout=60, stream=True)
+        return session(token).post(f"{gateway.base}/{path}", json=body, timeout=60, stream=True)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         return succeeded(self.http.post(f"{self.base}/{path}", json=body, timeout=60))
@@ -278,6 +275,15 @@ class Deployment:
         return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=60)
 
 
+def session(token: str = "") -> requests.Session:
+    """A caller with this token, who asks no proxy of the environment's."""
+    http = requests.Session()
+    http.trust_env = False
+    if token:
+        http.headers["Authorization"] = f"Bearer {token}"
+    return http
+
+
 def succeeded(answer: requests.Response) -> dict[str, Any]:
     assert answer.json()["code"] == 0, answer.text
     return dict(answer.json())
@@ -285,7 +291,7 @@ def succeeded(answer: requests.Response) -> dict[str, Any]:
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=1, allow_redirects=False).status_code < 500
+        return session().get(url, timeout=1, allow_redirects=False).status_code < 500
     except requests.RequestException:
         return False
 

@@ -68,7 +68,7 @@ def connect(nginx: Nginx) -> ssl.SSLSocket:
 
 
 def test_plain_http_is_sent_to_https(nginx: Nginx) -> None:
-    answer = requests.post(f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=5)
+    answer = nginx.http.post(f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=5)
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://127.0.0.1/v1/kb/create")
 
 
@@ -121,7 +121,7 @@ def test_a_body_over_the_limit_is_refused_unread(nginx: Nginx, upstream: Upstrea
     seen = len(upstream.requests)
     request = requests.Request("POST", f"{nginx.base}/{path}").prepare()
     request.headers["Content-Length"] = str(megabytes * MB)
-    answer = nginx.http.send(request, timeout=5, verify=str(nginx.certificate))
+    answer = nginx.http.send(request, timeout=5)
     assert failure(answer, 413)["error"] == "request_too_large"
     assert len(upstream.requests) == seen
 
@@ -177,10 +177,9 @@ def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:
     refused: list[requests.Response] = []
 
     def flood(nginx: Nginx) -> None:
-        with requests.Session() as http:
-            http.trust_env = False
+        with nginx.client() as http:
             for _ in range(150):
-                answer = http.get(f"{nginx.base}/kb/list", verify=str(nginx.certificate), timeout=5)
+                answer = http.get(f"{nginx.base}/kb/list", timeout=5)
                 if answer.status_code != 200:
                     refused.append(answer)
 
