@@ -103,6 +103,8 @@ class Process:
             if self.is_up():
                 return
             time.sleep(0.1)
+        if self._process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
         raise AssertionError(f"{self.name} did not start:\n{self.log_path.read_text()}")
 
     def signal(self, number: signal.Signals) -> None:
@@ -173,7 +175,7 @@ def opened_by(pid: int) -> Iterator[str]:
 
 
 class Nginx(Process):
-    """nginx with deploy/nginx.conf, in which the values that are marked CHANGE are changed, and nothing else."""
+    """nginx with deploy/nginx.conf, in which the values marked CHANGE are changed, and the folder of its logs."""
 
     def __init__(self, folder: Path, gateway_ports: list[int]) -> None:
         self.folder = folder
