@@ -13,6 +13,11 @@ from route_api import errors
 from route_api.envelope import HTTP_ERROR_CODES
 
 PROJECT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path.relative_to(PROJECT)
+    for folder in (".", "docs", "benchmarks", "postman")
+    for path in PROJECT.glob(f"{folder}/*.md")
+)
 SETTINGS = {entry.name for entry in fields(Config)}
 ERROR_CODES = {
     error.code
@@ -62,3 +67,20 @@ def test_the_endpoints_of_the_api_reference_are_those_of_the_application(app: Fl
         if rule.rule != "/openapi.json"
     }
     assert documented == served
+
+
+def shell_lines(markdown: str) -> list[str]:
+    """The commands of a document, without its comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", markdown, re.M | re.S)
+    return [line.split("    #")[0] for block in blocks for line in block.splitlines() if not line.startswith("#")]
+
+
+def test_the_chinese_readme_has_the_commands_of_the_english_one(readme: str) -> None:
+    chinese = (PROJECT / "README.zh.md").read_text(encoding="utf-8")
+    assert shell_lines(chinese) == shell_lines(readme)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", (PROJECT / document).read_text(encoding="utf-8"))
+    assert [target for target in linked if not (PROJECT / document.parent / target).exists()] == []
