@@ -29,6 +29,7 @@ __all__ = [
     "ProvisioningApi",
     "RawAnswer",
     "RemoteFile",
+    "Transport",
     "override_model",
     "ready_models",
     "refusal_text",

@@ -12,6 +12,7 @@ import orjson
 import requests
 
 from ..errors import DifyFailed, DifyUnreachable
+from ..tracing import timed
 from .transport import NETWORK_ERRORS, network_error
 
 LONGEST_EVENT = 4 * 1024 * 1024
@@ -59,7 +60,7 @@ class EventStream:
         """
         pending = b""
         try:
-            for piece in self._pieces():
+            for piece in timed(self._pieces()):
                 pending += piece
                 if b"\r" in pending:
                     pending = pending.replace(b"\r\n", b"\n")

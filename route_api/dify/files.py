@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import DifyFailed, DifyNotFound
+from ..tracing import timed
 from .console import ConsoleApi
 from .knowledge import KnowledgeApi
 from .transport import NETWORK_ERRORS, Transport, expect_success, network_error
@@ -42,7 +43,7 @@ class RemoteFile:
         :raises DifyTimeout: the rest did not come in time.
         """
         try:
-            yield from self._response.raw.stream(CHUNK_SIZE, decode_content=True)
+            yield from timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
 

@@ -5,6 +5,7 @@ kept and no proxy or netrc of the environment used. It also saves a third of the
 `requests.Session`.
 """
 
+from time import perf_counter
 from types import TracebackType
 from typing import IO, Any, Mapping, Self
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
+from .. import metrics, tracing
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
 from .auth import Credential
 from .refusals import refusal
@@ -152,12 +154,55 @@ class Transport:
         # urllib3 holds every write of a body to the connect timeout, and a busy Dify may stall an upload.
         connect_timeout = self._connect_timeout if data is None else self._read_timeout
         timeout = (connect_timeout, read_timeout or self._read_timeout)
-        try:
-            response = self._adapter.send(request, stream=True, timeout=timeout, verify=True, proxies={})
-        except NETWORK_ERRORS as error:
-            raise network_error(error) from error
+        response = self._counted(request, timeout)
         self.dify_version = response.headers.get("X-Version") or self.dify_version
         return response
+
+    def _counted(self, request: requests.PreparedRequest, timeout: tuple[float, float]) -> requests.Response:
+        """Send it, and count what became of it."""
+        sent_at = perf_counter()
+        outcome = "failed"
+        try:
+            response = self._sent(request, timeout)
+            outcome = _outcome(response.status_code)
+        except DifyError as error:
+            outcome = "timeout" if isinstance(error, DifyTimeout) else "unreachable"
+            raise
+        finally:
+            metrics.count_dify_call(outcome, perf_counter() - sent_at)
+        return response
+
+    def _sent(self, request: requests.PreparedRequest, timeout: tuple[float, float]) -> requests.Response:
+        """Send it under the id of the request of ours that it serves."""
+        trace, sent_at = tracing.current(), perf_counter()
+        if trace.request_id:
+            request.headers["X-Request-Id"] = trace.request_id
+        trace.dify_calls += 1
+        try:
+            return self._adapter.send(request, stream=True, timeout=timeout, verify=True, proxies={})
+        except NETWORK_ERRORS as error:
+            raise network_error(error) from error
+        finally:
+            trace.waited_since(sent_at)
+
+    def ping(self) -> None:
+        """Ask for nothing, which needs no key: a 404 of Dify's is a good answer (general/service-index). The call is in
+        no metric, where it would look like a refusal.
+
+        :raises DifyUnreachable: no connection, or it broke.
+        :raises DifyTimeout: no answer in time.
+        :raises DifyFailed: an error of Dify's or of a proxy whose Dify is away, or an answer of something else.
+        """
+        request = requests.PreparedRequest()
+        request.method, request.url = "GET", self.base_url + "/v1/"
+        request.headers = CaseInsensitiveDict({"User-Agent": "route-api"})
+        with self._sent(request, (self._connect_timeout, self._read_timeout)) as response:
+            read_body(response)
+        if _outcome(response.status_code) == "failed":
+            raise DifyFailed("Dify answers with an error.", dify_status=response.status_code)
+        if "X-Version" not in response.headers:
+            text = "What answers is not Dify. The operator should check that DIFY_BASE_URL is Dify's API."
+            raise DifyFailed(text, dify_status=response.status_code)
 
     def server_version(self) -> str | None:
         """Dify's version, asked for if no answer has shown it yet; None if the server does not tell.
@@ -167,6 +212,13 @@ class Transport:
         if self.dify_version is None:
             self.send("GET", self.base_url + "/v1/").close()
         return self.dify_version
+
+
+def _outcome(status: int) -> str:
+    """The name under which an answer is counted."""
+    if 200 <= status < 300:
+        return "ok"
+    return "refused" if 400 <= status < 500 else "failed"
 
 
 def expect_success(response: requests.Response, setting: str = "DIFY_BASE_URL") -> requests.Response:
@@ -187,10 +239,13 @@ def read_body(response: requests.Response) -> bytes:
     :raises DifyUnreachable: the connection broke before its end.
     :raises DifyTimeout: the rest did not come in time.
     """
+    asked_at = perf_counter()
     try:
         body: bytes = response.raw.read(decode_content=True)
     except NETWORK_ERRORS as error:
         raise network_error(error) from error
+    finally:
+        tracing.current().waited_since(asked_at)
     return body
 
 

@@ -1,10 +1,12 @@
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import responses
 
+from route_api import tracing
 from route_api.dify import Dify
 from route_api.dify.auth import ServiceKey
 from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
@@ -169,3 +171,68 @@ def test_lists_come_as_dify_sent_them(dify: Dify, mock_dify: responses.RequestsM
         dify.knowledge.list_datasets(1, 20)["total"]
         == load(version, "datasets/list-default")["response"]["body"]["total"]
     )
+
+
+@pytest.fixture
+def trace() -> Iterator[tracing.Trace]:
+    """The trace of a request of ours that is being served."""
+    yield tracing.begin("trace-1")
+    tracing.end()
+
+
+def test_every_call_carries_the_id_of_the_request_that_it_serves(trace: tracing.Trace) -> None:
+    with loopback(ok) as server:
+        dify = client(server.url)
+        dify.knowledge.get_dataset("d")
+        dify.chat().send({"query": "x"})
+        with pytest.raises(DifyFailed, match="not Dify"):
+            dify.transport.ping()
+    assert [request.count(b"X-Request-Id: trace-1\r\n") for request in server.requests] == [1, 1, 1]
+
+
+def test_outside_of_a_request_no_id_is_sent() -> None:
+    with loopback(ok) as server:
+        client(server.url).knowledge.get_dataset("d")
+    assert b"X-Request-Id" not in server.requests[0]
+
+
+def test_the_trace_has_the_calls_and_the_time_spent_waiting(trace: tracing.Trace) -> None:
+    def slow(connection: socket.socket, request: bytes) -> None:
+        head, _, body = answer(b'{"ok":true}').partition(b"\r\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(head + b"\r\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(body)
+
+    with loopback(slow) as server:
+        dify = client(server.url)
+        dify.knowledge.get_dataset("d")
+        time.sleep(0.1)
+        assert trace.dify_calls == 1 and trace.dify_s >= 0.2
+        before = trace.dify_s
+        with pytest.raises(DifyTimeout):
+            client(server.url, read_timeout=0.05).knowledge.get_dataset("d")
+    assert trace.dify_calls == 2 and trace.dify_s - before >= 0.05
+
+
+def test_a_wait_for_the_pieces_of_an_answer_is_time_spent_waiting(trace: tracing.Trace) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            time.sleep(0.02)
+            yield b"x"
+
+    for _ in tracing.timed(pieces()):
+        time.sleep(0.05)
+    assert 0.06 <= trace.dify_s < 0.15
+
+
+def test_a_ping_needs_no_key_and_takes_a_404_for_an_answer() -> None:
+    def not_found(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(answer(b"<html>", "404 NOT FOUND", "X-Version: 1.12.1\r\n"))
+
+    with loopback(not_found) as server:
+        dify = client(server.url)
+        dify.transport.ping()
+        dify.transport.ping()
+        assert server.connections == 1
+    assert server.requests[0].startswith(b"GET /v1/ HTTP/1.1\r\n") and b"Authorization" not in server.requests[0]
