@@ -159,7 +159,11 @@ class Config:
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )
     LOG_LEVEL: str = setting("INFO", "level of the log", check=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-    LOG_FORMAT: str = setting("json", "form of the log: `json` or `text`", check=validate.OneOf(["json", "text"]))
+    LOG_FORMAT: str = setting(
+        "",
+        "form of the log: `json` or `text`; empty: `text` for `make serve` at a terminal, else `json`",
+        check=validate.OneOf(["json", "text"]),
+    )
     HOST: str = setting("127.0.0.1", "the address to listen on; `0.0.0.0` in a container")
     PORT: int = setting(8000, "the port to listen on", check=validate.Range(min=1, max=65535))
     WORKERS: int = setting(2, "gunicorn worker processes", check=validate.Range(min=1, max=64))

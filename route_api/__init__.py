@@ -27,7 +27,7 @@ def create_app(config: Config | None = None) -> Flask:
     config = config or Config.load()
     app = Flask(__name__, static_folder=None)
     configure(app, config)
-    observability.init_app(app)
+    observability.init_app(app, config)
     auth.init_app(app)
     limiting.init_app(app)
     browsers.init_app(app)

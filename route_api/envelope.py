@@ -53,6 +53,7 @@ def success(data: Any, message: str = "success", **beside_data: Any) -> Response
 
 def failure_body(error: ApiError) -> dict[str, Any]:
     """The body of a failed answer, also used for the last event of a stream that fails half-way."""
+    g.trace.error = error.code
     return {
         "code": -1,
         "data": error.data,
@@ -65,7 +66,7 @@ def failure_body(error: ApiError) -> dict[str, Any]:
 
 def failure(error: ApiError) -> Response:
     """The answer to a request that failed; logged here, so that `request_id` always names a line of the log."""
-    status = int(error.status)
+    status = g.trace.status = int(error.status)
     dify = ""
     if isinstance(error, DifyError):
         dify = f" dify_status={error.dify_status} dify_code={error.dify_code}"

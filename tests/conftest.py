@@ -79,6 +79,7 @@ def any_dify(mock: responses.RequestsMock) -> FakeDify:
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     """Makes an application with a database and a download folder of its own; settings may be given."""
     made: list[Flask] = []
+    last_resort = logging.lastResort
 
     def make(**settings: Any) -> Flask:
         defaults = {
@@ -98,6 +99,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
         with app.app_context():
             db.engine.dispose()
     logging.getLogger("route_api").handlers.clear()
+    logging.lastResort = last_resort
 
 
 @pytest.fixture
