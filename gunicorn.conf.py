@@ -4,13 +4,19 @@ Measured: sync workers serve 39 requests a second once Dify takes 50 ms, gthread
 holds 1,000. Never add `--preload`: it imports sockets before gevent patches them.
 """
 
+import logging
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import gevent
+from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
+from pythonjsonlogger.orjson import OrjsonFormatter
 
 from config import Config
 
@@ -18,6 +24,32 @@ settings = Config.load()
 
 IDLE_AT_STOP_S = 0.5
 """Seconds that a connection must go on asking nothing after SIGTERM before it is closed: a request may be coming."""
+
+LAST_WORDS_S = min(3.0, settings.STOP_GRACE / 2)
+"""Seconds before the end of the grace time at which running answers are ended: to stop the models, store what came and
+tell the callers."""
+
+METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client finds the folder that the workers count in."""
+
+
+class Log(Logger):
+    """What gunicorn itself says, in the form of our own log.
+
+    The workers' share goes through `route_api.observability`, once they have it; the master must not import that.
+    """
+
+    def setup(self, cfg: Any) -> None:
+        """Called at the start, and again when the configuration is read anew."""
+        super().setup(cfg)
+        if settings.LOG_FORMAT == "text":
+            form = logging.Formatter("%(asctime)s %(levelname)s %(name)s [-] %(message)s")
+        else:
+            columns = ("time", "levelname", "name", "request_id", "message")
+            names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+            form = OrjsonFormatter(columns, rename_fields=names, timestamp="time", static_fields={"request_id": "-"})
+        for handler in self.error_log.handlers:
+            handler.setFormatter(form)
 
 
 class Worker(GeventWorker):
@@ -27,10 +59,16 @@ class Worker(GeventWorker):
     It stands here and not in route_api, which must not be imported before a worker has patched the sockets.
     """
 
-    def run(self) -> None:
-        """Serve until told to stop."""
+    def load_wsgi(self) -> None:
+        """Import the application."""
+        super().load_wsgi()
         self.idle: set[gevent.Greenlet] = set()
+        self.caretaker = self.wsgi.extensions["caretaker"]
+
+    def run(self) -> None:
+        """Serve until told to stop; then store what the database did not take before."""
         super().run()
+        self.caretaker.store_rest()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
@@ -45,9 +83,15 @@ class Worker(GeventWorker):
             self.idle.discard(greenlet)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: take nothing new, finish what runs, and do not wait for those who ask nothing."""
+        """SIGTERM: take nothing new, finish what runs, and do not wait for those who ask nothing. What runs for too
+        long is ended in time to be stored. A second SIGTERM changes nothing."""
+        was_alive = self.alive
         super().handle_exit(sig, frame)
-        gevent.spawn_later(IDLE_AT_STOP_S, self.close_idle)
+        if self.booted and was_alive:
+            self.caretaker.is_stopping = True
+            gevent.spawn_later(IDLE_AT_STOP_S, self.close_idle)
+            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S, self.caretaker.end_turns)
+            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S / 2, self.caretaker.leave_callers)
 
     def close_idle(self) -> None:
         """Close the connections on which nothing is asked; those that asked just now are answered, and closed then."""
@@ -56,6 +100,7 @@ class Worker(GeventWorker):
 
 bind = f"{settings.HOST}:{settings.PORT}"
 worker_class = Worker
+logger_class = Log
 workers = settings.WORKERS
 worker_connections = 2000
 keepalive = 75
@@ -69,8 +114,23 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start without a Dify, or where nobody could call: every request would fail."""
+    """Refuse to start without a Dify, or where nobody could call: every request would fail. Make a folder for the
+    workers' counters."""
     if missing := settings.missing_to_serve():
         for sentence in missing:
             server.log.error(sentence)
         sys.exit(2)
+    os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="route-api-metrics-")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a dead worker had open, nobody has open any more; what it counted stays counted."""
+    # Imported now: without the variable, which is set after this file is read, it would count for one process alone.
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Take the folder of the counters away."""
+    shutil.rmtree(os.environ[METRICS_DIR], ignore_errors=True)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -24,8 +25,11 @@ from .sandbox.bootstrap import bootstrap
 START_S = 30
 """Seconds within which the sandbox must listen."""
 
-STOP_S = 35
-"""Seconds that gunicorn may take to end its streams; a little more than its own graceful_timeout."""
+STOP_MARGIN_S = 5
+"""Seconds that gunicorn may take beyond STOP_GRACE, after which it kills its workers itself."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""SIGINT too: a shell starts what it puts into the background deaf to it."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Where nobody else reaches the sandbox's gateway, so that it need not ask who calls."""
@@ -44,12 +48,12 @@ def main() -> int:
     except ConfigError as error:
         print(f"Route API cannot start:\n{error}", file=sys.stderr)
         return 2
-    for name in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # SIGINT too: a shell starts what it puts into the background deaf to it
+    for name in STOP_SIGNALS:
         signal.signal(name, _interrupt)
     environment = dict(os.environ)
+    if not config.LOG_FORMAT and sys.stderr.isatty():
+        environment["LOG_FORMAT"] = "text"
+    stop = partial(end_process, within_s=config.STOP_GRACE + STOP_MARGIN_S)
     with ExitStack() as at_the_end:
         processes: list[subprocess.Popen[bytes]] = []
         try:
@@ -120,23 +124,25 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    stop(process)
+    end_process(process)
     raise SystemExit(f"The sandbox does not listen after {START_S} seconds.")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes], *, within_s: float = STOP_MARGIN_S) -> None:
     """End a process politely, and if that takes too long, at once."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(STOP_S)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """What a signal does: ends us in the orderly way."""
+    """What a signal does: ends us in the orderly way, which another one does not disturb."""
+    for name in STOP_SIGNALS:
+        signal.signal(name, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

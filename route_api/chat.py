@@ -16,11 +16,20 @@ from uuid import UUID
 import orjson
 from flask import current_app
 
-from . import presenters, prompts
+from . import metrics, presenters, prompts
 from .carriers import Carrier, Wish, choose_carrier
 from .dify import EventStream, refusal_text
 from .envelope import elapsed_s, failure_body, internal_error
-from .errors import ApiError, DifyError, DifyNotFound, DifyRejected, DifyTimeout, ModelFailed, ValidationFailed
+from .errors import (
+    ApiError,
+    DifyError,
+    DifyNotFound,
+    DifyRejected,
+    DifyTimeout,
+    GatewayStopped,
+    ModelFailed,
+    ValidationFailed,
+)
 from .extensions import db
 from .live import LiveTurn
 from .retrieval import find_passages_of
@@ -115,12 +124,13 @@ class Chat:
         """Claim the conversation and make the prompt. What fails from then on lets go of it again, and keeps the
         question and the reason."""
         self.live = LiveTurn(self._begin(), caller)
-        self.caretaker.admit(self.live)
         try:
+            self.caretaker.admit(self.live)
             if self.no_carrier is not None:
                 raise self.no_carrier
-            self._remember()
-            yield
+            with self.live.abortable():
+                self._remember()
+                yield
         except BaseException as error:
             self.live.turn.meta_data["reason"] = reason_of(error)
             self._complete("", "failed")
@@ -286,6 +296,7 @@ class Chat:
         """
         live, turn = self.live, self.live.turn
         live.interrupt = events.interrupt
+        metrics.open_streams.inc()
         shaper = Shaper(self._ids(), think=self.question.think, cumulative=self.question.cumulative)
         status, latest = "stopped", None
         try:
@@ -296,11 +307,14 @@ class Chat:
                     latest = event  # before a piece is yielded: who leaves at the first one must stop the model too
                     if is_first:
                         turn.meta_data["task_id"] = event.get("task_id")
-                if live.caller_left:
+                if live.ended_by and event.get("event") != "message_end":
                     break
                 match event.get("event"):
                     case "message" | "agent_message":
                         live.text += event["answer"]
+                        live.tokens += 1
+                        if live.tokens == 1:
+                            metrics.first_token_seconds.observe(elapsed_s())
                         yield shaper.shape(event["answer"])
                     case "message_replace":
                         live.text = event["answer"]
@@ -316,20 +330,26 @@ class Chat:
                     case _ if is_first:
                         yield shaper.shape("")
         except Exception as error:
-            if not live.caller_left:
+            if not live.ended_by:
                 status = "failed"
-                problem = self._broke_off(error)
-                yield b"data: %b\n\n" % orjson.dumps({**failure_body(problem), "data": self._ids()})
+                yield self._failure_event(self._broke_off(error))
             if isinstance(error, DifyTimeout):
                 self._stop_generation(latest)
         finally:
             events.close()
             if status == "stopped" and (latest is None or latest.get("event") != "message_end"):
-                turn.meta_data["reason"] = "caller_left"
+                turn.meta_data["reason"] = live.ended_by or "caller_left"
                 self._stop_generation(latest)
+            metrics.open_streams.dec()
+            metrics.count_stream(turn.meta_data["reason"] if status == "stopped" else status)
             self._complete(live.text, status, latest)
         if latest is not None and latest.get("event") == "message_end":
             yield shaper.rest() + self._last_event(live.text, status) + LAST_LINE
+        elif live.ended_by == "gateway_stopped":
+            yield self._failure_event(GatewayStopped())
+
+    def _failure_event(self, error: ApiError) -> bytes:
+        return b"data: %b\n\n" % orjson.dumps({**failure_body(error), "data": self._ids()})
 
     def _last_event(self, text: str, status: str) -> bytes:
         data = self._answer_data(text, status)

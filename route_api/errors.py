@@ -225,6 +225,25 @@ class TurnNotStoppable(ApiError):
         super().__init__("The model has not begun to answer, so Dify has nothing to stop yet; try again in a moment.")
 
 
+class GatewayStopped(ApiError):
+    """The gateway was stopped before the answer was complete; the question is kept, and what had come."""
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "gateway_stopped"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The gateway is being stopped. The question is kept, and what came of the answer; ask again in a moment."
+        )
+
+
+class NotReady(ApiError):
+    """The gateway should get no requests now; `data` says of each part whether it is ready."""
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "not_ready"
+
+
 class ModelFailed(ApiError):
     """Dify took the question, and the model could not answer it; the question is kept."""
 

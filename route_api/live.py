@@ -2,20 +2,26 @@
 
 It stores what has come so far, so that a killed process loses at most the last second; it renews the claims, which end
 by themselves soon after their process; and it notices callers who have left, while a model is still silent as well.
+
+When the gateway is stopped, gunicorn.conf.py tells the caretaker when to end the turns that still run.
 """
 
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
+import gevent
 from flask import Flask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from . import metrics
+from .errors import GatewayStopped
 from .extensions import db
 from .turns import CLAIM_S, Turn, store_progress
 
@@ -28,35 +34,79 @@ RENEW_S = CLAIM_S / 4
 
 
 class LiveTurn:
-    """A running turn: its relay writes `text` and `task_id`, the caretaker reads them.
+    """A running turn: its relay writes `text`, `tokens` and `task_id`, the caretaker reads them.
 
-    Attributes: `interrupt` ends the wait for Dify's next event once the caller has left; `unstored` completes a turn
-    that has ended, as long as the database does not take it.
+    Attributes: `tokens` counts the pieces that were streamed; `ended_by` says why the turn is to end early,
+    `caller_left` or `gateway_stopped`; `interrupt` ends the wait for Dify's next event then; `unstored` completes a
+    turn that has ended, as long as the database does not take it.
     """
 
     def __init__(self, turn: Turn, caller: socket.socket | None) -> None:
         self.turn = turn
         self.text = ""
-        self.caller_left = False
+        self.tokens = 0
+        self.ended_by: str | None = None
         self.interrupt: Callable[[], None] | None = None
         self.unstored: Callable[[], None] | None = None
         self._caller = _listener(caller)
+        self._waiting: Any = None
+        self._counted_tokens = 0
         self._stored_length = 0
         self._stored_at = monotonic()
 
     def look_for_caller(self) -> None:
         """Notice, once, that the caller has closed the connection."""
         caller = self._caller  # The turn may end, and let go of it, while we look.
-        if caller is None or self.caller_left:
+        if caller is None or self.ended_by:
             return
         try:
-            self.caller_left = caller.recv(1, socket.MSG_PEEK) == b""
+            left = caller.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return
         except OSError:
-            self.caller_left = True
-        if self.caller_left and self.interrupt is not None:
+            left = True
+        if left:
+            self.ended_by = "caller_left"
+            if self.interrupt is not None:
+                self.interrupt()
+
+    @contextmanager
+    def abortable(self) -> Iterator[None]:
+        """While Dify has not begun to answer there is nothing to interrupt: `end` raises `GatewayStopped` in here."""
+        self._waiting = gevent.getcurrent()
+        try:
+            yield
+        finally:
+            self._waiting = None
+
+    def end(self) -> None:
+        """End the turn, because the gateway is stopped."""
+        self.ended_by = self.ended_by or "gateway_stopped"
+        if self._waiting is not None:
+            # From the hub, whose turn it is only while the other waits: never in the midst of storing an answer.
+            gevent.get_hub().loop.run_callback(self._end_now)
+        else:
+            self._end_now()
+
+    def _end_now(self) -> None:
+        if self._waiting is not None:
+            self._waiting.throw(GatewayStopped())
+        elif self.interrupt is not None:
             self.interrupt()
+
+    def leave_caller(self) -> None:
+        """Drop the connection of a caller who does not read: the relay waits for him, and cannot store what came."""
+        caller = self._caller
+        if caller is not None:
+            with suppress(OSError):  # He has left just now.
+                caller.shutdown(socket.SHUT_RDWR)
+
+    def count_tokens(self) -> None:
+        """Let the tokens since the last time be counted."""
+        tokens = self.tokens
+        if tokens != self._counted_tokens:
+            metrics.stream_tokens.inc(tokens - self._counted_tokens)
+            self._counted_tokens = tokens
 
     def progress(self) -> dict[str, Any] | None:
         """What is to be stored now; None if nothing new came and the claim is fresh."""
@@ -91,10 +141,19 @@ class Caretaker:
         self._live: dict[str, LiveTurn] = {}
         self._lock = threading.Lock()
         self._pid: int | None = None
+        self.is_stopping = False
+        """Whether this process was told to stop; it still finishes what runs."""
+        self._has_ended_turns = False
 
     def admit(self, live: LiveTurn) -> None:
-        """Look after this turn from now on."""
+        """Look after this turn from now on.
+
+        :raises GatewayStopped: it comes too late
+        """
+        if self._has_ended_turns:
+            raise GatewayStopped
         self._live[live.turn.message_id] = live
+        metrics.running_turns.set(len(self._live))
         if self._pid != os.getpid():
             with self._lock:
                 if self._pid != os.getpid():
@@ -108,25 +167,49 @@ class Caretaker:
         has got is not lost because the database was away for a moment.
         """
         live.close()
+        live.count_tokens()
         try:
             store()
         except SQLAlchemyError as error:
             log.error("the answer %s could not be stored yet: %s", live.turn.message_id, error)
+            metrics.unstored_answers.inc()
             live.unstored = store
         else:
             self._live.pop(live.turn.message_id, None)
+            metrics.running_turns.set(len(self._live))
+
+    def end_turns(self) -> None:
+        """End all turns that still run, because the gateway is stopped."""
+        self._has_ended_turns = True
+        running = self._running()
+        if running:
+            log.warning("answers that did not end in time, and are ended and stored now: %d", len(running))
+        for live in running:
+            live.end()
+
+    def leave_callers(self) -> None:
+        """Drop the callers for whom ended turns still wait."""
+        for live in self._running():
+            live.leave_caller()
+
+    def _running(self) -> list[LiveTurn]:
+        return [live for live in list(self._live.values()) if live.unstored is None]
 
     def tick(self) -> None:
         """One round: who has left, what is new, and what could not be stored before."""
-        turns = list(self._live.values())
-        for live in turns:
+        running = self._running()
+        for live in running:
             live.look_for_caller()
-        running = [live for live in turns if live.unstored is None]
+            live.count_tokens()
         for first in range(0, len(running), TURNS_AT_ONCE):
             batch = running[first : first + TURNS_AT_ONCE]
             if rows := [row for live in batch if (row := live.progress()) is not None]:
                 store_progress(self._engine, rows)
-        for live in turns:
+        self.store_rest()
+
+    def store_rest(self) -> None:
+        """Try again to store the answers that the database did not take."""
+        for live in list(self._live.values()):
             if live.unstored is not None:
                 self.complete(live, live.unstored)
 
@@ -137,6 +220,7 @@ class Caretaker:
                 self.tick()
             except SQLAlchemyError as error:
                 # The next round stores the same and more; what is lost if the process dies meanwhile, the log tells.
+                metrics.unstored_progress.inc()
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:
                 log.exception("the caretaker of running answers met an unexpected error")

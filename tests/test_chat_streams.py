@@ -225,3 +225,51 @@ def test_a_stream_of_nonsense_is_a_failed_turn(
     (failure,) = stream(client)
     assert (failure["code"], failure["error"]) == (-1, "dify_failed")
     assert [row.meta_data["status"] for row in messages(app)] == ["failed"]
+
+
+def test_a_gateway_that_stops_keeps_the_part_stops_the_model_and_tells_the_caller(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    (task_id,) = dify.play("chat/stop")
+    dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True)
+    pieces = [next(answer.response) for _ in range(3)]
+    app.extensions["caretaker"].end_turns()
+    *deltas, failure = decoded(b"".join([*pieces, answer.data]))
+    assert (failure["code"], failure["error"]) == (-1, "gateway_stopped")
+    assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
+    assert dify.calls[-1] == f"POST {CHAT}/{task_id}/stop"
+    (stored,) = messages(app)
+    assert stored.response == "".join(event["data"]["answer"] for event in deltas) != ""
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("stopped", "gateway_stopped")
+    assert stored.claimed_until is None
+
+
+def test_an_answer_that_is_complete_when_the_gateway_stops_is_complete(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
+    events = [{"event": "message", "answer": "全部", **ids}, {"event": "message_end", **ids}]
+    body = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, body))
+    answer = ask(client, streaming=True)
+    next(answer.response)
+    app.extensions["caretaker"].end_turns()
+    *_, last, end = decoded(answer.data)
+    assert (last["data"]["answer"], last["data"]["status"], end["data"]) == ("全部", "done", True)
+    assert [row.meta_data["status"] for row in messages(app)] == ["done"]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_question_that_comes_too_late_for_a_stopping_gateway_is_kept(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, streaming: bool
+) -> None:
+    without_variables(any_dify)
+    app.extensions["caretaker"].end_turns()
+    answer = ask(client, streaming=streaming)
+    assert (answer.status_code, answer.json["error"]) == (503, "gateway_stopped")
+    (stored,) = messages(app)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "gateway_stopped")
+    assert stored.query and stored.claimed_until is None

@@ -3,11 +3,13 @@
 import socket
 from collections.abc import Iterator
 
+import gevent
 import pytest
 from flask import Flask
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
+from route_api.errors import GatewayStopped
 from route_api.extensions import db
 from route_api.live import Caretaker, LiveTurn
 from route_api.models import Message
@@ -64,7 +66,7 @@ def test_a_caller_who_stays_is_not_taken_for_gone(
     caretaker.tick()
     callers.sendall(b"GET /the-next-request")
     caretaker.tick()
-    assert not live.caller_left and ours.recv(3) == b"GET"
+    assert live.ended_by is None and ours.recv(3) == b"GET"
 
 
 def test_a_caller_who_leaves_is_noticed_once_without_a_token(
@@ -78,7 +80,7 @@ def test_a_caller_who_leaves_is_noticed_once_without_a_token(
     callers.close()
     caretaker.tick()
     caretaker.tick()
-    assert live.caller_left and interrupts == [True]
+    assert live.ended_by == "caller_left" and interrupts == [True]
 
 
 def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine, caretaker: Caretaker) -> None:
@@ -98,3 +100,84 @@ def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine
     row = stored(engine, live.turn)
     assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
     caretaker.tick()
+
+
+def test_a_turn_that_waits_for_difys_first_word_is_ended_where_it_waits(engine: Engine, caretaker: Caretaker) -> None:
+    live = LiveTurn(turn_of(engine), None)
+    caretaker.admit(live)
+
+    def wait_for_dify() -> str:
+        try:
+            with live.abortable():
+                gevent.sleep(30)
+        except GatewayStopped:
+            return "told"
+        return "waited"
+
+    waiting = gevent.spawn(wait_for_dify)
+    gevent.sleep(0)
+    caretaker.end_turns()
+    assert waiting.get(timeout=5) == "told"
+
+
+def test_a_turn_that_got_its_answer_at_the_last_moment_is_left_in_peace(engine: Engine, caretaker: Caretaker) -> None:
+    """It stores now; to be ended in the midst of that would lose the answer."""
+    live = LiveTurn(turn_of(engine), None)
+    caretaker.admit(live)
+    answered = gevent.event.Event()
+
+    def wait_and_store() -> str:
+        with live.abortable():
+            answered.wait()
+        gevent.sleep(0.05)
+        return "stored"
+
+    storing = gevent.spawn(wait_and_store)
+    gevent.sleep(0)
+    answered.set()
+    caretaker.end_turns()
+    assert storing.get(timeout=5) == "stored"
+
+
+def test_a_stream_is_interrupted_once_when_the_gateway_stops(engine: Engine, caretaker: Caretaker) -> None:
+    live = LiveTurn(turn_of(engine), None)
+    interrupts: list[bool] = []
+    live.interrupt = lambda: interrupts.append(True)
+    caretaker.admit(live)
+    caretaker.end_turns()
+    assert (live.ended_by, interrupts) == ("gateway_stopped", [True])
+
+
+def test_a_turn_that_comes_after_the_last_was_ended_is_refused(engine: Engine, caretaker: Caretaker) -> None:
+    caretaker.end_turns()
+    with pytest.raises(GatewayStopped):
+        caretaker.admit(LiveTurn(turn_of(engine), None))
+
+
+def test_the_connection_of_a_caller_who_does_not_read_is_dropped_at_the_end(
+    engine: Engine, caretaker: Caretaker, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    caretaker.admit(LiveTurn(turn_of(engine), ours))
+    caretaker.leave_callers()
+    assert callers.recv(1) == b""
+    with pytest.raises(BrokenPipeError):
+        ours.send(b"data")
+
+
+def test_an_answer_that_is_not_stored_yet_is_tried_again_when_the_process_ends(
+    engine: Engine, caretaker: Caretaker
+) -> None:
+    live = LiveTurn(turn_of(engine), None)
+    caretaker.admit(live)
+    away = iter([True, False])
+
+    def store() -> None:
+        if next(away):
+            raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
+        complete_turn(engine, live.turn, "全部", "done", thread=None)
+
+    caretaker.complete(live, store)
+    caretaker.end_turns()
+    caretaker.store_rest()
+    assert stored(engine, live.turn).response == "全部"

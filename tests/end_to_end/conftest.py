@@ -23,10 +23,11 @@ INDEXING_S = 30
 
 
 class Gateway:
-    """A running `python -m route_api`."""
+    """A running `python -m route_api`; settings may be given."""
 
-    def __init__(self, data_dir: Path, database_url: str | None = None) -> None:
+    def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
         self.data_dir = data_dir
+        self._settings = settings
         self.database_url = database_url or f"sqlite:///{data_dir / 'gateway.sqlite3'}"
         self.port = free_port()
         self.sandbox_port = free_port()
@@ -44,6 +45,7 @@ class Gateway:
             "SANDBOX_PORT": str(self.sandbox_port),
             "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
             "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
+            **self._settings,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFY_")}
         with self.log_path.open("ab") as log:
@@ -65,10 +67,23 @@ class Gateway:
                 time.sleep(0.1)
         raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
 
+    def terminate(self) -> None:
+        """SIGTERM to it and to its gunicorn, as systemd may send it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        for process in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            if b"wsgi:app" in Path(f"/proc/{process}/cmdline").read_bytes():
+                os.kill(int(process), signal.SIGTERM)
+
     def stop(self) -> int:
         """SIGTERM, as systemd or Ctrl-C would; the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; the exit status."""
+        assert self._process is not None
         try:
             return self._process.wait(40)
         finally:
