@@ -8,7 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 
-from . import auth, browsers, database, envelope, limiting, live, observability
+from . import auth, browsers, database, envelope, limiting, live, observability, readiness
 from .cli import register_commands
 from .dify import Dify
 from .extensions import api, db, migrate
@@ -35,6 +35,7 @@ def create_app(config: Config | None = None) -> Flask:
     database.init_app(app)
     live.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
+    readiness.init_app(app)
     api.init_app(app)
     envelope.register_error_handlers(app)
     for blueprint in BLUEPRINTS:

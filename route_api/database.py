@@ -37,6 +37,8 @@ together is a `PairedWrite`, or asks for a transaction by name (`migrations/env.
 POOL_SIZE = 10
 """Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
 
+CONNECT_S = 5
+"""Seconds to wait for a connection; psycopg would wait for more than two minutes."""
 
 IDLE_S = 5.0
 """Seconds after which a pooled connection is tried before it is used."""
@@ -54,6 +56,7 @@ def engine_options(database_uri: str) -> dict[str, Any]:
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_SIZE,
         "pool_recycle": 1800,
+        "connect_args": {"connect_timeout": CONNECT_S},
     }
 
 

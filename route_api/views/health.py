@@ -1,13 +1,18 @@
-"""`/healthz`: whether this process serves."""
+"""`/healthz`, `/readyz` and `/metrics`: what watches the gateway."""
 
-from flask import Response
+from flask import Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from ..auth import public
+from .. import metrics
+from ..auth import public, services
 from ..envelope import success
+from ..errors import NotReady
 from ..schemas.answers import answer
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("health", __name__, description="Operations")
+
+READY = {"database": "ok", "dify": "ok"}
 
 
 @blueprint.route("/healthz")
@@ -19,3 +24,35 @@ def check_health() -> Response:
     Upstream calls: 0.
     """
     return success("ok")
+
+
+@blueprint.route("/readyz")
+@public
+@blueprint.response(200, answer("ReadinessAnswer", READY))
+def check_readiness() -> Response:
+    """Whether requests should be sent here.
+
+    They should if the database answers and is up to date, Dify answers, and the gateway is not being stopped.
+    Else it is 503 `not_ready`, and `message` says what is missing.
+
+    Upstream calls: 1, without a key; none within a second of the one before.
+    """
+    if current_app.extensions["caretaker"].is_stopping:
+        raise NotReady("The gateway is stopping.")
+    problems = current_app.extensions["readiness"].problems()
+    if problems:
+        raise NotReady(
+            " ".join(problems.values()), data={part: "failed" if part in problems else "ok" for part in READY}
+        )
+    return success(READY)
+
+
+@blueprint.route("/metrics")
+@services
+@blueprint.response(200, content_type="text/plain", description="counters of all workers in Prometheus' text format")
+def get_metrics() -> Response:
+    """What Prometheus scrapes, in its own format and not in the envelope.
+
+    Upstream calls: 0.
+    """
+    return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
