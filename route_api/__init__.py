@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import SessionInterface
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -18,6 +19,13 @@ from .views import BLUEPRINTS
 MEGABYTE = 1024 * 1024
 
 
+class NoSessions(SessionInterface):
+    """Nothing here is in a cookie, and Flask would open a signed session for every request."""
+
+    def open_session(self, app: Flask, request: Request) -> None:
+        return None
+
+
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application.
 
@@ -26,6 +34,7 @@ def create_app(config: Config | None = None) -> Flask:
     """
     config = config or Config.load()
     app = Flask(__name__, static_folder=None)
+    app.session_interface = NoSessions()
     configure(app, config)
     observability.init_app(app, config)
     auth.init_app(app)
