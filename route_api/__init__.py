@@ -13,6 +13,7 @@ from . import auth, browsers, database, envelope, limiting, live, observability,
 from .cli import register_commands
 from .dify import Dify
 from .extensions import api, db, migrate
+from .openapi import SPEC_OPTIONS
 from .prompts import load_templates
 from .views import BLUEPRINTS
 
@@ -66,10 +67,8 @@ def configure(app: Flask, config: Config) -> None:
         SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(config.database_uri),
         API_TITLE="Route API",
         API_VERSION="v1",
-        OPENAPI_VERSION="3.0.3",
-        API_SPEC_OPTIONS={"servers": [{"url": "/v1"}, {"url": "/"}]},
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
+        OPENAPI_VERSION="3.1.0",
+        API_SPEC_OPTIONS=SPEC_OPTIONS,
     )
     app.extensions["prompts"] = load_templates(config.PROMPTS_FILE)
     app.extensions["dify"] = Dify(

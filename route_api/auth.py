@@ -26,9 +26,6 @@ ADMIN = "admin"
 
 PUBLIC, CALLERS, ADMINISTRATORS, SERVICES = "public", "callers", "administrators", "services"
 
-PUBLIC_ENDPOINTS = {"api-docs.openapi_json"}
-"""Views of flask-smorest's, which cannot be marked."""
-
 USER_OF_LOGIN = select(User.role, User.login_generation).where(User.id == bindparam("of_user"))
 
 
@@ -72,11 +69,9 @@ def services(view: View) -> View:
     return view
 
 
-def access_of(app: Flask, endpoint: str) -> str:
-    """Whom a route is for: `public`, `callers`, `administrators` or `services`."""
-    if endpoint in PUBLIC_ENDPOINTS:
-        return PUBLIC
-    access: str = getattr(app.view_functions[endpoint], "access", CALLERS)
+def access_of(view: Callable[..., Any]) -> str:
+    """Whom a view is for: `public`, `callers`, `administrators` or `services`."""
+    access: str = getattr(view, "access", CALLERS)
     return access
 
 
@@ -108,7 +103,7 @@ def authorize() -> None:
     """
     if request.endpoint is None or request.method == "OPTIONS":
         return  # An unknown path is a 404 to everybody, and a browser's preflight carries no credentials.
-    access = access_of(current_app, request.endpoint)
+    access = access_of(current_app.view_functions[request.endpoint])
     if access == PUBLIC:
         return
     if g.refusal is not None:

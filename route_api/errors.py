@@ -359,3 +359,19 @@ class ConsoleLoginRefused(DifyError):
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "console_login_refused"
+
+
+DIFY_ERRORS = (
+    DifyFailed,
+    DifyUnreachable,
+    DifyTimeout,
+    DifyAuthFailed,
+    DifyForbidden,
+    DifyNotFound,
+    DifyRejected,
+    DifyTooBusy,
+)
+"""What any call to Dify may raise."""
+
+CONSOLE_ERRORS = (ConsoleNotConfigured, ConsoleLoginRefused)
+"""What a call to Dify's console may raise besides."""

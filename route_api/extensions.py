@@ -1,6 +1,6 @@
 """The extensions, bare; `create_app` gives them their configuration."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app
 from flask_cors import CORS
@@ -11,7 +11,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 from werkzeug.local import LocalProxy
 
-from .envelope import Failure
+from .openapi import BEARER_AUTH, error_examples
 
 if TYPE_CHECKING:
     from .dify import Dify
@@ -32,9 +32,21 @@ class Base(DeclarativeBase):
 
 
 class EnvelopeApi(Api):
-    """flask-smorest, which leaves errors to our envelope and documents them in its form."""
+    """flask-smorest, which leaves errors to our envelope, and their documentation to the routes that have them."""
 
-    ERROR_SCHEMA = Failure
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_responses(self) -> None:
+        """Nothing: each route has its own."""
+
+    def _register_pagination_header(self) -> None:
+        """Nothing: the totals are in the answers."""
+
+    def _init_spec(self, **options: Any) -> None:
+        super()._init_spec(**options)
+        self.spec.components.security_scheme("bearerAuth", BEARER_AUTH)
+        for code, example in error_examples().items():
+            self.spec.components.example(code, example)
 
     def _register_error_handlers(self) -> None:
         """Nothing: `envelope.register_error_handlers` has done it."""

@@ -1,28 +1,34 @@
 """The API reference, `docs/api.md`, from the OpenAPI document and the error classes. Pure functions."""
 
 import json
-from collections.abc import Iterator
-from inspect import cleandoc
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .envelope import HTTP_ERROR_CODES
-from .errors import ApiError
+from .errors import DIFY_ERRORS
+from .openapi import ANY_ERRORS, CALLER_ERRORS, INPUT_ERRORS, INTRODUCTION, known_errors
 
 Json = dict[str, Any]
 
-HEAD = """# API reference
+DIFY_CODES = tuple(error.code for error in DIFY_ERRORS)
+COMMON_CODES = {*ANY_ERRORS, *CALLER_ERRORS, *INPUT_ERRORS, *DIFY_CODES}
 
-Written by `make docs` from the code; do not edit. `GET /openapi.json` has the same for machines.
 
-Every path answers with and without `/v1` before it. Parameters are taken from the query string, from a JSON object or
-from a form, whatever the verb. Ids are UUIDs, with or without dashes. Every answer is in the envelope:
+def _codes(codes: Iterable[str]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
 
-```json
-{"code": 0, "data": {}, "message": "success", "elapsed_s": 0.0123}
-{"code": -1, "data": null, "message": "…", "elapsed_s": 0.0123, "error": "kb_not_found", "request_id": "…"}
-```
 
-"Upstream calls" says how many calls to Dify an endpoint makes, and why where it is more than one.
+HEAD = f"""# API reference
+
+Written by `make docs` from the code; do not edit. `GET /openapi.json` has the same for machines, `GET /docs` shows it
+in a browser, where each endpoint can be tried out.
+
+{INTRODUCTION}
+
+Under "Errors" stands what is peculiar to an endpoint. Besides, any may answer {_codes(ANY_ERRORS)};
+one that asks who calls: {_codes(CALLER_ERRORS)};
+one with parameters: {_codes(INPUT_ERRORS)};
+one that calls Dify: {_codes(DIFY_CODES)}.
+The table at the end says what they mean.
 """
 
 
@@ -43,7 +49,8 @@ def api_reference(spec: Json) -> str:
         parts += [
             operation.get("description", ""),
             *_parameters(operation, operations, spec),
-            *_answer(operation, spec),
+            *_answer(operation),
+            *_failures(operation),
         ]
     parts += ["## Errors\n", _errors()]
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
@@ -95,21 +102,21 @@ def _item_type(schema: Json) -> str:
     return kind or f"{items.get('type', 'value')}s"
 
 
-def _answer(operation: Json, spec: Json) -> Iterator[str]:
-    content = operation["responses"]["200"].get("content", {}).get("application/json")
-    if content and "schema" in content:
-        example = json.dumps(_example(content["schema"], spec), ensure_ascii=False, indent=2)
-        yield f"```json\n{example}\n```"
+def _answer(operation: Json) -> Iterator[str]:
+    for media_type, content in operation["responses"]["200"]["content"].items():
+        if media_type == "application/json":
+            yield f"```json\n{json.dumps(content['example'], ensure_ascii=False, indent=2)}\n```"
+        elif media_type == "text/event-stream":
+            yield f"With `streaming`, as events:\n\n```\n{content['example'].strip()}\n```"
 
 
-def _example(schema: Json, spec: Json) -> Any:
-    """An answer put together again from the examples of its fields."""
-    whole = _resolved(schema, spec)
-    if "example" in whole:
-        return whole["example"]
-    if whole.get("type") == "array":
-        return [_example(whole["items"], spec)]
-    return {name: _example(field, spec) for name, field in whole.get("properties", {}).items()}
+def _failures(operation: Json) -> Iterator[str]:
+    by_status = []
+    for status, response in operation["responses"].items():
+        codes = response.get("content", {}).get("application/json", {}).get("examples", {}).keys() - COMMON_CODES
+        by_status += [f"{status} {_codes(sorted(codes))}"] if codes else []
+    if by_status:
+        yield f"Errors: {'; '.join(by_status)}."
 
 
 def _resolved(schema: Json, spec: Json) -> Json:
@@ -120,16 +127,5 @@ def _resolved(schema: Json, spec: Json) -> Json:
 
 
 def _errors() -> str:
-    rows = {
-        error.code: f"| `{error.code}` | {int(error.status)} | {cleandoc(error.__doc__ or '').splitlines()[0]} |"
-        for error in _all_errors(ApiError)
-    }
-    for status, code in HTTP_ERROR_CODES.items():
-        rows[code] = f"| `{code}` | {status} | Said by the server itself, before an endpoint is reached. |"
-    return "\n".join(["| `error` | HTTP | meaning |", "|---|---|---|", *(rows[code] for code in sorted(rows))])
-
-
-def _all_errors(base: type[ApiError]) -> Iterator[type[ApiError]]:
-    yield base
-    for child in base.__subclasses__():
-        yield from _all_errors(child)
+    rows = [f"| `{kind.code}` | {kind.status} | {kind.meaning} |" for kind in known_errors().values()]
+    return "\n".join(["| `error` | HTTP | meaning |", "|---|---|---|", *rows])

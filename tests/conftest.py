@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from config import Config
 from route_api import create_app
 from route_api.extensions import db
+from route_api.views.documented import possible_codes
 
 from .dify.recordings import DIFY, VERSIONS
 from .fake_dify import FakeDify
@@ -29,19 +30,31 @@ OPEN = {**KEYS, "AUTH": "open", "RATE_LIMIT": 0}
 """The settings of a gateway that asks nobody who they are, and counts nobody."""
 
 SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
+UNROUTED = ("route_not_found", "method_not_allowed")
 INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
 
 MakeApp = Callable[..., Flask]
 
 
 class GatewayClient(FlaskClient):
-    """A client that looks at every JSON answer that a test gets: it tells nothing of our insides."""
+    """A client that looks at every JSON answer that a test gets: it tells nothing of our insides, and a failure is one
+    that the API reference has."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         answer = super().open(*args, **kwargs)
         if answer.mimetype == "application/json" and not answer.request.path.endswith("/openapi.json"):
             assert_says_nothing_of_our_insides(answer.text)
+            self.assert_is_documented(answer)
         return answer
+
+    def assert_is_documented(self, answer: TestResponse) -> None:
+        """The route's view names the error; Dify's own answers, and paths without a view, are nobody's to name."""
+        code = answer.json.get("error") if isinstance(answer.json, dict) else None
+        if code is None or code in UNROUTED or "request_id" not in answer.json:
+            return
+        adapter = self.application.url_map.bind("localhost")
+        endpoint, _ = adapter.match(answer.request.path.removeprefix("/v1"), method=answer.request.method)
+        assert code in possible_codes(self.application.view_functions[endpoint]), f"{endpoint} does not name {code}"
 
 
 def assert_says_nothing_of_our_insides(text: str) -> None:

@@ -2,11 +2,30 @@
 source: the schema is read off it, the OpenAPI document shows both, and tests hold our real answers against it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import EXCLUDE, Schema, fields
 
 EXAMPLE_SECONDS = 0.0123
+
+
+class Answer(Schema):
+    """An answer, which may have more keys than it promises: clients must not mind."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+@dataclass(frozen=True, slots=True)
+class OrNull:
+    """The example of a value that may be null."""
+
+    example: Any
+
+
+class AnyKeys(dict[str, Any]):
+    """The example of an object whose keys are not always the same."""
 
 
 def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any) -> Schema:
@@ -23,7 +42,7 @@ def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any
 def schema_like(name: str, example: dict[str, Any]) -> Schema:
     """A schema that asks for every key of the example with a value of its type; null stands for any type."""
     columns = {key: _field_like(f"{name}{key.title().replace('_', '')}", value) for key, value in example.items()}
-    return Schema.from_dict(columns, name=name)()
+    return Answer.from_dict(columns, name=name)()
 
 
 def _field_like(name: str, example: Any) -> fields.Field[Any]:
@@ -31,6 +50,10 @@ def _field_like(name: str, example: Any) -> fields.Field[Any]:
     match example:
         case None:
             return fields.Raw(allow_none=True, **shown)
+        case OrNull():
+            field = _field_like(name, example.example)
+            field.allow_none = True
+            return field
         case bool():
             return fields.Boolean(**shown)
         case int():
@@ -43,6 +66,8 @@ def _field_like(name: str, example: Any) -> fields.Field[Any]:
             return fields.List(fields.Raw(allow_none=True), **shown)
         case list():
             return fields.List(_field_like(name, example[0]), required=True)
+        case AnyKeys():
+            return fields.Dict(**shown)
         case dict() if example:
             return fields.Nested(schema_like(name, example), required=True)
         case _:

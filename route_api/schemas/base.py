@@ -8,6 +8,7 @@ from flask import current_app
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 MAX_PAGE_SIZE = 1000
+ID_SCHEMA = {"format": "uuid", "example": "e0b33974-287c-42cf-bf85-9aa09fa9ae59"}
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -69,8 +70,10 @@ class Id(fields.String):
         "invalid": "must be a UUID, such as e0b33974-287c-42cf-bf85-9aa09fa9ae59, with or without dashes.",
     }
 
+    shown = ID_SCHEMA
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(metadata={"format": "uuid", **kwargs.pop("metadata", {})}, **kwargs)
+        super().__init__(metadata={**self.shown, **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value.strip()):
@@ -81,6 +84,8 @@ class Id(fields.String):
 
 class OptionalId(Id):
     """A UUID that may be left out; null and the empty string mean the same (API document: "首次对话此字段为空")."""
+
+    shown = {"format": "uuid"}  # No example: what may be left out is left out of examples.
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_none=True, load_default=None, **kwargs)
@@ -183,7 +188,7 @@ class PageSize(Whole):
     default_error_messages = {"too_many": "must be {most} at the most here."}
 
     def __init__(self, *, most: int = MAX_PAGE_SIZE, load_default: int = 20, rows: str = "rows") -> None:
-        described = {"description": f"{rows} per page", "default": load_default}
+        described = {"description": f"{rows} per page", "default": load_default, "example": load_default}
         allowed = partial(within, "MAX_PAGE_SIZE", load_default)
         super().__init__(least=1, most=most, load_default=allowed, metadata=described)
         self.most = most
@@ -199,7 +204,8 @@ class Question(Text):
     """What a model or a search is asked; the operator may allow less than `longest` (MAX_QUESTION_LENGTH)."""
 
     def __init__(self, *, longest: int, **kwargs: Any) -> None:
-        super().__init__(longest=longest, required=True, **kwargs)
+        metadata = {"example": "葫芦庙在什么地方？", **kwargs.pop("metadata", {})}
+        super().__init__(longest=longest, required=True, metadata=metadata, **kwargs)
         self.most: int = longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -211,7 +217,7 @@ class Question(Text):
 
 def page_number() -> Whole:
     """The `page` parameter of a list; pages count from 1."""
-    return Whole(least=1, most=1_000_000, load_default=1, metadata={"description": "page, from 1"})
+    return Whole(least=1, most=1_000_000, load_default=1, metadata={"description": "page, from 1", "example": 1})
 
 
 class Page(Parameters):

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import pre_load
 
-from .answers import answer
+from .answers import OrNull, answer
 from .base import Choice, Flag, Id, Ids, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
 from .document import DOCUMENT_ROW
 from .kb import MAX_TOP_K, SEARCH_METHODS
@@ -57,7 +57,7 @@ class ChunkSwitch(Parameters):
     kb_id = Id(required=True)
     doc_id = Id(required=True)
     chunk_ids = Ids(most=MAX_CHUNK_IDS, required=True)
-    available_int = Whole(least=0, most=1, required=True, metadata={"description": "1 enable, 0 disable"})
+    available_int = Whole(least=0, most=1, required=True, metadata={"description": "1 enable, 0 disable", "example": 0})
 
 
 class SegmentSwitch(Parameters):
@@ -85,7 +85,7 @@ CHUNK_ROW = {
     "question_kwd": [],
 }
 RECORD = {
-    "answer": None,
+    "answer": OrNull("在姑苏城阊门外。"),
     "content": "贾宝玉和林黛玉的爱情在《红楼梦》中如何作为故事的推进主线？",
     "document": {"id": "59f95774-31fc-4e05-a691-eb89f1b5be22", "name": "红楼梦解析"},
     "score": 0.668397,

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, pre_load
 
-from .answers import answer
+from .answers import OrNull, answer
 from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Question, Text, Whole
 
 MESSAGE_LENGTH = 100_000
@@ -19,6 +19,20 @@ MAX_HISTORY = 1000
 
 MAX_KBS = 10
 HISTORY_ROLES = ("user", "assistant", "system")
+HISTORY_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": MAX_HISTORY},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"role": {"enum": list(HISTORY_ROLES)}, "content": {"type": "string"}},
+                "required": ["role", "content"],
+            },
+        },
+        {"type": "null"},
+    ]
+}
 SAME_MEANING = {"message": "query", "streaming": "stream"}
 """The two documents name two parameters differently."""
 
@@ -33,6 +47,9 @@ class History(fields.Field[int | list[dict[str, str]]]):
         "nul": "[{index}] must not hold a NUL character.",
         "too_long": f"must hold {MESSAGE_LENGTH:,} characters at the most.",
     }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={**HISTORY_SCHEMA, **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
         if isinstance(value, str) and value.strip().lstrip("-").isdigit():
@@ -60,7 +77,7 @@ class History(fields.Field[int | list[dict[str, str]]]):
 class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
-    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
+    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
     message = Question(longest=MESSAGE_LENGTH, metadata={"description": "the question; or `query`"})
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
     conversation_name = Text(
@@ -69,7 +86,7 @@ class Completion(Parameters):
         load_default=None,
         metadata={"description": "name of a new conversation; else its first question"},
     )
-    streaming = Flag(load_default=False, metadata={"description": "`stream` means the same"})
+    streaming = Flag(load_default=False, metadata={"description": "`stream` means the same", "example": False})
     stream_mode = Choice(
         ["delta", "cumulative"],
         load_default="delta",
@@ -140,10 +157,26 @@ REFERENCE = {
 RAG_INFO = {
     "context_length": 836,
     "context_used": True,
-    "kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4",
+    "kb_id": OrNull("5edb7f74-9f47-4244-951a-807b6e9626b4"),
     "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
     "references": [REFERENCE],
 }
 
+RAGFLOW_REFERENCE = {
+    "chunks": [
+        {
+            "content": REFERENCE["content"],
+            "dataset_id": REFERENCE["kb_id"],
+            "document_id": REFERENCE["doc_id"],
+            "document_name": REFERENCE["doc_name"],
+            "id": REFERENCE["chunk_id"],
+            "positions": [],
+            "similarity": REFERENCE["score"],
+        }
+    ],
+    "doc_aggs": [{"count": 1, "doc_id": REFERENCE["doc_id"], "doc_name": REFERENCE["doc_name"]}],
+}
+KB_ANSWER = {**ANSWER, "reference": RAGFLOW_REFERENCE}
+
 CompletionAnswer = answer("CompletionAnswer", ANSWER, message="Chat successful!")
-CompletionWithKbAnswer = answer("CompletionWithKbAnswer", ANSWER, message="Chat successful!", rag_info=RAG_INFO)
+CompletionWithKbAnswer = answer("CompletionWithKbAnswer", KB_ANSWER, message="Chat successful!", rag_info=RAG_INFO)

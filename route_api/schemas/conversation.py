@@ -4,8 +4,8 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from .answers import answer
-from .base import Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, Whole, page_number
+from .answers import OrNull, answer
+from .base import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, Whole, page_number
 from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
 
 MOST_MESSAGES = 100
@@ -18,7 +18,7 @@ MOST_DELETED = 100
 class OfUser(Parameters):
     """Whose it is; what belongs to somebody else is not found."""
 
-    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True)
+    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
 
 
 class ConversationId(OfUser):
@@ -52,7 +52,7 @@ class MessagePage(ConversationId):
 class ConversationName(ConversationId):
     """Parameters of `conversation/rename`."""
 
-    name = Text(longest=CONVERSATION_NAME_LENGTH, trim=True, required=True)
+    name = Text(longest=CONVERSATION_NAME_LENGTH, trim=True, required=True, metadata={"example": "葫芦庙"})
 
 
 class ConversationIds(OfUser):
@@ -64,7 +64,7 @@ class ConversationIds(OfUser):
 class Stop(OfUser):
     """Parameters of `conversation/stop`."""
 
-    conversation_id = OptionalId(metadata={"description": "stops its running answer"})
+    conversation_id = OptionalId(metadata={**ID_SCHEMA, "description": "stops its running answer"})
     message_id = OptionalId(metadata={"description": "stops this one; the conversation does not matter then"})
 
     @validates_schema
@@ -76,8 +76,10 @@ class Stop(OfUser):
 class Feedback(MessageId):
     """Parameters of `message/feedback`."""
 
-    score = Whole(least=0, most=100, required=True, allow_none=True, metadata={"description": "null withdraws it"})
-    reason = Text(longest=255, blank=True, allow_none=True, load_default=None)
+    score = Whole(
+        least=0, most=100, required=True, allow_none=True, metadata={"description": "null withdraws it", "example": 90}
+    )
+    reason = Text(longest=255, blank=True, allow_none=True, load_default=None, metadata={"example": "很好"})
 
 
 CONVERSATION = {
@@ -86,14 +88,16 @@ CONVERSATION = {
     "create_date": "Mon, 04 Aug 2025 08:56:43 GMT",
     "create_time": 1754297803,
     "id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
-    "kb_id": "5edb7f74-9f47-4244-951a-807b6e9626b4",
+    "kb_id": OrNull("5edb7f74-9f47-4244-951a-807b6e9626b4"),
     "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
-    "last_message": {
-        "create_time": 1754297950,
-        "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
-        "query": "葫芦庙在哪里？",
-        "status": "done",
-    },
+    "last_message": OrNull(
+        {
+            "create_time": 1754297950,
+            "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
+            "query": "葫芦庙在哪里？",
+            "status": "done",
+        }
+    ),
     "message_count": 2,
     "name": "英莲在元宵节走失",
     "update_time": 1754297950,
@@ -124,12 +128,12 @@ MESSAGE = {
     "status": "done",
     "thinking": "找仁清巷……",
 }
-STOPPED = {"message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d", "stopped": True}
+STOPPED = {"message_id": OrNull("35a58db4-420d-4774-8d76-e7cca21ab40d"), "stopped": True}
 FEEDBACK = {
     "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
     "passed_on": True,
-    "reason": "很好",
-    "score": 90,
+    "reason": OrNull("很好"),
+    "score": OrNull(90),
 }
 
 ConversationListAnswer = answer("ConversationListAnswer", {"conversations": [CONVERSATION], "total": 2})

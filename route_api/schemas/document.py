@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
-from .answers import answer
-from .base import Choice, Id, Ids, Page, PageSize, Parameters, Text, Whole, page_number
+from .answers import answer, schema_like
+from .base import Choice, Id, Ids, Page, Parameters, Text, Whole
 
 MAX_FILES = 100
 """Files in one upload."""
@@ -44,19 +44,29 @@ class DocumentFiles(Parameters):
     """The files of `document/upload`."""
 
     file = fields.List(
-        fields.Raw(metadata={"type": "string", "format": "binary"}),
+        fields.Raw(metadata={"type": "string", "format": "binary", "example": "（文件内容）"}),
         required=True,
         validate=validate.Length(1, MAX_FILES, error=f"must be 1 to {MAX_FILES} files."),
         error_messages={"required": "is required: one or several files in multipart/form-data."},
     )
 
 
+class DifyUpload(Schema):
+    """The form of `datasets/…/create_by_file`, which is Dify's own and goes there unread."""
+
+    data = fields.String(
+        metadata={
+            "description": "Dify's settings of the document, as JSON",
+            "example": '{"indexing_technique": "high_quality", "process_rule": {"mode": "automatic"}}',
+        }
+    )
+    file = fields.Raw(required=True, metadata={"type": "string", "format": "binary", "example": "（文件内容）"})
+
+
 class DocumentPage(Page):
     """Parameters of `document/list`."""
 
     kb_id = Id(required=True)
-    page = page_number()
-    page_size = PageSize()
 
 
 class DocumentFile(Parameters):
@@ -89,7 +99,7 @@ class DocumentRemove(Parameters):
 class DocumentSwitch(DocumentRemove):
     """Parameters of `document/change_status`."""
 
-    action = Choice(["enable", "disable"], required=True)
+    action = Choice(["enable", "disable"], required=True, metadata={"example": "disable"})
 
     @pre_load
     def _ragflow_spelling(self, data: Any, **_: Any) -> Any:
@@ -106,7 +116,11 @@ class DocumentBatch(Parameters):
     """Parameters of `document/status`."""
 
     kb_id = Id(required=True)
-    batch = Text(longest=64, required=True, metadata={"description": "what the upload answered"})
+    batch = Text(
+        longest=64,
+        required=True,
+        metadata={"description": "what the upload answered", "example": "20250811071149495508"},
+    )
 
     @validates_schema
     def _path_safe(self, data: dict[str, Any], **_: Any) -> None:
@@ -184,6 +198,45 @@ INDEXING_STATUS = {
     "total_segments": 20,
 }
 
+DIFY_UPLOADED = {
+    "document": {
+        "id": "60f9f674-2b7b-49b8-bfde-f4ac208c7872",
+        "position": 2,
+        "data_source_type": "upload_file",
+        "data_source_info": {"upload_file_id": "f1fc9567-2c87-4070-8cb3-7d8a2b3ff9c3"},
+        "data_source_detail_dict": {
+            "upload_file": {
+                "id": "f1fc9567-2c87-4070-8cb3-7d8a2b3ff9c3",
+                "name": "222222.txt",
+                "size": 656,
+                "extension": "txt",
+                "mime_type": "text/plain",
+                "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
+                "created_at": 1754452088.593775,
+            }
+        },
+        "dataset_process_rule_id": "445f6303-bb1e-48d6-84f2-219b8dbaedde",
+        "name": "222222.txt",
+        "created_from": "api",
+        "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
+        "created_at": 1754452089,
+        "tokens": None,
+        "indexing_status": "parsing",
+        "error": None,
+        "enabled": True,
+        "disabled_at": None,
+        "disabled_by": None,
+        "archived": False,
+        "display_status": "indexing",
+        "word_count": None,
+        "hit_count": 0,
+        "doc_form": "text_model",
+        "doc_metadata": None,
+    },
+    "batch": "20250806034808896242",
+}
+
+DifyUploadAnswer = schema_like("DifyUploadAnswer", DIFY_UPLOADED)
 DocumentUploadAnswer = answer("DocumentUploadAnswer", [UPLOADED_DOCUMENT])
 DocumentListAnswer = answer("DocumentListAnswer", {"docs": [DOCUMENT_ROW], "total": 2})
 DocumentSaveAnswer = answer("DocumentSaveAnswer", SAVED_FILE, message="The document was saved as …")

@@ -1,6 +1,6 @@
 """Models: parameters and answers. Source: the API document, "设置默认模型" and "获取模型列表"."""
 
-from .answers import answer
+from .answers import AnyKeys, answer
 from .base import Choice, Parameters, Text
 
 MODEL_TYPES = ["llm", "text-embedding", "rerank"]
@@ -16,7 +16,7 @@ class DefaultModel(Parameters):
     """Parameters of `user/set_tenant_info`."""
 
     model = Text(longest=255, required=True, metadata={"example": "qwen3:4b"})
-    model_type = Choice(MODEL_TYPES, required=True)
+    model_type = Choice(MODEL_TYPES, required=True, metadata={"example": "llm"})
     provider = Text(longest=255, required=True, metadata={"example": "langgenius/ollama/ollama"})
 
 
@@ -31,7 +31,7 @@ MODEL = {
     "label": {"en_US": "qwen3:4b", "zh_Hans": "qwen3:4b"},
     "load_balancing_enabled": False,
     "model": "qwen3:4b",
-    "model_properties": {},
+    "model_properties": AnyKeys(context_size=4096, mode="chat"),
     "model_type": "llm",
     "status": "active",
 }

@@ -1,6 +1,6 @@
 """One file, one blueprint, per resource: the first segment of a path names the file."""
 
-from . import chat, chunk, conversation, datasets, document, health, kb, llm, message, prompt, user
+from . import chat, chunk, conversation, datasets, docs, document, health, kb, llm, message, prompt, user
 
 BLUEPRINTS = [
     kb.blueprint,
@@ -14,4 +14,5 @@ BLUEPRINTS = [
     llm.blueprint,
     user.blueprint,
     health.blueprint,
+    docs.blueprint,
 ]

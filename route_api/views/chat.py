@@ -9,11 +9,23 @@ from flask import Response, request, stream_with_context
 from ..carriers import Wish
 from ..chat import Chat, Question
 from ..envelope import success
+from ..errors import (
+    DIFY_ERRORS,
+    ConsoleLoginRefused,
+    ConversationBusy,
+    ConversationNotFound,
+    KbNotFound,
+    ModelFailed,
+    NotSupported,
+)
 from ..limiting import enter_turn
 from ..schemas import completion as schemas
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
+
+TURN_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, ConversationNotFound, ConversationBusy, ModelFailed, NotSupported)
+"""What a turn may raise."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """What keeps proxies and browsers from holding events back."""
@@ -22,6 +34,8 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @blueprint.route("/chat", methods=["POST"])
 @blueprint.arguments(schemas.CompletionWithKb)
 @blueprint.response(200, schemas.CompletionWithKbAnswer)
+@blueprint.streams(schemas.CompletionWithKbAnswer)
+@blueprint.raises(TURN_ERRORS, KbNotFound)
 def chat(given: dict[str, Any]) -> Response:
     """Ask the model, with a knowledge base or without: `conversation/completion_db` by another name.
 

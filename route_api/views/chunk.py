@@ -7,7 +7,15 @@ from flask import Response, current_app
 from .. import presenters
 from ..auth import administrators
 from ..envelope import success
-from ..errors import ChunkNotFound, DifyRejected, DocumentBusy
+from ..errors import (
+    DIFY_ERRORS,
+    ChunkNotFound,
+    ConsoleLoginRefused,
+    DifyRejected,
+    DocumentBusy,
+    DocumentNotFound,
+    KbNotFound,
+)
 from ..extensions import dify
 from ..lookups import document_must_exist, missing_is
 from ..paging import read_page
@@ -17,10 +25,14 @@ from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
 
+SWITCH_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, KbNotFound, DocumentNotFound, ChunkNotFound, DocumentBusy)
+"""What `set_availability` may raise."""
+
 
 @blueprint.route("/retrieval_test", methods=["POST", "GET"])
 @blueprint.arguments(schemas.Retrieval)
 @blueprint.response(200, schemas.RetrievalAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def retrieve_chunks(asked: dict[str, Any]) -> Response:
     """The passages that a question finds, best first.
 
@@ -45,6 +57,7 @@ def retrieve_chunks(asked: dict[str, Any]) -> Response:
 @blueprint.route("/list", methods=["GET", "POST"])
 @blueprint.arguments(schemas.ChunkPage, location="query")
 @blueprint.response(200, schemas.ChunkListAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def list_chunks(page: dict[str, Any]) -> Response:
     """The chunks of a document, in its order.
 
@@ -66,6 +79,7 @@ def list_chunks(page: dict[str, Any]) -> Response:
 @administrators
 @blueprint.arguments(schemas.ChunkSwitch)
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
+@blueprint.raises(SWITCH_ERRORS)
 def switch_chunks(given: dict[str, Any]) -> Response:
     """Let chunks be found, or not.
 

@@ -9,11 +9,21 @@ from flask import Response
 
 from .. import carriers, conversations, messages
 from ..envelope import success
-from ..errors import DifyError, DifyTimeout, DifyUnreachable
+from ..errors import (
+    DIFY_ERRORS,
+    ConversationBusy,
+    ConversationNotFound,
+    DifyError,
+    DifyTimeout,
+    DifyUnreachable,
+    KbNotFound,
+    MessageNotFound,
+    TurnNotStoppable,
+)
 from ..extensions import db
 from ..schemas import completion
 from ..schemas import conversation as schemas
-from .chat import respond
+from .chat import TURN_ERRORS, respond
 from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
@@ -27,6 +37,8 @@ DELETE_ON_DIFY_S = 20.0
 @blueprint.route("/completion", methods=["POST"])
 @blueprint.arguments(completion.Completion)
 @blueprint.response(200, completion.CompletionAnswer)
+@blueprint.streams(completion.CompletionAnswer)
+@blueprint.raises(TURN_ERRORS)
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
@@ -40,6 +52,8 @@ def complete(given: dict[str, Any]) -> Response:
 @blueprint.route("/completion_db", methods=["POST"])
 @blueprint.arguments(completion.CompletionWithKb)
 @blueprint.response(200, completion.CompletionWithKbAnswer)
+@blueprint.streams(completion.CompletionWithKbAnswer)
+@blueprint.raises(TURN_ERRORS, KbNotFound)
 def complete_with_kb(given: dict[str, Any]) -> Response:
     """Ask the model about a knowledge base.
 
@@ -64,6 +78,7 @@ def list_conversations(given: dict[str, Any]) -> Response:
 @blueprint.route("/get", methods=["GET", "POST"])
 @blueprint.arguments(schemas.ConversationId, location="query")
 @blueprint.response(200, schemas.ConversationAnswer)
+@blueprint.raises(ConversationNotFound)
 def get_conversation(given: dict[str, str]) -> Response:
     """One conversation.
 
@@ -75,6 +90,7 @@ def get_conversation(given: dict[str, str]) -> Response:
 @blueprint.route("/rename", methods=["POST"])
 @blueprint.arguments(schemas.ConversationName)
 @blueprint.response(200, schemas.ConversationAnswer)
+@blueprint.raises(ConversationNotFound)
 def rename_conversation(given: dict[str, str]) -> Response:
     """Give a conversation another name.
 
@@ -87,6 +103,7 @@ def rename_conversation(given: dict[str, str]) -> Response:
 @blueprint.route("/rm", methods=["POST", "DELETE"])
 @blueprint.arguments(schemas.ConversationIds)
 @blueprint.response(200, schemas.ConversationRemoveAnswer)
+@blueprint.raises(ConversationNotFound, ConversationBusy)
 def remove_conversations(given: dict[str, Any]) -> Response:
     """Delete conversations with all their messages, here and on Dify: all that are named, or none where one cannot be.
 
@@ -116,6 +133,7 @@ def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str)
 @blueprint.route("/messages", methods=["GET", "POST"])
 @blueprint.arguments(schemas.MessagePage, location="query")
 @blueprint.response(200, schemas.MessageListAnswer)
+@blueprint.raises(ConversationNotFound)
 def list_messages(given: dict[str, Any]) -> Response:
     """The messages of a conversation in their true order.
 
@@ -128,6 +146,7 @@ def list_messages(given: dict[str, Any]) -> Response:
 @blueprint.route("/stop", methods=["POST"])
 @blueprint.arguments(schemas.Stop)
 @blueprint.response(200, schemas.StopAnswer)
+@blueprint.raises(DIFY_ERRORS, ConversationNotFound, MessageNotFound, TurnNotStoppable)
 def stop_answer(given: dict[str, Any]) -> Response:
     """Stop the answer that is being written; the part that has come is kept.
 

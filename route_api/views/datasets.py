@@ -6,21 +6,26 @@ from flask import Response, request
 
 from ..auth import administrators
 from ..envelope import success
-from ..errors import ValidationFailed
+from ..errors import DIFY_ERRORS, ValidationFailed
 from ..extensions import dify
 from ..limiting import upload
+from ..openapi import multipart_body
 from ..schemas import chunk as schemas
-from .chunk import set_availability
+from ..schemas import document
+from .chunk import SWITCH_ERRORS, set_availability
+from .documented import in_path
 from .resource import ResourceBlueprint, path_id
 
 blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 
 
-@blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"])
-@blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"])
+@blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"], parameters=[in_path("kb_id")])
+@blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"], parameters=[in_path("kb_id")])
 @upload
 @administrators
-@blueprint.response(200, description="Dify's own answer, unchanged")
+@blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
+@blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
+@blueprint.raises(DIFY_ERRORS, ValidationFailed)
 def create_document_by_file(kb_id: str) -> Response:
     """Upload a file in Dify's own form and get Dify's own answer, unchanged: what the Java backend calls.
 
@@ -35,10 +40,15 @@ def create_document_by_file(kb_id: str) -> Response:
     return Response(answer.body, status=answer.status, content_type=answer.content_type)
 
 
-@blueprint.route("/<kb_id>/documents/<doc_id>/segment/<action>", methods=["PATCH"])
+@blueprint.route(
+    "/<kb_id>/documents/<doc_id>/segment/<action>",
+    methods=["PATCH"],
+    parameters=[in_path("kb_id"), in_path("doc_id"), in_path("action", enum=["disable", "enable"])],
+)
 @administrators
 @blueprint.arguments(schemas.SegmentSwitch, location="query")
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
+@blueprint.raises(SWITCH_ERRORS)
 def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:
     """Let chunks be found, or not; `chunk/switch` in the form of Dify's console.
 

@@ -13,7 +13,21 @@ from ..auth import administrators
 from ..dify import RemoteFile
 from ..downloads import folder_below, save_file
 from ..envelope import success
-from ..errors import ApiError, BatchNotFound, DifyError, DifyRejected, DocumentBusy
+from ..errors import (
+    CONSOLE_ERRORS,
+    DIFY_ERRORS,
+    ApiError,
+    BatchNotFound,
+    DifyError,
+    DifyRejected,
+    DocumentBusy,
+    DocumentNameTaken,
+    DocumentNotFound,
+    FileTooLarge,
+    FileTypeNotSupported,
+    KbNotFound,
+    UploadFailed,
+)
 from ..extensions import dify
 from ..limiting import upload
 from ..lookups import document_must_exist, kb_must_exist, missing_is
@@ -26,6 +40,8 @@ blueprint = ResourceBlueprint("document", __name__, url_prefix="/document", desc
 
 log = logging.getLogger(__name__)
 
+BINARY = {"type": "string", "format": "binary"}
+
 
 @blueprint.route("/upload", methods=["POST"])
 @upload
@@ -33,6 +49,7 @@ log = logging.getLogger(__name__)
 @blueprint.arguments(schemas.DocumentFiles, location="files")
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNameTaken, FileTooLarge, FileTypeNotSupported, UploadFailed)
 def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str, Any]) -> Response:
     """Upload one or several files; each is split and indexed at once.
 
@@ -48,6 +65,7 @@ def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str,
 @blueprint.route("/list", methods=["GET", "POST"])
 @blueprint.arguments(schemas.DocumentPage, location="query")
 @blueprint.response(200, schemas.DocumentListAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound)
 def list_documents(page: dict[str, Any]) -> Response:
     """The documents of a knowledge base, newest first.
 
@@ -83,6 +101,7 @@ def segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> di
 @administrators
 @blueprint.arguments(schemas.DocumentSave, location="query")
 @blueprint.response(200, schemas.DocumentSaveAnswer)
+@blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def save_document(given: dict[str, str]) -> Response:
     """Save a document's file on this server, below DOWNLOAD_ROOT.
 
@@ -109,7 +128,8 @@ def save_document(given: dict[str, str]) -> Response:
 
 @blueprint.route("/download", methods=["POST", "GET"])
 @blueprint.arguments(schemas.DocumentFile)
-@blueprint.response(200, content_type="application/octet-stream", description="the file itself")
+@blueprint.response(200, BINARY, content_type="application/octet-stream", description="the file itself")
+@blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def download_document(given: dict[str, str]) -> Response:
     """The document's file, streamed to the caller, who cannot reach Dify.
 
@@ -138,6 +158,7 @@ def relay(file: RemoteFile) -> Iterator[bytes]:
 @administrators
 @blueprint.arguments(schemas.DocumentRemove)
 @blueprint.response(200, schemas.DocumentRemoveAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def remove_documents(given: dict[str, Any]) -> Response:
     """Delete a document, or several.
 
@@ -159,6 +180,7 @@ def remove_documents(given: dict[str, Any]) -> Response:
 @administrators
 @blueprint.arguments(schemas.DocumentSwitch)
 @blueprint.response(200, schemas.DocumentSwitchAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound, DocumentBusy)
 def switch_documents(given: dict[str, Any]) -> Response:
     """Let a document be found, or not.
 
@@ -182,6 +204,7 @@ def switch_documents(given: dict[str, Any]) -> Response:
 @blueprint.route("/status", methods=["POST", "GET"])
 @blueprint.arguments(schemas.DocumentBatch)
 @blueprint.response(200, schemas.DocumentStatusAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, BatchNotFound)
 def get_indexing_status(given: dict[str, str]) -> Response:
     """How far the documents of an upload are, in the odd envelope of the API document and with the common keys.
 

@@ -29,6 +29,7 @@ def check_health() -> Response:
 @blueprint.route("/readyz")
 @public
 @blueprint.response(200, answer("ReadinessAnswer", READY))
+@blueprint.raises(NotReady)
 def check_readiness() -> Response:
     """Whether requests should be sent here.
 
@@ -49,7 +50,7 @@ def check_readiness() -> Response:
 
 @blueprint.route("/metrics")
 @services
-@blueprint.response(200, content_type="text/plain", description="counters of all workers in Prometheus' text format")
+@blueprint.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers")
 def get_metrics() -> Response:
     """What Prometheus scrapes, in its own format and not in the envelope.
 

@@ -7,6 +7,7 @@ from flask import Response, current_app
 from .. import presenters
 from ..auth import administrators
 from ..envelope import success
+from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
 from ..kbs import Embedding, dataset_changes, dataset_to_create
 from ..lookups import kb_must_exist, kb_name_must_be_free
@@ -21,6 +22,7 @@ blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Kno
 @blueprint.route("/list", methods=["GET", "POST"])
 @blueprint.arguments(Page, location="query")
 @blueprint.response(200, schemas.KbListAnswer)
+@blueprint.raises(DIFY_ERRORS)
 def list_kbs(page: dict[str, Any]) -> Response:
     """The knowledge bases, newest first.
 
@@ -39,6 +41,7 @@ def list_kbs(page: dict[str, Any]) -> Response:
 @administrators
 @blueprint.arguments(schemas.KbCreate)
 @blueprint.response(200, schemas.KbCreateAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNameTaken)
 def create_kb(wanted: dict[str, Any]) -> Response:
     """Create a knowledge base.
 
@@ -53,6 +56,7 @@ def create_kb(wanted: dict[str, Any]) -> Response:
 @blueprint.route("/detail", methods=["GET", "POST"])
 @blueprint.arguments(schemas.KbId, location="query")
 @blueprint.response(200, schemas.KbDetailAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound)
 def get_kb(given: dict[str, str]) -> Response:
     """One knowledge base.
 
@@ -66,6 +70,7 @@ def get_kb(given: dict[str, str]) -> Response:
 @administrators
 @blueprint.arguments(schemas.KbUpdate)
 @blueprint.response(200, schemas.KbUpdateAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, KbNameTaken)
 def update_kb(wanted: dict[str, Any]) -> Response:
     """Change a knowledge base; what is left out stays as it is.
 
@@ -83,6 +88,7 @@ def update_kb(wanted: dict[str, Any]) -> Response:
 @administrators
 @blueprint.arguments(schemas.KbId)
 @blueprint.response(200, schemas.KbRemoveAnswer)
+@blueprint.raises(DIFY_ERRORS, KbNotFound)
 def remove_kb(given: dict[str, str]) -> Response:
     """Delete a knowledge base with all its documents.
 

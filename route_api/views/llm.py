@@ -4,6 +4,7 @@ from flask import Response
 
 from .. import presenters
 from ..envelope import success
+from ..errors import DIFY_ERRORS
 from ..extensions import dify
 from ..schemas import model as schemas
 from .resource import ResourceBlueprint
@@ -14,6 +15,7 @@ blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="M
 @blueprint.route("/my_llms", methods=["GET", "POST"])
 @blueprint.arguments(schemas.ModelType, location="query")
 @blueprint.response(200, schemas.ModelListAnswer)
+@blueprint.raises(DIFY_ERRORS)
 def list_models(given: dict[str, str]) -> Response:
     """The models of a type, by provider.
 

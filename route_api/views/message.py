@@ -9,7 +9,7 @@ from .. import carriers, messages
 from ..dify import ChatApi
 from ..dify.chat import Rating
 from ..envelope import success
-from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected
+from ..errors import DIFY_ERRORS, DifyError, DifyForbidden, DifyNotFound, DifyRejected, MessageNotFound
 from ..extensions import db
 from ..schemas import conversation as schemas
 from .resource import ResourceBlueprint
@@ -25,6 +25,7 @@ LIKED_FROM = 60
 @blueprint.route("/get", methods=["GET", "POST"])
 @blueprint.arguments(schemas.MessageId, location="query")
 @blueprint.response(200, schemas.MessageAnswer)
+@blueprint.raises(MessageNotFound)
 def get_message(given: dict[str, str]) -> Response:
     """One message.
 
@@ -36,6 +37,7 @@ def get_message(given: dict[str, str]) -> Response:
 @blueprint.route("/feedback", methods=["POST"])
 @blueprint.arguments(schemas.Feedback)
 @blueprint.response(200, schemas.FeedbackAnswer)
+@blueprint.raises(MessageNotFound)
 def give_feedback(given: dict[str, Any]) -> Response:
     """Rate an answer from 0 to 100, with a reason, in place of an earlier rating.
 
@@ -66,6 +68,7 @@ def pass_on(on_dify: messages.DifyMessage, user_id: str, score: int | None, reas
 @blueprint.route("/suggested", methods=["GET", "POST"])
 @blueprint.arguments(schemas.MessageId, location="query")
 @blueprint.response(200, schemas.SuggestedAnswer)
+@blueprint.raises(DIFY_ERRORS, MessageNotFound)
 def suggest_questions(given: dict[str, str]) -> Response:
     """What the user might ask next, as the Dify app's model suggests it; nothing where the app has that switched off.
 

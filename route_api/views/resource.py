@@ -2,7 +2,6 @@
 
 from typing import Any, NoReturn
 
-import flask_smorest
 import orjson
 from flask import Request, current_app
 from marshmallow import Schema, ValidationError
@@ -13,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from ..auth import speak_for_caller
 from ..errors import ValidationFailed
 from ..schemas.base import Id, describe_problems
+from .documented import DocumentedBlueprint
 
 _PATH_ID = Id()
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -24,8 +24,8 @@ class ParametersParser(FlaskParser):
     """Reads the parameters of a request wherever its client put them: query string, JSON object or form.
 
     The API document and RAGFlow's clients disagree about verbs, so a parameter is found in the query of a GET as well
-    as in the JSON of a POST. The location that a view names only says where the OpenAPI
-    document shows it. Where one name comes twice, the body wins.
+    as in the JSON of a POST. The location that a view names only says where the OpenAPI document shows it for verbs
+    other than GET and POST. Where one name comes twice, the body wins.
     """
 
     DEFAULT_VALIDATION_STATUS = 400
@@ -103,8 +103,8 @@ def path_id(name: str, text: str) -> str:
         raise ValidationFailed(" ".join(describe_problems(error.messages, name))) from None
 
 
-class ResourceBlueprint(flask_smorest.Blueprint):
-    """A blueprint of flask-smorest whose parameters come from anywhere and whose errors are in the envelope."""
+class ResourceBlueprint(DocumentedBlueprint):
+    """A documented blueprint whose parameters come from anywhere and whose errors are in the envelope."""
 
     ARGUMENTS_PARSER = ParametersParser()
 

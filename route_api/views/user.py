@@ -7,7 +7,15 @@ from flask import Response, current_app, g
 from .. import accounts
 from ..auth import administrators, public
 from ..envelope import success
-from ..errors import Forbidden, LoginFailed
+from ..errors import (
+    CONSOLE_ERRORS,
+    DIFY_ERRORS,
+    AccountsNotConfigured,
+    Forbidden,
+    LoginFailed,
+    UsernameTaken,
+    UserNotFound,
+)
 from ..extensions import db, dify
 from ..schemas import model
 from ..schemas import user as schemas
@@ -21,6 +29,7 @@ blueprint = ResourceBlueprint("user", __name__, url_prefix="/user", description=
 @public
 @blueprint.arguments(schemas.Registration)
 @blueprint.response(200, schemas.UserAnswer)
+@blueprint.raises(Forbidden, UsernameTaken)
 def register(given: dict[str, str]) -> Response:
     """Make a user who can log in. With `REGISTRATION=closed` that takes a service key.
 
@@ -43,6 +52,7 @@ def registration_must_be_open() -> None:
 @public
 @blueprint.arguments(schemas.Credentials)
 @blueprint.response(200, schemas.LoginAnswer)
+@blueprint.raises(LoginFailed, AccountsNotConfigured)
 def log_in(given: dict[str, str]) -> Response:
     """Get a token, to be sent as `Authorization: Bearer …` with every other request.
 
@@ -77,6 +87,7 @@ def login_answer(login: Login, user: dict[str, Any]) -> Response:
 @blueprint.route("/info", methods=["GET", "POST"])
 @blueprint.arguments(schemas.UserId, location="query")
 @blueprint.response(200, schemas.UserAnswer)
+@blueprint.raises(UserNotFound)
 def get_user(given: dict[str, str]) -> Response:
     """Who I am, for a logged-in user; who somebody is, for a service key.
 
@@ -88,6 +99,7 @@ def get_user(given: dict[str, str]) -> Response:
 @blueprint.route("/password", methods=["POST"])
 @blueprint.arguments(schemas.NewPassword)
 @blueprint.response(200, schemas.LoginAnswer)
+@blueprint.raises(Forbidden, LoginFailed, UserNotFound, AccountsNotConfigured)
 def change_password(given: dict[str, str]) -> Response:
     """Choose another password. All devices are signed out; the answer has a new token for this one.
 
@@ -102,6 +114,7 @@ def change_password(given: dict[str, str]) -> Response:
 @blueprint.route("/logout", methods=["POST"])
 @blueprint.arguments(schemas.UserId)
 @blueprint.response(200, schemas.LogoutAnswer)
+@blueprint.raises(UserNotFound)
 def log_out(given: dict[str, str]) -> Response:
     """End all logins of a user, on all devices. To leave one device alone, let it forget its token.
 
@@ -115,6 +128,7 @@ def log_out(given: dict[str, str]) -> Response:
 @administrators
 @blueprint.arguments(model.DefaultModel)
 @blueprint.response(200, model.DefaultModelAnswer)
+@blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS)
 def set_default_model(wanted: dict[str, str]) -> Response:
     """Choose the workspace's default model of a type. Needs a console login.
 

@@ -11,12 +11,13 @@ from sqlalchemy import Engine
 
 from route_api.extensions import db
 from route_api.models import Conversation, Message
+from route_api.schemas.base import describe_problems
 from route_api.views import conversation as view
 
 from ..conftest import MakeApp
 from ..fake_dify import FakeDify
 from ..stored import add_conversation, add_message, add_running, count_rows
-from ..test_api_document import answer_schema, problems
+from ..test_api_document import answer_schema
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 THEIRS = [str(UUID(int=number)) for number in range(1, 5)]
@@ -75,7 +76,7 @@ def test_an_answer_is_what_the_openapi_document_promises(client: FlaskClient, en
     answer = client.post(f"/{path}", json={"user_id": "alice", **given})
     schema = answer_schema(client.application, f"/{path}", "POST")
     assert answer.status_code == 200 and schema is not None
-    assert problems(schema, answer.json, but=("Unknown field.", "Field may not be null.")) == []
+    assert describe_problems(schema.validate(answer.json)) == []
 
 
 @pytest.mark.parametrize("what", READERS)

@@ -1,0 +1,79 @@
+"""`/docs`: this API in a browser, and `/openapi.json` for machines. Nothing is fetched from anywhere but here."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import orjson
+from flask import Response, render_template, send_from_directory
+from werkzeug.exceptions import NotFound
+
+from ..auth import public
+from ..extensions import api
+from .documented import in_path
+from .resource import ResourceBlueprint
+
+blueprint = ResourceBlueprint("docs", __name__, description="This API itself, to read")
+
+SWAGGER_UI = str(files("flask_swagger_ui") / "dist")
+"""The package is kept up with Swagger UI every week; its own page has a script in it, so only its files are used."""
+
+OWN = str(Path(__file__).parents[1] / "templates")
+ASSETS = {
+    "swagger-ui.css": SWAGGER_UI,
+    "swagger-ui-bundle.js": SWAGGER_UI,
+    "favicon-32x32.png": SWAGGER_UI,
+    "docs.js": OWN,
+    "docs.css": OWN,
+}
+ASSETS_LIFETIME_S = 3600
+
+PAGE_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",  # Swagger UI draws its arrows with images inside of its style sheet.
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+"""What the page may do: run our scripts, and call the server that it came from."""
+
+
+@blueprint.route("/openapi.json")
+@blueprint.response(200, {"type": "object"}, description="This document", example={"openapi": "3.1.0"})
+@public
+def show_openapi() -> Response:
+    """The OpenAPI document, for machines.
+
+    Upstream calls: 0.
+    """
+    return Response(orjson.dumps(api.spec.to_dict()), content_type="application/json")
+
+
+@blueprint.route("/docs", strict_slashes=False)
+@blueprint.response(200, {"type": "string"}, content_type="text/html", description="The page")
+@public
+def show_docs() -> Response:
+    """The OpenAPI document as a page on which each endpoint can be tried out.
+
+    Upstream calls: 0.
+    """
+    page = Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
+    page.headers["Content-Security-Policy"] = PAGE_POLICY
+    return page
+
+
+@blueprint.route("/docs/<name>", parameters=[in_path("name", enum=sorted(ASSETS))])
+@blueprint.response(200, {"type": "string"}, content_type="text/plain", description="The file, with a type of its own")
+@public
+def send_docs_asset(name: str) -> Response:
+    """A script, a style sheet or an image of that page.
+
+    Upstream calls: 0.
+    """
+    if name not in ASSETS:
+        raise NotFound
+    return send_from_directory(ASSETS[name], name, max_age=ASSETS_LIFETIME_S)

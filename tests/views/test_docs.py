@@ -1,0 +1,45 @@
+"""The page at `/docs`, short of a browser: what it loads comes from us, and it may load nothing else."""
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+OWN = re.compile(r'(?:src|href|data-openapi)="([^"]+)"')
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_all_that_the_page_names_is_served_under_the_same_prefix(client: FlaskClient, prefix: str) -> None:
+    page = client.get(f"{prefix}/docs")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    named = set(OWN.findall(page.text))
+    assert len(named) == 6 and all(path.startswith(f"{prefix}/") for path in named), named
+    for path in named:
+        answer = client.get(path)
+        assert answer.status_code == 200 and len(answer.data) > 10, path
+        assert answer.mimetype in ("text/css", "text/javascript", "image/png", "application/json"), path
+
+
+def test_a_slash_at_the_end_does_no_harm(client: FlaskClient) -> None:
+    assert client.get("/docs/").data == client.get("/docs").data
+
+
+def test_the_page_has_no_script_and_no_style_in_it_and_may_load_nothing_from_elsewhere(client: FlaskClient) -> None:
+    page = client.get("/docs")
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|https?:", page.text)
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "connect-src 'self'" in policy
+    assert "unsafe" not in policy and "*" not in policy and "http" not in policy
+
+
+@pytest.mark.parametrize("name", ["docs.html", "index.css", "..%2fwsgi.py", "%2e%2e%2f%2e%2e%2fconfig.py", "VERSION"])
+def test_no_other_file_is_served(client: FlaskClient, name: str) -> None:
+    answer = client.get(f"/docs/{name}")
+    assert (answer.status_code, answer.json["error"]) == (404, "route_not_found")
+
+
+def test_the_assets_may_be_kept_by_a_browser_for_a_while(client: FlaskClient) -> None:
+    first = client.get("/docs/swagger-ui-bundle.js")
+    assert first.cache_control.max_age == 3600
+    again = client.get("/docs/swagger-ui-bundle.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
