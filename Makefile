@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 CODE := route_api tests migrations benchmarks/cost.py benchmarks/history.py config.py wsgi.py gunicorn.conf.py
 
-.PHONY: help serve test check format docs clean
+BASE_URL ?= http://127.0.0.1:8000/v1
+NEWMAN := postman/node_modules/.bin/newman
+
+.PHONY: help serve test check format docs postman newman clean
 
 help:
 	@echo "make serve    set everything up and serve on http://127.0.0.1:8000 (PORT=... for another port)"
@@ -13,6 +16,8 @@ help:
 	@echo "make check    formatting, linters, types, import contracts"
 	@echo "make format   rewrite the code in the one format"
 	@echo "make docs     write docs/api.md anew from the code"
+	@echo "make postman  replay QA's collection against a running gateway (BASE_URL=... API_KEY=...)"
+	@echo "make newman   install what replays it; needs npm"
 
 serve: $(VENV)/serve
 	@exec $(BIN)/python -m route_api
@@ -34,8 +39,14 @@ format: $(VENV)/test
 docs: $(VENV)/serve
 	@DATABASE_URL=sqlite:// $(BIN)/flask --app wsgi api-reference > docs/api.md
 
+postman: newman
+	@$(NEWMAN) run postman/route-api.postman_collection.json --environment postman/sandbox.postman_environment.json \
+		--working-dir . --env-var "base_url=$(BASE_URL)" $(if $(API_KEY),--env-var "api_key=$(API_KEY)")
+
+newman: $(NEWMAN)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) postman/node_modules
 
 $(VENV)/serve: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Route API needs Python 3.11 or newer.")'
@@ -45,4 +56,8 @@ $(VENV)/serve: requirements.txt
 
 $(VENV)/test: requirements-dev.txt $(VENV)/serve
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(NEWMAN): postman/package-lock.json
+	npm ci --prefix postman --no-audit --no-fund
 	@touch $@
