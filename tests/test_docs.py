@@ -11,6 +11,8 @@ from flask import Flask
 from config import Config
 from route_api import errors
 from route_api.envelope import HTTP_ERROR_CODES
+from route_api.extensions import api
+from route_api.reference import api_reference
 
 PROJECT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -51,6 +53,11 @@ def test_every_setting_has_a_meaning_in_the_readme(readme: str) -> None:
     assert [
         name for name, cells in rows(readme).items() if name in SETTINGS and not (len(cells) == 2 and cells[1])
     ] == []
+
+
+def test_the_api_reference_is_what_make_docs_would_write(app: Flask, reference: str) -> None:
+    with app.app_context():
+        assert api_reference(api.spec.to_dict()) == reference, "run `make docs`"
 
 
 def test_every_error_code_is_in_the_api_reference(reference: str) -> None:

@@ -60,6 +60,22 @@ def test_it_can_be_replayed_at_once_again_and_leaves_nothing_behind(gateway: Gat
     assert gateway.get("kb/list")["data"]["total"] == before
 
 
+def test_a_service_key_is_all_that_it_takes_where_nobody_gets_in_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTH", "required")
+    monkeypatch.setenv("API_KEYS", "a-service-key-of-the-qa-team")
+    running = Gateway(tmp_path)
+    running.start()
+    try:
+        (locked_out := tmp_path / "locked-out").mkdir()
+        refused = problems(replay(running.base, locked_out, "--folder", "3 Knowledge base (知识库)"))
+        assert any("to have status code 200 but got 401" in line for line in refused), refused
+        assert problems(replay(running.base, tmp_path, api_key="a-service-key-of-the-qa-team")) == []
+    finally:
+        running.stop()
+
+
 def test_a_server_that_answers_wrongly_is_found_out(listener: ThreadingHTTPServer, tmp_path: Path) -> None:
     report = replay(f"http://127.0.0.1:{listener.server_port}/v1", tmp_path, "--folder", "1 Is it there? (探活与文档)")
     failures = " ".join(line for line in problems(report) if "was not sent" not in line)
