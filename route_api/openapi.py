@@ -17,8 +17,8 @@ Json = dict[str, Any]
 
 INTRODUCTION = """Every path answers with and without `/v1` before it. Parameters are taken from the query string,
 from a JSON object or from a form, whatever the verb; where one name comes twice, the body wins. Ids are UUIDs, with or
-without dashes. A logged-in user may leave out `user_id`, which can only be their own. Every answer is in the envelope, and
-its header `X-Request-Id` names it in the server's log:
+without dashes. A logged-in user may leave out `user_id`, which can only be their own. Every answer is in the envelope,
+and its header `X-Request-Id` names it in the server's log:
 
 ```json
 {"code": 0, "data": {}, "message": "success", "elapsed_s": 0.0123}
