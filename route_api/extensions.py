@@ -11,6 +11,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 from werkzeug.local import LocalProxy
 
+from .envelope import Failure
 from .openapi import BEARER_AUTH, error_examples
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class EnvelopeApi(Api):
 
     def _init_spec(self, **options: Any) -> None:
         super()._init_spec(**options)
+        self.spec.components.schema("Failure", schema=Failure)
         self.spec.components.security_scheme("bearerAuth", BEARER_AUTH)
         for code, example in error_examples().items():
             self.spec.components.example(code, example)

@@ -1,10 +1,12 @@
 """What the OpenAPI document says beyond what marshmallow's schemas tell: examples, errors, events, who may call.
 
 Pure functions and constants. `views/documented.py` applies them to each route, `reference.py` prints the outcome.
+Schemas are given by class: apispec copies all that it is given, and copying instances would double the time of a start.
 """
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from inspect import cleandoc
 from typing import Any, NamedTuple
 
@@ -43,6 +45,8 @@ SPEC_OPTIONS = {
 }
 """What `apispec.APISpec` is made with. The servers are relative: the document is true wherever it is read from."""
 
+FAILURE = {"$ref": "#/components/schemas/Failure"}
+
 INPUT_ERRORS = ("validation_failed", "request_too_large", "unsupported_media_type")
 """What any route that takes parameters may answer."""
 
@@ -51,7 +55,6 @@ CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended")
 
 ANY_ERRORS = ("internal_error", "too_many_requests")
 """What any route may answer."""
-
 
 ACCESS_WORDS = {
     "administrators": "For service keys, and for users with the role `admin`.",
@@ -68,6 +71,7 @@ class ErrorKind(NamedTuple):
     meaning: str
 
 
+@cache
 def known_errors() -> dict[str, ErrorKind]:
     """Every way in which a request can fail, by its stable name, in the order of the names."""
     kinds = [
@@ -111,23 +115,23 @@ def _failure_response(kinds: list[ErrorKind]) -> Json:
     examples = {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds}
     return {
         "description": "\n".join(f"- `{kind.code}`: {kind.meaning}" for kind in kinds),
-        "content": {"application/json": {"schema": Failure(), "examples": examples}},
+        "content": {"application/json": {"schema": FAILURE, "examples": examples}},
     }
 
 
 def request_body(schema: Schema) -> Json:
     """The body of an operation that takes its parameters as JSON or as a form."""
-    shown = {"schema": schema, "example": example_of(schema)}
-    required = any(field.required for field in schema.fields.values())
+    shown = {"schema": type(schema), "example": example_of(schema)}
     return {
-        "required": required,
+        "required": any(field.required for field in schema.fields.values()),
         "content": {"application/json": shown, "application/x-www-form-urlencoded": shown.copy()},
     }
 
 
 def multipart_body(schema: Schema) -> Json:
     """The body of an operation that takes files."""
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema, "example": example_of(schema)}}}
+    shown = {"schema": type(schema), "example": example_of(schema)}
+    return {"required": True, "content": {"multipart/form-data": shown}}
 
 
 def example_of(schema: Schema) -> Json:

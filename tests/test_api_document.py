@@ -95,4 +95,5 @@ def answer_schema(app: Flask, path: str, method: str | None = None) -> Schema | 
     path = path.removeprefix("/v1")
     endpoint, _ = adapter.match(path, method=method or next(iter(adapter.allowed_methods(path))))
     described = app.view_functions[endpoint]._apidoc["response"]["responses"][200]  # type: ignore[attr-defined]
-    return next((form["schema"] for form in described if isinstance(form.get("schema"), Schema)), None)
+    schemas = [form["schema"] for form in described if isinstance(form.get("schema"), type)]
+    return schemas[0]() if schemas else None

@@ -47,6 +47,10 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
             options.setdefault("example", example_of(schema))
         return super().response(status_code, schema, **options)
 
+    @staticmethod
+    def _make_doc_response_schema(schema: Any) -> Any:
+        return type(schema) if isinstance(schema, Schema) else schema
+
     def streams(self, answer: Schema) -> Any:
         """Document that the view answers a turn as events where the caller wishes so.
 
@@ -80,14 +84,15 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
     def _document_input(doc: Json, info: Json, *, method: str, **_: Any) -> Json:
         """Where parameters are shown: of a GET in the query, of a POST in the body, else where the view has them."""
         shown = {given["in"]: given["schema"] for given in info.get("arguments", {}).get("parameters", [])}
+        if not shown:
+            return doc
         if "files" in shown:
             both = (type(shown["form"]), type(shown["files"]))
             return {**doc, "requestBody": multipart_body(type(f"{both[0].__name__}Form", both, {})())}
-        for location, schema in shown.items():
-            if method == "get" or method != "post" and location == "query":
-                return {**doc, "parameters": [{"in": "query", "schema": schema}]}
-            return {**doc, "requestBody": request_body(schema)}
-        return doc
+        ((location, schema),) = shown.items()
+        if method == "get" or method != "post" and location == "query":
+            return {**doc, "parameters": [{"in": "query", "schema": type(schema)}]}
+        return {**doc, "requestBody": request_body(schema)}
 
     @staticmethod
     def _document_rest(doc: Json, info: Json, **_: Any) -> Json:
