@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from ..newman import problems, replay, require_newman
+from . import deployment
 from .conftest import Gateway
+from .deployment import Deployment
 
 pytestmark = pytest.mark.server
+sandbox, pair = deployment.sandbox, deployment.pair
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,11 @@ def test_every_request_of_the_collection_is_green(gateway: Gateway, tmp_path: Pa
     statistics = report["run"]["stats"]
     assert statistics["requests"]["total"] >= 80 and statistics["assertions"]["total"] > 300
     assert all(counted["failed"] == counted["pending"] == 0 for counted in statistics.values())
+
+
+def test_every_request_is_green_through_nginx_to_two_gateways(pair: Deployment, tmp_path: Path) -> None:
+    trusting = ("--ssl-extra-ca-certs", str(pair.nginx.certificate))
+    assert problems(replay(pair.base, tmp_path, *trusting, api_key=deployment.SERVICE_KEY)) == []
 
 
 def test_it_can_be_replayed_at_once_again_and_leaves_nothing_behind(gateway: Gateway, tmp_path: Path) -> None:

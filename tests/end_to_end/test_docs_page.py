@@ -1,7 +1,5 @@
 """`/docs` in a real Chromium that reaches nothing but this machine: it opens, explains, and tries endpoints out."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from .conftest import PROJECT_DIR, Gateway
+from .deployment import program
 
 pytestmark = pytest.mark.server
 
@@ -29,13 +28,7 @@ CHINESE_TEXT = PROJECT_DIR / "docs" / "examples" / "hulumiao.txt"
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    path = shutil.which("chromium")
-    if path is None:
-        reason = "no chromium on this machine; Debian's package `chromium` has it"
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return program("chromium")
 
 
 @pytest.fixture
