@@ -14,6 +14,7 @@ from ..errors import (
     ConsoleLoginRefused,
     ConversationBusy,
     ConversationNotFound,
+    GatewayStopped,
     KbNotFound,
     ModelFailed,
     NotSupported,
@@ -24,7 +25,15 @@ from .resource import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
 
-TURN_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, ConversationNotFound, ConversationBusy, ModelFailed, NotSupported)
+TURN_ERRORS = (
+    DIFY_ERRORS,
+    ConsoleLoginRefused,
+    ConversationNotFound,
+    ConversationBusy,
+    ModelFailed,
+    NotSupported,
+    GatewayStopped,
+)
 """What a turn may raise."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -50,7 +50,9 @@ def check_readiness() -> Response:
 
 @blueprint.route("/metrics")
 @services
-@blueprint.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers")
+@blueprint.response(
+    200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers"
+)
 def get_metrics() -> Response:
     """What Prometheus scrapes, in its own format and not in the envelope.
 

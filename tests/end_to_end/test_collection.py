@@ -102,4 +102,4 @@ def test_a_key_is_sent_as_a_bearer_where_the_environment_has_one(
 ) -> None:
     base = f"http://127.0.0.1:{listener.server_port}/v1"
     replay(base, tmp_path, "--folder", "1 Is it there? (探活与文档)", api_key=api_key)
-    assert listener.seen == [header] * 4  # type: ignore[attr-defined]
+    assert listener.seen == [header] * 6  # type: ignore[attr-defined]
