@@ -3,10 +3,9 @@
 import click
 from flask import Flask
 
-from .dify_commands import dify_commands
+from .commands import dify_commands, user
 from .extensions import api
 from .reference import api_reference
-from .user_commands import user
 
 
 def register_commands(app: Flask) -> None:

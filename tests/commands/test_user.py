@@ -3,9 +3,9 @@
 import pytest
 from flask import Flask
 
-from .conftest import MakeApp
-from .test_auth import LOCKED
-from .views.test_user import log_in, token_of
+from ..conftest import MakeApp
+from ..test_auth import LOCKED
+from ..views.test_user import log_in, token_of
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from click.testing import Result
 from dotenv import dotenv_values
 
 from config import Config
-from route_api import dify_commands
-from route_api.provisioning import APP_NAME
+from route_api.commands import dify as dify_commands
+from route_api.commands.provisioning import APP_NAME
 from route_api.sandbox.errors import SandboxError
 
-from .conftest import MakeApp
-from .fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+from ..conftest import MakeApp
+from ..fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
 
 WRITTEN = [
     "DIFY_BASE_URL",

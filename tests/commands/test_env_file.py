@@ -8,7 +8,7 @@ import pytest
 
 import config
 from config import Config
-from route_api.env_file import EnvFileError, read_env, update_env
+from route_api.commands.env_file import EnvFileError, read_env, update_env
 
 PASSWORDS = [
     "plain",

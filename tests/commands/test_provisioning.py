@@ -8,14 +8,14 @@ import pytest
 import responses
 
 from route_api import prompts
+from route_api.commands.provisioning import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
 from route_api.dify import ChatApi, Dify
 from route_api.errors import DifyFailed
-from route_api.provisioning import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
 from route_api.sandbox import models as sandbox_models
 
-from .dify.recordings import DIFY, load
-from .fake_dify import FakeDify
-from .fresh_dify import FreshDify, fresh_dify
+from ..dify.recordings import DIFY, load
+from ..fake_dify import FakeDify
+from ..fresh_dify import FreshDify, fresh_dify
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_fresh_dify_gets_keys_and_an_app_that_answers(fresh: FreshDify) -> Non
 
 
 def test_the_apps_prompt_holds_every_variable_that_a_turn_fills() -> None:
-    template = prompts.load_templates(Path(__file__).parents[1] / "prompts.toml")["default"]
+    template = prompts.load_templates(Path(__file__).parents[2] / "prompts.toml")["default"]
     prompt = prompts.compose(template, dict.fromkeys(VARIABLES), question="问", records=[], history=["用户：早"])
     assert set(prompt.inputs) == set(VARIABLES) and prompt.query == "问"
     assert all(f"{{{{{name}}}}}" in PRE_PROMPT for name in VARIABLES)

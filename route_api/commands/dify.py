@@ -14,10 +14,10 @@ from marshmallow import ValidationError
 
 from config import PROJECT_DIR, Config, dify_address
 
+from ..dify import Dify
+from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden
 from . import checkup
-from .dify import Dify
 from .env_file import EnvFileError, read_env, update_env
-from .errors import ConsoleLoginRefused, DifyError, DifyForbidden
 from .provisioning import Note, Provisioner
 
 PROJECT_ENV_FILE = PROJECT_DIR / ".env"

@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config import Config
 
-from . import prompts
-from .dify import CHAT_MODES, Dify, ready_models
-from .errors import (
+from .. import prompts
+from ..dify import CHAT_MODES, Dify, ready_models
+from ..errors import (
     ConsoleLoginRefused,
     ConsoleNotConfigured,
     DifyAuthFailed,
@@ -26,9 +26,9 @@ from .errors import (
     DifyNotFound,
     NotSupported,
 )
-from .extensions import db
-from .extensions import dify as configured_dify
-from .limiting import REDIS_TIMEOUT_S
+from ..extensions import db
+from ..extensions import dify as configured_dify
+from ..limiting import REDIS_TIMEOUT_S
 from .provisioning import VARIABLES
 
 Json = dict[str, Any]

@@ -10,17 +10,18 @@ import pytest
 import responses
 
 from config import Config
-from route_api import checkup, create_app
-from route_api.checkup import Finding
+from route_api import create_app
+from route_api.commands import checkup
+from route_api.commands.checkup import Finding
+from route_api.commands.provisioning import VARIABLES, Provisioner
 from route_api.extensions import db
-from route_api.provisioning import VARIABLES, Provisioner
 from route_api.sandbox import models as sandbox_models
 
-from .conftest import KEYS
-from .dify.loopback import answer, loopback
-from .dify.recordings import DIFY, body_of, load
-from .fake_dify import FakeDify
-from .fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+from ..conftest import KEYS
+from ..dify.loopback import answer, loopback
+from ..dify.recordings import DIFY, body_of, load
+from ..fake_dify import FakeDify
+from ..fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
 
 LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
 Findings = dict[str, Finding]
@@ -224,7 +225,7 @@ def test_a_file_that_is_there_is_opened_and_not_changed(
 ) -> None:
     knowledge = fresh.client(provisioned).knowledge
     dataset_id = knowledge.create_dataset({"name": "红楼梦", "indexing_technique": "economy"})["id"]
-    path = Path(__file__).parents[1] / "docs" / "examples" / "hulumiao.txt"
+    path = Path(__file__).parents[2] / "docs" / "examples" / "hulumiao.txt"
     data = {"indexing_technique": "economy", "process_rule": {"mode": "automatic"}}
     with path.open("rb") as file:
         knowledge.create_document_by_file(dataset_id, path.name, "text/plain", file, path.stat().st_size, data)

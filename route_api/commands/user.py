@@ -4,12 +4,12 @@ import click
 from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
 
-from . import accounts
-from .auth import ADMIN
-from .errors import ApiError
-from .extensions import db
-from .schemas import user as schemas
-from .schemas.base import describe_problems
+from .. import accounts
+from ..auth import ADMIN
+from ..errors import ApiError
+from ..extensions import db
+from ..schemas import user as schemas
+from ..schemas.base import describe_problems
 
 user = AppGroup("user", help="Make users who can log in, and say what they may do.")
 

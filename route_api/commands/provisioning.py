@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import prompts
-from .dify import CHAT_MODES, Dify
-from .errors import DifyAuthFailed, DifyForbidden, DifyRejected, NotSupported
+from .. import prompts
+from ..dify import CHAT_MODES, Dify
+from ..errors import DifyAuthFailed, DifyForbidden, DifyRejected, NotSupported
 
 Json = dict[str, Any]
 
