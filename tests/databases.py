@@ -5,10 +5,12 @@ A test module takes the fixtures by name: `engine = databases.engine`, and likew
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import flask_migrate
 import pytest
+import redis
 from flask import Flask
 from sqlalchemy import Engine, create_engine, delete, inspect, text
 from sqlalchemy.exc import OperationalError
@@ -38,24 +40,42 @@ def admin_engine(server: str) -> Engine:
     return create_engine(uri, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
 
 
+@contextmanager
+def fresh_database(server: str, name: str) -> Iterator[str]:
+    """The address of an empty database, for as long as the block lasts."""
+    admin = admin_engine(server)
+    try:
+        admin.connect().close()
+    except OperationalError as error:
+        absent(f"no {server} server at {SERVERS[server]}: {error.orig}")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield f"{SERVERS[server]}/{name}"
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name}" + (" WITH (FORCE)" if server == "postgresql" else "")))
+    admin.dispose()
+
+
+def empty_redis(address: str) -> str:
+    """The address of a Redis database, emptied."""
+    server = redis.Redis.from_url(address, socket_connect_timeout=2)
+    try:
+        server.flushdb()
+    except redis.RedisError as error:
+        absent(f"no Redis server at {address}: {error}")
+    server.close()
+    return address
+
+
 @pytest.fixture(scope="module", params=["sqlite", *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)])
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A fresh database of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.sqlite3'}"
         return
-    admin = admin_engine(request.param)
-    try:
-        admin.connect().close()
-    except OperationalError as error:
-        absent(f"no {request.param} server at {SERVERS[request.param]}: {error.orig}")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {NAME}"))
-        connection.execute(text(f"CREATE DATABASE {NAME}"))
-    yield f"{SERVERS[request.param]}/{NAME}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {NAME}"))
-    admin.dispose()
+    with fresh_database(request.param, NAME) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

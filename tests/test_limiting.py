@@ -17,7 +17,7 @@ from route_api.extensions import db
 from route_api.limiting import AtOnce, LoginGuard
 
 from .conftest import MakeApp
-from .databases import absent
+from .databases import empty_redis
 from .fake_dify import FakeDify
 from .test_auth import KEY, LOCKED, OLD_KEY, assert_refused, bearer, registered
 
@@ -31,14 +31,8 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "memory":
         yield "memory://"
         return
-    server = redis.Redis.from_url(REDIS)
-    try:
-        server.flushdb()
-    except redis.RedisError as error:
-        absent(f"no Redis server at {REDIS}: {error}")
-    yield REDIS
-    server.flushdb()
-    server.close()
+    yield empty_redis(REDIS)
+    empty_redis(REDIS)
 
 
 def at(client: FlaskClient, address: str, path: str = "/user/login", **given: Any) -> Any:
@@ -69,10 +63,7 @@ def test_users_addresses_and_service_keys_are_counted_each_for_itself(make_app: 
 
 
 def test_two_gateways_with_one_redis_count_together(make_app: MakeApp) -> None:
-    try:
-        redis.Redis.from_url(REDIS).flushdb()
-    except redis.RedisError as error:
-        absent(f"no Redis server at {REDIS}: {error}")
+    empty_redis(REDIS)
     one, two = (make_app(**LOCKED, RATE_LIMIT=2, LIMITS_STORAGE=REDIS).test_client() for _ in range(2))
     codes = [client.get("/kb/list").status_code for client in (one, two, one, two)]
     assert codes == [401, 401, 429, 429]

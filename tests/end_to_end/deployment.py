@@ -7,15 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import requests
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
 from route_api.sandbox.bootstrap import bootstrap
 
@@ -38,34 +35,6 @@ def program(name: str) -> str:
     if found is None:
         databases.absent(f"no {name} on this machine")
     return str(found)
-
-
-@contextmanager
-def postgresql(name: str) -> Iterator[str]:
-    """The address of a fresh database."""
-    admin = databases.admin_engine("postgresql")
-    try:
-        admin.connect().close()
-    except OperationalError as error:
-        databases.absent(f"no postgresql server at {databases.SERVERS['postgresql']}: {error.orig}")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield f"{databases.SERVERS['postgresql']}/{name}"
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-def redis_url() -> str:
-    """The address of an empty database of the Redis of this machine."""
-    server = redis.Redis.from_url(REDIS, socket_connect_timeout=2)
-    try:
-        server.flushdb()
-    except redis.RedisError as error:
-        databases.absent(f"no redis server at {REDIS}: {error}")
-    server.close()
-    return REDIS
 
 
 class Process:
@@ -336,6 +305,10 @@ def site(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def pair(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two gateways on one PostgreSQL and one Redis behind one nginx."""
     folder = tmp_path_factory.mktemp("pair")
-    with postgresql(f"route_api_deployment_{os.getpid()}") as database_url:
-        settings = {"DATABASE_URL": database_url, "LIMITS_STORAGE": redis_url(), "SECRET_KEY": "signs-every-token"}
+    with databases.fresh_database("postgresql", f"route_api_deployment_{os.getpid()}") as database_url:
+        settings = {
+            "DATABASE_URL": database_url,
+            "LIMITS_STORAGE": databases.empty_redis(REDIS),
+            "SECRET_KEY": "signs-every-token",
+        }
         yield from deploy(folder, 2, {**sandbox.settings, **settings})
