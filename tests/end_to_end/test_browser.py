@@ -1,0 +1,105 @@
+"""A frontend of another origin in a real Chromium: it logs in and streams an answer through nginx, token by token."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from . import deployment
+from .deployment import Deployment, deploy, program
+from .test_docs_page import FLAGS
+
+sandbox = deployment.sandbox
+pytestmark = pytest.mark.server
+
+FRONTEND = """<!DOCTYPE html><meta charset="utf-8"><title>A frontend</title><p id="answer"></p><script>
+async function call(base, path, body, token) {
+    const headers = {"Content-Type": "application/json", ...(token && {Authorization: `Bearer ${token}`})};
+    return fetch(`${base}/${path}`, {method: "POST", headers, body: JSON.stringify(body)});
+}
+async function logIn(base, username, password) {
+    return (await (await call(base, "user/login", {username, password})).json()).data.token;
+}
+async function ask(base, token, message) {
+    const answer = await call(base, "conversation/completion", {message, streaming: true, think: "drop"}, token);
+    const seen = {status: answer.status, times: [], text: "", last: null, requestId: answer.headers.get("X-Request-Id")};
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = "", piece; !(piece = await reader.read()).done; ) {
+        seen.times.push(performance.now());
+        const blocks = (rest + piece.value).split("\\n\\n");
+        rest = blocks.pop();
+        for (const block of blocks.filter(block => block.startsWith("data: "))) {
+            const event = JSON.parse(block.slice(6));
+            if (event.data === true) return seen;
+            seen.last = event.data;
+            if (!("content" in event.data)) seen.text += event.data.answer;
+            document.getElementById("answer").textContent = seen.text;
+        }
+    }
+    throw new Error("the stream broke off");
+}
+</script>"""
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the tests' output is for failures."""
+
+
+@pytest.fixture(scope="module")
+def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The origin of a page of somebody else's."""
+    folder = tmp_path_factory.mktemp("frontend")
+    (folder / "index.html").write_text(FRONTEND, encoding="utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def site(sandbox: deployment.Sandbox, frontend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A gateway behind nginx that lets the frontend in."""
+    folder = tmp_path_factory.mktemp("site")
+    settings = {"CORS_ORIGINS": frontend, "SECRET_KEY": "signs-every-token"}
+    database = {"DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"}
+    for running in deploy(folder, 1, {**sandbox.settings, **settings, **database}):
+        running.post("user/register", username="yinglian", password="a long sentence")
+        yield running
+
+
+@pytest.fixture
+def page(frontend: str, tmp_path: Path) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "profile"),
+            executable_path=program("chromium"),
+            headless=True,
+            args=FLAGS,
+            ignore_https_errors=True,
+        )
+        page = context.pages[0]
+        page.goto(frontend)
+        yield page
+        context.close()
+
+
+def test_a_user_logs_in_and_an_answer_arrives_token_by_token(page: Page, site: Deployment) -> None:
+    token = page.evaluate("base => logIn(base, 'yinglian', 'a long sentence')", site.base)
+    question = "葫芦庙在哪里？[[len:60]][[delay:50]]"
+    seen = page.evaluate("([base, token, question]) => ask(base, token, question)", [site.base, token, question])
+    assert (seen["status"], seen["last"]["answer"]) == (200, seen["text"])
+    assert len(seen["times"]) > 20 and seen["times"][-1] - seen["times"][0] > 1000, "it came in one lump"
+    assert page.locator("#answer").text_content() == seen["text"] != ""
+    assert seen["requestId"]
+
+
+def test_a_frontend_that_is_not_named_gets_nothing(page: Page, site: Deployment) -> None:
+    page.goto(page.url.replace("127.0.0.1", "localhost"))
+    failed = page.evaluate("base => logIn(base, 'yinglian', 'a long sentence').catch(error => error.name)", site.base)
+    assert failed == "TypeError"
