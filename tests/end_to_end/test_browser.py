@@ -27,7 +27,8 @@ async function logIn(base, username, password) {
 }
 async function ask(base, token, message) {
     const answer = await call(base, "conversation/completion", {message, streaming: true, think: "drop"}, token);
-    const seen = {status: answer.status, times: [], text: "", last: null, requestId: answer.headers.get("X-Request-Id")};
+    const requestId = answer.headers.get("X-Request-Id");
+    const seen = {status: answer.status, requestId, times: [], text: "", last: null};
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = "", piece; !(piece = await reader.read()).done; ) {
         seen.times.push(performance.now());
