@@ -108,6 +108,8 @@ keepalive = 75
 timeout = 60
 """Seconds without a sign of life of the whole worker, not of a request: streams may run for hours."""
 graceful_timeout = settings.STOP_GRACE
+forwarder_headers = ""
+"""By default a neighbour, as nginx is, may name another path than the one in the request: nothing here needs that."""
 max_requests = 0
 control_socket_disable = True
 """Two gateways of one user would share the one socket."""

@@ -36,6 +36,7 @@ def create_app(config: Config | None = None) -> Flask:
     config = config or Config.load()
     app = Flask(__name__, static_folder=None)
     app.session_interface = NoSessions()
+    app.url_map.merge_slashes = False  # It would redirect, to whatever host the request names, in HTML.
     configure(app, config)
     observability.init_app(app, config)
     auth.init_app(app)
