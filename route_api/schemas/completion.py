@@ -1,5 +1,6 @@
 """A turn of a conversation: parameters and answers. Source: the API document, "调用模型进行对话", and document 000."""
 
+import re
 from typing import Any
 
 from marshmallow import fields, pre_load
@@ -16,6 +17,9 @@ USER_ID_LENGTH = 32
 CONVERSATION_NAME_LENGTH = 50
 MAX_HISTORY = 1000
 """Turns of history that may be asked for; the budget of characters ends it sooner."""
+
+MAX_HISTORY_ENTRIES = 2 * MAX_HISTORY
+"""Of a list: a question and an answer for each turn."""
 
 MAX_KBS = 10
 HISTORY_ROLES = ("user", "assistant", "system")
@@ -46,13 +50,14 @@ class History(fields.Field[int | list[dict[str, str]]]):
         "entry": "[{index}] must be an object with a role (user, assistant or system) and a content, both strings.",
         "nul": "[{index}] must not hold a NUL character.",
         "too_long": f"must hold {MESSAGE_LENGTH:,} characters at the most.",
+        "too_many": f"must have {MAX_HISTORY_ENTRIES} entries at the most.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={**HISTORY_SCHEMA, **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_HISTORY:
             return value
@@ -61,6 +66,8 @@ class History(fields.Field[int | list[dict[str, str]]]):
         return self._entries(value)
 
     def _entries(self, entries: list[Any]) -> list[dict[str, str]]:
+        if len(entries) > MAX_HISTORY_ENTRIES:
+            raise self.make_error("too_many")
         checked = []
         for index, entry in enumerate(entries):
             role, content = (entry.get("role"), entry.get("content")) if isinstance(entry, dict) else (None, None)

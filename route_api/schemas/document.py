@@ -124,7 +124,7 @@ class DocumentBatch(Parameters):
 
     @validates_schema
     def _path_safe(self, data: dict[str, Any], **_: Any) -> None:
-        if not data["batch"].isalnum():
+        if not (data["batch"].isascii() and data["batch"].isalnum()):
             raise ValidationError({"batch": ["must be letters and digits, such as 20250811051145512224."]})
 
 

@@ -1,13 +1,16 @@
 """The blueprint that every resource is made of: where parameters are read, and what a wrong one gets."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import orjson
 from flask import Request, current_app
+from gevent import Timeout, monkey
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
 from ..auth import speak_for_caller
 from ..errors import ValidationFailed
@@ -18,6 +21,16 @@ _PATH_ID = Id()
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 MEGABYTE = 1024 * 1024
+
+MOST_PROBLEMS = 10
+"""Sentences in the answer to one request: every id of a list may be wrong."""
+
+LONGEST_FORM = 500_000
+"""Bytes of an urlencoded form, as werkzeug has it for the fields of a multipart form: it is parsed in one go, and 50 MB
+of it would hold up everybody else for 14 seconds."""
+
+BODY_S = 60.0
+"""Seconds that a body which is not an upload may take to come. gunicorn would wait for ever; nginx has a limit too."""
 
 
 class ParametersParser(FlaskParser):
@@ -36,13 +49,21 @@ class ParametersParser(FlaskParser):
     def load_json(self, req: Request, schema: Schema) -> Any:
         """MAX_JSON_MB holds for all but uploads: such a body is in memory."""
         req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
-        return self._parameters(req, schema)
+        if not has_body(req):
+            return self._parameters(req, schema)
+        with within_time():
+            return self._parameters(req, schema)
+
+    def load_files(self, req: Request, schema: Schema) -> Any:
+        limit_form(req)
+        return super().load_files(req, schema)
 
     def load_form(self, req: Request, schema: Schema) -> Any:
         return self._parameters(req, schema)
 
     def _parameters(self, req: Request, schema: Schema) -> Any:
         given = _given(req.args) if req.args else {}
+        limit_form(req)
         if req.mimetype in FORM_TYPES:
             if next(iter(req.form), "").lstrip().startswith(("{", "[")):
                 raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
@@ -55,7 +76,7 @@ class ParametersParser(FlaskParser):
 
     def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:
         location, problems = next(iter(error.normalized_messages().items()))
-        raise ValidationFailed(" ".join(describe_problems(problems)))
+        raise ValidationFailed(" ".join(describe_problems(problems)[:MOST_PROBLEMS]))
 
 
 def has_body(req: Request) -> bool:
@@ -90,6 +111,25 @@ def read_json_object(req: Request) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise ValidationFailed('The body must be a JSON object, such as {"kb_id": "…"}.')
     return decoded
+
+
+def limit_form(req: Request) -> None:
+    """Hold a form without files to LONGEST_FORM."""
+    if req.mimetype == FORM_TYPES[0]:
+        req.max_content_length = min(LONGEST_FORM, req.max_content_length or LONGEST_FORM)
+
+
+@contextmanager
+def within_time() -> Iterator[None]:
+    """Give up on a caller who sends a body too slowly. Only where gevent serves can anything interrupt the wait.
+
+    :raises RequestTimeout: BODY_S are over
+    """
+    if not monkey.is_module_patched("socket"):
+        yield
+        return
+    with Timeout(BODY_S, RequestTimeout("The body did not come in time.")):
+        yield
 
 
 def path_id(name: str, text: str) -> str:
