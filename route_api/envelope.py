@@ -12,7 +12,8 @@ from typing import Any
 import marshmallow
 import orjson
 from flask import Flask, Response, current_app, g, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from .errors import ApiError, DifyError
 
@@ -85,6 +86,7 @@ def register_error_handlers(app: Flask) -> None:
     """Let every failure of a request, ours, Dify's, werkzeug's or a bug's, leave in the envelope."""
     app.register_error_handler(ApiError, failure)
     app.register_error_handler(HTTPException, _http_failure)
+    app.register_error_handler(ParseException, _broken_body)
     app.register_error_handler(Exception, _unexpected_failure)
 
 
@@ -97,6 +99,11 @@ def _http_failure(error: HTTPException) -> Response:
     if allowed := getattr(error, "valid_methods", None):
         answer.headers["Allow"] = ", ".join(sorted(allowed))
     return answer
+
+
+def _broken_body(_error: ParseException) -> Response:
+    """gunicorn reads a body when we do; it closes the connection after this."""
+    return _http_failure(BadRequest("The body is not framed as HTTP wants it: a size of its chunks is wrong."))
 
 
 def _words_for(error: HTTPException, status: int) -> str:
