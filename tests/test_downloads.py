@@ -42,7 +42,7 @@ def test_a_file_that_breaks_off_leaves_nothing_and_keeps_the_older_one(tmp_path:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        save_file(tmp_path, "a.txt", breaking())
+        save_file(tmp_path, tmp_path, "a.txt", breaking())
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "older"
 
@@ -66,4 +66,4 @@ def test_a_name_cannot_leave_its_folder(name: str, safe: str) -> None:
 @pytest.mark.parametrize("name", ["红" * 300 + ".txt", "a" * 300 + ".txt", "a." + "b" * 300, "红." + "楼" * 300])
 def test_a_long_name_fits_a_file_system(tmp_path: Path, name: str) -> None:
     assert len(safe_name(name).encode()) <= 255
-    assert save_file(tmp_path, name, [b"x"]).read_bytes() == b"x"
+    assert save_file(tmp_path, tmp_path, name, [b"x"]).read_bytes() == b"x"

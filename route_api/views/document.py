@@ -113,7 +113,7 @@ def save_document(given: dict[str, str]) -> Response:
         info = dify.files.describe(kb_id, document_id)
         file = dify.files.open_file(info)
     try:
-        path = save_file(folder, info.get("name") or file.name or document_id, file.chunks())
+        path = save_file(root, folder, info.get("name") or file.name or document_id, file.chunks())
     finally:
         file.close()
     shown_path = str(path.relative_to(root.resolve().parent))
