@@ -8,10 +8,10 @@ from typing import IO, Any, Callable
 
 from .auth import Credential
 from .patience import when_indexed
-from .refusals import refusal
+from .refusals import may_be_shown, refusal
 from .separators import escape_separators
 from .transport import Transport, read_body
-from .uploads import RawAnswer, document_form
+from .uploads import RawAnswer, SizedStream, document_form
 
 Json = dict[str, Any]
 
@@ -100,10 +100,11 @@ class KnowledgeApi:
     def create_document_raw(
         self, dataset_id: str, content_type: str, body: IO[bytes], content_length: int | None
     ) -> RawAnswer:
-        """Pass a finished create-by-file form on and give back Dify's own answer, a refusal too.
+        """Pass a finished create-by-file form on and give back Dify's own answer, a refusal in harmless words too.
 
         :param content_length: bytes in `body`; None if unknown, then it is sent in chunks.
-        :raises DifyAuthFailed: Dify refused our key, which is no business of whoever sent the form.
+        :raises DifyError: one of its subclasses, where Dify failed, or its words are not for whoever sent the form.
+        :raises EOFError: `body` is shorter than `content_length`.
         """
         headers = {"Content-Type": content_type}
         if content_length is not None:
@@ -112,13 +113,13 @@ class KnowledgeApi:
             "POST",
             f"{self._transport.base_url}/v1/datasets/{dataset_id}/document/create-by-file",
             auth=self._auth,
-            data=body,
+            data=body if content_length is None else SizedStream(body, content_length),  # type: ignore[arg-type]
             headers=headers,
             read_timeout=self._upload_timeout,
         ) as response:
             answer = RawAnswer(response.status_code, response.headers.get("Content-Type", ""), read_body(response))
-        if answer.status == 401:
-            raise refusal(401, answer.body, self._auth.setting)
+        if not may_be_shown(answer.status, answer.body):
+            raise refusal(answer.status, answer.body, self._auth.setting)
         return answer
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:

@@ -6,6 +6,7 @@ harmless ones pass.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -86,6 +87,27 @@ def refusal(status: int, body: bytes, setting: str) -> DifyError:
     if status == 404 or text == "Dataset does not exist.":
         return DifyNotFound(text, **facts)
     return DifyRejected(text, **facts)
+
+
+def may_be_shown(status: int, body: bytes) -> bool:
+    """Whether an answer of Dify may go on to anybody as it came: a success, or a refusal in harmless words; in JSON."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    if 200 <= status < 300:
+        return True
+    texts = (_TAIL.sub("", text) for text in _texts_in(said))  # Those who call this path know Dify's routes.
+    return 400 <= status < 500 and status != 401 and not any(map(_DANGEROUS.search, texts))
+
+
+def _texts_in(said: Any) -> Iterator[str]:
+    """Every text in decoded JSON."""
+    if isinstance(said, str):
+        yield said
+    elif isinstance(said, (dict, list)):
+        for inner in said.values() if isinstance(said, dict) else said:
+            yield from _texts_in(inner)
 
 
 def refusal_text(status: int, said: Any) -> str:

@@ -34,9 +34,12 @@ def create_document_by_file(kb_id: str) -> Response:
     kb_id = path_id("kb_id", kb_id)
     if request.mimetype != "multipart/form-data":
         raise ValidationFailed("The body must be multipart/form-data with the parts data and file.")
-    answer = dify.knowledge.create_document_raw(
-        kb_id, request.headers["Content-Type"], request.stream, request.content_length
-    )
+    try:
+        answer = dify.knowledge.create_document_raw(
+            kb_id, request.headers["Content-Type"], request.stream, request.content_length
+        )
+    except EOFError:
+        raise ValidationFailed("The body ended before the length that Content-Length gives.") from None
     return Response(answer.body, status=answer.status, content_type=answer.content_type)
 
 
