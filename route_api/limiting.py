@@ -154,6 +154,13 @@ class LoginGuard:
         if not self._is_home(username, here):
             self._hit(self.OF_ACCOUNT, "login", username)
 
+    def count_registration(self) -> None:
+        """Count a user whom somebody without a service key makes: each costs the hash of a password, and a row.
+
+        :raises TooManyRequests: there were too many from this address
+        """
+        self._hit(self.OF_ADDRESS, "register", address())
+
     def succeeded(self, username: str) -> None:
         """Take the try back that has turned out to be the owner's, and remember where they are at home."""
         here, counters = address(), self._counters
@@ -170,7 +177,7 @@ class LoginGuard:
     def _hit(self, limit: RateLimitItem, *key: str) -> None:
         if not self._counters.hit(limit, *key):
             wait = self._counters.wait_s(limit, *key)
-            raise TooManyRequests(f"Too many tries to log in; the next one in {wait} seconds.", retry_after=wait)
+            raise TooManyRequests(f"Too many tries; the next one in {wait} seconds.", retry_after=wait)
 
 
 class AtOnce:

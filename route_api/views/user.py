@@ -36,6 +36,8 @@ def register(given: dict[str, str]) -> Response:
     Upstream calls: 0.
     """
     registration_must_be_open()
+    if not g.caller.is_service:
+        current_app.extensions["login_guard"].count_registration()
     return success(accounts.register(db.engine, **given))
 
 
