@@ -30,9 +30,11 @@ COMMON_OPTIONS: dict[str, Any] = {
     "pool_reset_on_return": None,
     "json_serializer": to_json,
     "json_deserializer": orjson.loads,
+    "hide_parameters": True,
 }
 """Every statement is a transaction of its own: BEGIN and COMMIT would be two more round trips for each. What belongs
-together is a `PairedWrite`, or asks for a transaction by name (`migrations/env.py`)."""
+together is a `PairedWrite`, or asks for a transaction by name (`migrations/env.py`). What users wrote, and the hashes
+of their passwords, stay out of errors and thus of the log."""
 
 POOL_SIZE = 10
 """Connections per worker. Transactions last a millisecond and none is open while a model talks, so a few serve many."""
