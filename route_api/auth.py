@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, request
 from sqlalchemy import bindparam, select
@@ -128,8 +129,22 @@ def _caller(header: str) -> Caller:
                 raise LoginEnded
             return Caller(f"user-{login.user_id}", user_id=login.user_id, may_administer=user.role == ADMIN)
     if current_app.config["AUTH"] == "open":
+        if _is_from_another_site():
+            raise Forbidden("A web page of another site sent this; the operator can let its origin in: CORS_ORIGINS.")
         return ANYBODY  # Credentials of another system do no harm: whoever comes from RAGFlow sends some.
     raise CredentialsInvalid if secret else CredentialsMissing
+
+
+def _is_from_another_site() -> bool:
+    """Whether a browser sent this for a page from elsewhere, which may post forms to any address that the browser's
+    user reaches. It says so in Origin. Ports do not count: nginx may leave its own out of Host."""
+    origin, allowed = request.headers.get("Origin"), current_app.config["CORS_ORIGINS"]
+    if origin is None or origin in allowed or "*" in allowed:
+        return False
+    try:
+        return urlsplit(origin).hostname != urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        return True
 
 
 def _service(secret: str) -> Caller | None:
