@@ -13,9 +13,9 @@ import marshmallow
 import orjson
 from flask import Flask, Response, current_app, g, request
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from .errors import ApiError, DifyError
+from .errors import ApiError, DifyError, ValidationFailed
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ HTTP_ERROR_CODES = {
     400: "bad_request",
     404: "route_not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "request_too_large",
     415: "unsupported_media_type",
 }
@@ -103,7 +104,7 @@ def _http_failure(error: HTTPException) -> Response:
 
 def _broken_body(_error: ParseException) -> Response:
     """gunicorn reads a body when we do; it closes the connection after this."""
-    return _http_failure(BadRequest("The body is not framed as HTTP wants it: a size of its chunks is wrong."))
+    return failure(ValidationFailed("The body is not framed as HTTP wants it: a size of its chunks is wrong."))
 
 
 def _words_for(error: HTTPException, status: int) -> str:

@@ -47,7 +47,7 @@ SPEC_OPTIONS = {
 
 FAILURE = {"$ref": "#/components/schemas/Failure"}
 
-INPUT_ERRORS = ("validation_failed", "request_too_large", "unsupported_media_type")
+INPUT_ERRORS = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
 """What any route that takes parameters may answer."""
 
 CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended")
