@@ -138,6 +138,8 @@ class LoginGuard:
     OF_ADDRESS = parse("30 per 5 minutes")
     OF_ACCOUNT_AT_ADDRESS = parse("5 per 5 minutes")
     OF_ACCOUNT = parse("10 per minute")
+    OF_ANY = parse("60 per 5 minutes")
+    """Of an account at an address, right passwords as well: each costs 60 ms of a core."""
     HOME = parse("1 per 90 days")
 
     def __init__(self, counters: Counters) -> None:
@@ -149,6 +151,7 @@ class LoginGuard:
         :raises TooManyRequests: there were too many
         """
         here = address()
+        self._hit(self.OF_ANY, "any", username, here)
         self._hit(self.OF_ADDRESS, "login", here)
         self._hit(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
         if not self._is_home(username, here):

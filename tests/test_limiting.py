@@ -162,6 +162,13 @@ def test_a_house_full_of_people_who_log_in_is_not_sent_away(guarded: Flask) -> N
             guard.succeeded(f"user{number}")
 
 
+def test_not_even_the_right_password_may_be_tried_all_the_time(guarded: Flask, monkeypatch: Any) -> None:
+    monkeypatch.setattr("route_api.passwords.check_password_hash", lambda *_: True)
+    client = guarded.test_client()
+    codes = [at(client, "192.0.2.1", json=YINGLIAN).status_code for _ in range(61)]
+    assert codes == [200] * 60 + [429]
+
+
 def test_a_stolen_token_does_not_guess_passwords_faster(guarded: Flask) -> None:
     client = guarded.test_client()
     token = at(client, "192.0.2.1", json=YINGLIAN).json["data"]["token"]
