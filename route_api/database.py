@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import orjson
+import psycopg
 from flask import Flask
-from sqlalchemy import Connection, Dialect, Engine, Insert, Update, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from .extensions import db
@@ -103,16 +104,41 @@ class PairedWrite:
         self._second = second
         self._as_one: str | None = None
 
-    def execute(self, connection: Connection, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """Carry both out, with the parameters of each."""
-        if connection.dialect.name != "postgresql":
-            connection.execute(self._first, first)
-            connection.execute(self._second, second)
+    def execute(self, engine: Engine, first: dict[str, Any], second: dict[str, Any]) -> None:
+        """Carry both out, with the parameters of each.
+
+        :raises DBAPIError: as SQLAlchemy does, `IntegrityError` for one
+        """
+        if engine.dialect.name != "postgresql":
+            with engine.connect() as connection:
+                connection.execute(self._first, first)
+                connection.execute(self._second, second)
             return
         if self._as_one is None:
-            self._as_one = str(self._second.add_cte(self._first.cte()).compile(dialect=connection.dialect))
+            self._as_one = str(self._second.add_cte(self._first.cte()).compile(dialect=engine.dialect))
         parameters = {name: to_json(value) if isinstance(value, dict) else value for name, value in second.items()}
-        connection.exec_driver_sql(self._as_one, {**first, **parameters})
+        _hand_to_psycopg(engine, self._as_one, {**first, **parameters})
+
+
+def _hand_to_psycopg(engine: Engine, sql: str, parameters: dict[str, Any]) -> None:
+    """Execute finished SQL on a pooled connection: through SQLAlchemy's own it costs 50 us more.
+
+    Errors leave as SQLAlchemy's, and a broken connection is replaced, as there.
+    """
+    pooled: PoolProxiedConnection | None = None
+    try:
+        pooled = engine.raw_connection()
+        pooled.driver_connection.execute(sql, parameters)  # type: ignore[union-attr]
+    except psycopg.Error as error:
+        lost = pooled is None or engine.dialect.is_disconnect(cast(Any, error), pooled.driver_connection, None)
+        if lost and pooled is not None:
+            pooled.invalidate(error)
+        raise DBAPIError.instance(
+            sql, None, error, psycopg.Error, connection_invalidated=lost, dialect=engine.dialect
+        ) from error
+    finally:
+        if pooled is not None:
+            pooled.close()
 
 
 @contextmanager

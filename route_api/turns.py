@@ -185,11 +185,11 @@ def begin_turn(
     }
     message |= {"m_conversation_id": conversation["c_id"], "m_position": 1}
     try:
-        _start(engine, conversation, message)
+        START.execute(engine, conversation, message)
     except IntegrityError:
         # The user's first turn ever: looking first would cost every other turn a query.
         _remember_user(engine, user_id)
-        _start(engine, conversation, message)
+        START.execute(engine, conversation, message)
     return Turn(user_id, conversation["c_id"], message["m_id"], 1, None, None, message["m_meta_data"])
 
 
@@ -231,11 +231,6 @@ def _interrupted(last: Row[Any]) -> Json:
     """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is true."""
     meta_data = {**(last.meta_data or {}), "status": "failed", "reason": "interrupted"}
     return {"of_message": last.message_id, "expired": last.claimed_until, "m_meta_data": meta_data}
-
-
-def _start(engine: Engine, conversation: Json, message: Json) -> None:
-    with engine.connect() as connection:
-        START.execute(connection, conversation, message)
 
 
 def _remember_user(engine: Engine, user_id: str) -> None:
@@ -286,14 +281,14 @@ def complete_turn(
         "m_claimed_until": None,
         "m_dify_message_id": dify_message_id,
     }
-    with engine.connect() as connection:
-        if thread == turn.thread:
+    if thread == turn.thread:
+        with engine.connect() as connection:
             connection.execute(COMPLETE_MESSAGE, completed)
-            return
-        moved = {
-            "of_conversation": turn.conversation_id,
-            "c_carrier": thread and thread.carrier,
-            "c_dify_conversation_id": thread and thread.dify_conversation_id,
-            "c_dify_since": thread and thread.since,
-        }
-        COMPLETION_OF_A_MOVE.execute(connection, moved, completed)
+        return
+    moved = {
+        "of_conversation": turn.conversation_id,
+        "c_carrier": thread and thread.carrier,
+        "c_dify_conversation_id": thread and thread.dify_conversation_id,
+        "c_dify_since": thread and thread.since,
+    }
+    COMPLETION_OF_A_MOVE.execute(engine, moved, completed)

@@ -1,8 +1,8 @@
 """How the databases are opened, and what becomes of connections that a server has closed."""
 
 import pytest
-from sqlalchemy import Engine, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, bindparam, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from route_api import database
 from route_api.models import User
@@ -13,6 +13,24 @@ database_url, migrated, engine = databases.database_url, databases.migrated, dat
 
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 OWN_ID = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+
+
+TWO_USERS = database.PairedWrite(
+    insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second"))
+)
+
+
+def kill(server: str, process: int) -> None:
+    """End a connection from the server's side."""
+    admin = databases.admin_engine(server)
+    with admin.connect() as connection:
+        connection.execute(text(KILL[server].format(process)))
+    admin.dispose()
+
+
+def users(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return sorted(connection.scalars(select(User.id)))
 
 
 def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
@@ -27,10 +45,7 @@ def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
     monkeypatch.setattr(database, "IDLE_S", 0.0)
     with engine.connect() as connection:
         process = connection.scalar(text(OWN_ID[server]))
-    admin = databases.admin_engine(server)
-    with admin.connect() as connection:
-        connection.execute(text(KILL[server].format(process)))
-    admin.dispose()
+    kill(server, process)
     with engine.connect() as connection:
         assert connection.scalar(text(OWN_ID[server])) != process
 
@@ -41,3 +56,27 @@ def test_the_statements_of_a_transaction_succeed_or_fail_together(engine: Engine
         connection.execute(insert(User).values(id="alice"))
     with engine.connect() as connection:
         assert connection.execute(select(User.id)).all() == []
+
+
+def test_a_paired_write_stores_both_and_fails_as_sqlalchemy_does(engine: Engine) -> None:
+    TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    with pytest.raises(IntegrityError):
+        TWO_USERS.execute(engine, {"first": "carol"}, {"second": "bob"})
+    assert {"alice", "bob"} <= set(users(engine))
+    if engine.dialect.name == "postgresql":
+        assert users(engine) == ["alice", "bob"], "there they are one statement"
+
+
+def test_a_paired_write_on_a_broken_connection_fails_once(engine: Engine) -> None:
+    server = engine.dialect.name
+    if server == "sqlite":
+        return  # It has no connection that could break.
+    engine.dispose()
+    with engine.connect() as connection:
+        process = connection.scalar(text(OWN_ID[server]))
+    kill(server, process)
+    with pytest.raises(DBAPIError) as broken:
+        TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    assert broken.value.connection_invalidated
+    TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    assert users(engine) == ["alice", "bob"]

@@ -45,11 +45,22 @@ class PromptTemplate:
 
     def write_instructions(self, **values: str) -> str:
         """The instructions for a turn, without white space around them; may be empty."""
+        if not any(values[name] for name in self.instructions_read):
+            return self._bare_instructions  # Most turns without a kb: it is the same text each time.
         return self._templates[0].render(values).strip()
 
     def write_query(self, **values: str) -> str:
         """The query for a turn."""
         return self._templates[1].render(values)
+
+    @cached_property
+    def instructions_read(self) -> frozenset[str]:
+        """The variables that `instructions` mentions."""
+        return _names_read(self.instructions)
+
+    @cached_property
+    def _bare_instructions(self) -> str:
+        return self._templates[0].render({name: "" for name in INSTRUCTIONS_READ}).strip()
 
     @cached_property
     def query_reads(self) -> frozenset[str]:
