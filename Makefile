@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CODE := route_api tests migrations benchmarks/cost.py benchmarks/history.py config.py wsgi.py gunicorn.conf.py
 
 BASE_URL ?= http://127.0.0.1:8000/v1
@@ -23,7 +24,7 @@ serve: $(VENV)/serve
 	@exec $(BIN)/python -m route_api
 
 test: $(VENV)/test
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test
 	$(BIN)/black --quiet --check --diff -l 120 $(CODE)
