@@ -117,7 +117,7 @@ class Gateway:
                 continue
             if opened & {f"socket:[{inode}]" for inode in inodes}:
                 os.kill(int(process.name), signal.SIGKILL)
-                # Its connections break with its last thread, which on a busy machine takes a moment; gunicorn waits too.
+                # Its connections break with its last thread, which on a busy machine takes a moment.
                 wait_for(lambda: not process.exists(), 10)
                 return
         raise AssertionError("no worker holds the connection")

@@ -193,6 +193,7 @@ def test_a_killed_worker_costs_no_client_of_the_others(site: Deployment) -> None
             break
     lost_at_most = gateway.connections_of(killed)
     os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{killed}").exists(), 10)  # What it was doing until then is lost with it.
     for number in range(20):
         site.get("kb/list")
         site.post("chat/chat", user_id=f"u-after-{number}", query="你好", stream=False)
