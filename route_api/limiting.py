@@ -278,7 +278,7 @@ def init_app(app: Flask) -> None:
     limit = RequestLimit(counters, config["RATE_LIMIT"], config["RATE_LIMIT_SERVICE"])
 
     def admit() -> None:
-        """Who calls, have they called too often, may they call this: one hook, since each costs something of its own."""
+        """Who calls, have they called too often, may they call this: one hook, for each has its own cost."""
         identify()
         limit.count()
         authorize()
