@@ -29,6 +29,10 @@ KEYS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_A
 OPEN = {**KEYS, "AUTH": "open", "RATE_LIMIT": 0}
 """The settings of a gateway that asks nobody who they are, and counts nobody."""
 
+KEY, OLD_KEY = "a-service-key-of-the-backend", "the-key-that-it-replaces"
+SECRET = "what-signs-the-tokens"
+LOCKED = {"AUTH": "required", "API_KEYS": [KEY, OLD_KEY], "SECRET_KEY": SECRET}
+
 SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
 UNROUTED = ("route_not_found", "method_not_allowed")
 INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
@@ -124,6 +128,17 @@ def app(make_app: MakeApp) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def locked(make_app: MakeApp) -> Flask:
+    """The gateway that asks who calls, as with a real Dify."""
+    return make_app(**LOCKED)
+
+
+@pytest.fixture
+def gate(locked: Flask) -> FlaskClient:
+    return locked.test_client()
 
 
 @pytest.fixture

@@ -39,14 +39,14 @@ from route_api.views import resource
 
 from . import databases
 from .bad_values import KB_ID, describe
-from .conftest import MakeApp
+from .conftest import KEY, LOCKED, SECRET, MakeApp
 from .dify.loopback import loopback
 from .dify.recordings import DIFY
 from .fake_dify import FakeDify
 from .scenes import SCENES, play_file
 from .stored import add_conversation
 from .talk import stream, without_variables
-from .test_auth import KEY, LOCKED, SECRET, assert_refused, bearer, registered
+from .test_auth import assert_refused, bearer, registered
 from .test_limiting import at
 from .test_routes import METHODS, path_of
 
@@ -55,16 +55,6 @@ SIGNED = "/files/f/file-preview?timestamp=1&nonce=2&sign=3"
 CREATE = f"/v1/datasets/{KB_ID}/document/create-by-file"
 
 database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
-
-
-@pytest.fixture
-def locked(make_app: MakeApp) -> Flask:
-    return make_app(**LOCKED)
-
-
-@pytest.fixture
-def gate(locked: Flask) -> FlaskClient:
-    return locked.test_client()
 
 
 @pytest.fixture

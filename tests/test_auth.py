@@ -15,14 +15,10 @@ from route_api.auth import access_of
 from route_api.extensions import db
 from route_api.tokens import Login, Tokens
 
-from .conftest import MakeApp
+from .conftest import KEY, LOCKED, OLD_KEY, SECRET, MakeApp
 from .fake_dify import FakeDify
 from .talk import without_variables
 from .test_routes import METHODS, path_of, routes
-
-KEY, OLD_KEY = "a-service-key-of-the-backend", "the-key-that-it-replaces"
-SECRET = "what-signs-the-tokens"
-LOCKED = {"AUTH": "required", "API_KEYS": [KEY, OLD_KEY], "SECRET_KEY": SECRET}
 
 PUBLIC = {"/healthz", "/readyz", "/user/login", "/user/register", "/openapi.json", "/docs", "/docs/<name>"}
 ADMINISTRATION = {
@@ -46,16 +42,6 @@ Bearer = Callable[[str], dict[str, str]]
 
 def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
-
-
-@pytest.fixture
-def locked(make_app: MakeApp) -> Flask:
-    return make_app(**LOCKED)
-
-
-@pytest.fixture
-def gate(locked: Flask) -> FlaskClient:
-    return locked.test_client()
 
 
 def registered(app: Flask, username: str = "yinglian", role: str = "user") -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from .conftest import MakeApp
-from .test_auth import KEY, LOCKED, bearer
+from .conftest import KEY, LOCKED, MakeApp
+from .test_auth import bearer
 from .test_routes import METHODS, path_of
 
 OURS, ANOTHER = "https://app.example.com", "https://evil.example.com"

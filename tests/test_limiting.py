@@ -16,10 +16,10 @@ from route_api.errors import TooManyRequests
 from route_api.extensions import db
 from route_api.limiting import AtOnce, LoginGuard
 
-from .conftest import MakeApp
+from .conftest import KEY, LOCKED, OLD_KEY, MakeApp
 from .databases import empty_redis
 from .fake_dify import FakeDify
-from .test_auth import KEY, LOCKED, OLD_KEY, assert_refused, bearer, registered
+from .test_auth import assert_refused, bearer, registered
 
 REDIS = "redis://127.0.0.1:6379/9"
 YINGLIAN = {"username": "yinglian", "password": "a long sentence"}

@@ -21,17 +21,11 @@ from ..conftest import KEYS
 from ..dify.loopback import answer, loopback
 from ..dify.recordings import DIFY, body_of, load
 from ..fake_dify import FakeDify
-from ..fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+from ..fresh_dify import EMAIL, PASSWORD, FreshDify
 
 LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
 Findings = dict[str, Finding]
 Check = Callable[..., Findings]
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[FreshDify]:
-    with fresh_dify(tmp_path / "dify") as running:
-        yield running
 
 
 @pytest.fixture

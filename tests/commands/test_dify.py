@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -30,12 +30,6 @@ WRITTEN = [
     "DIFY_CONSOLE_PASSWORD",
 ]
 Provision = Callable[..., Result]
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[FreshDify]:
-    with fresh_dify(tmp_path / "dify") as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What a run of `flask dify provision` makes in a workspace, and what it leaves alone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from route_api.sandbox import models as sandbox_models
 
 from ..dify.recordings import DIFY, load
 from ..fake_dify import FakeDify
-from ..fresh_dify import FreshDify, fresh_dify
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[FreshDify]:
-    with fresh_dify(tmp_path / "dify") as running:
-        yield running
+from ..fresh_dify import FreshDify
 
 
 def run(dify: FreshDify, known: dict[str, str] | None = None) -> tuple[Provisioned, list[Note]]:

@@ -3,8 +3,7 @@
 import pytest
 from flask import Flask
 
-from ..conftest import MakeApp
-from ..test_auth import LOCKED
+from ..conftest import LOCKED, MakeApp
 from ..views.test_user import log_in, token_of
 
 

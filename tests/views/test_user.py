@@ -12,8 +12,8 @@ from route_api import passwords
 from route_api.extensions import db
 from route_api.models import User
 
-from ..conftest import MakeApp
-from ..test_auth import KEY, LOCKED, assert_refused, bearer
+from ..conftest import KEY, LOCKED, MakeApp
+from ..test_auth import assert_refused, bearer
 
 YINGLIAN = {"username": "yinglian", "password": "a long sentence"}
 
