@@ -62,7 +62,7 @@ def main() -> int:
                 at_the_end.callback(stop, sandbox)
                 processes.append(sandbox)
                 environment |= settings
-                environment.setdefault("SECRET_KEY", config.SECRET_KEY or own_secret(config.SANDBOX_DATA_DIR))
+                environment["SECRET_KEY"] = config.SECRET_KEY or own_secret(config.SANDBOX_DATA_DIR)
                 if not config.AUTH and config.HOST in LOOPBACK:
                     environment["AUTH"] = "open"
             migrated = subprocess.run(
@@ -98,8 +98,8 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
 def own_secret(data_dir: Path) -> str:
     """What signs the tokens of users who try the sandbox; the same again after a restart."""
     path = data_dir / "secret_key"
-    if not path.exists():
-        path.touch(mode=0o600)
+    path.touch(mode=0o600)
+    if not path.read_text():  # Not there before, or left so by a start that was killed.
         path.write_text(secrets.token_urlsafe(32))
     return path.read_text()
 

@@ -34,8 +34,9 @@ REDIS_TIMEOUT_S = 1
 REDIS_RETRY_S = 10.0
 """Seconds after which a Redis that was away is asked again; each try may cost a request REDIS_TIMEOUT_S."""
 
-LEASE_S = 3600
-"""Seconds after which a turn or upload whose process died is no longer counted in Redis."""
+LEASE_S = 600
+"""Seconds after which a turn or upload is no longer counted in Redis: its process may have died. One that takes longer
+gives its place back early."""
 
 
 UNCOUNTED = ("health.check_health", "health.check_readiness")
@@ -192,6 +193,7 @@ class AtOnce:
     def __init__(self, shared: "redis.Redis | None") -> None:
         self._shared = shared
         self._running: Counter[str] = Counter()
+        self._away_until = 0.0
 
     def enter(self, what: str, whose: str, most: int) -> Callable[[], None]:
         """Count one more of them.
@@ -217,7 +219,7 @@ class AtOnce:
         return leave
 
     def _count_shared(self, key: str, entry: str) -> int:
-        if self._shared is None:
+        if self._shared is None or time.monotonic() < self._away_until:
             return 0
         now = time.time()
         try:
@@ -228,6 +230,7 @@ class AtOnce:
                 pipeline.expire(key, LEASE_S)
                 return int(pipeline.execute()[2])
         except redis.RedisError as error:
+            self._away_until = time.monotonic() + REDIS_RETRY_S
             log.warning("%s are counted in this process alone, Redis does not answer: %s", key, error)
             return 0
 
@@ -235,10 +238,11 @@ class AtOnce:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        if self._shared is not None:
+        if self._shared is not None and time.monotonic() > self._away_until:
             try:
                 self._shared.zrem(key, entry)
             except redis.RedisError as error:
+                self._away_until = time.monotonic() + REDIS_RETRY_S
                 log.warning("an end of %s was not counted, Redis does not answer: %s", key, error)
 
 

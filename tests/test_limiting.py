@@ -202,6 +202,23 @@ def test_only_so_many_run_at_once_and_a_place_is_given_back_once(storage: str) -
     places.enter("turns", whose, 1)
 
 
+def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
+    asked: list[str] = []
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            raise redis.ConnectionError("no route")
+
+    places = AtOnce(Away())  # type: ignore[arg-type]
+    for _ in range(5):
+        places.enter("turns", "alice", 2)()
+    assert asked == ["pipeline"]
+    places.enter("turns", "alice", 1)
+    with pytest.raises(TooManyRequests):
+        places.enter("turns", "alice", 1)
+
+
 def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_dify: FakeDify) -> None:
     app = make_app(TURNS_PER_USER=1)
     any_dify.answer("GET", "/v1/parameters", {"user_input_form": []})
