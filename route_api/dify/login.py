@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 import orjson
 import requests
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 
 from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
 from .auth import BearerSession, ConsoleSession, CookieSession
@@ -130,7 +131,9 @@ class ConsoleLogin:
 
 def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | None:
     """The session that an answer brings, in cookies or in its body; None if in neither (DIFFERENCES 2)."""
-    cookies = {cookie.name: cookie.value or "" for cookie in response.cookies}
+    jar = RequestsCookieJar()
+    extract_cookies_to_jar(jar, response.request, response.raw)
+    cookies = {cookie.name: cookie.value or "" for cookie in jar}
     try:
         if any(name.endswith("csrf_token") for name in cookies):  # A load balancer may set others.
             return CookieSession(cookies)

@@ -22,16 +22,19 @@ from urllib3.util.retry import Retry
 from .. import metrics, tracing
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
 from .auth import Credential
+from .connection import POOL_CLASSES
 from .refusals import refusal
 
 NETWORK_ERRORS = (HTTPError, OSError)
 """What urllib3, requests (whose errors are OSErrors) and sockets raise when the network fails us."""
 
+TOO_LATE = "Dify did not answer in time."
+
 
 def network_error(error: Exception) -> DifyError:
     """Our error for one of :data:`NETWORK_ERRORS`."""
     if isinstance(error, (requests.ReadTimeout, ReadTimeoutError)):
-        return DifyTimeout("Dify did not answer in time.")
+        return DifyTimeout(TOO_LATE)
     return DifyUnreachable("Dify cannot be reached, or broke the connection.")
 
 
@@ -59,6 +62,7 @@ class _DifyAdapter(HTTPAdapter):
 
     def __init__(self, base_url: str, **options: Any) -> None:
         super().__init__(**options)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
         self._base_url = base_url
         self._pool: ConnectionPool | None = None
 
@@ -75,6 +79,16 @@ class _DifyAdapter(HTTPAdapter):
         url = request.url or ""
         parts = url.split("/", 3)
         return "/" + parts[3] if len(parts) == 4 else super().request_url(request, proxies)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """What we read of an answer. The cookies of every answer would be looked for; only a login's matter."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = resp.headers  # As blind to case as requests' own.
+        response.raw = resp
+        response.url = req.url or ""
+        response.request = req
+        return response
 
 
 class Transport:

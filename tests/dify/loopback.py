@@ -77,6 +77,11 @@ def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     return head.encode() + body
 
 
+def ok(connection: socket.socket, request: bytes) -> None:
+    """A handler that is content with everything."""
+    connection.sendall(answer(b'{"ok":true}'))
+
+
 def reset(connection: socket.socket) -> None:
     """Drop a connection with a TCP reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")

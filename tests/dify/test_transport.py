@@ -11,12 +11,8 @@ from route_api.dify import Dify
 from route_api.dify.auth import ServiceKey
 from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
 
-from .loopback import answer, loopback, reset
+from .loopback import answer, loopback, ok, reset
 from .recordings import DIFY, load, play
-
-
-def ok(connection: socket.socket, request: bytes) -> None:
-    connection.sendall(answer(b'{"ok":true}'))
 
 
 def client(url: str, **settings: Any) -> Dify:
