@@ -295,7 +295,7 @@ class Chat:
         The first, empty piece is for `stream`: closing a generator that never started would run nothing of it.
         """
         live, turn = self.live, self.live.turn
-        live.interrupt = events.interrupt
+        live.watch(events)
         metrics.open_streams.inc()
         shaper = Shaper(self._ids(), think=self.question.think, cumulative=self.question.cumulative)
         status, latest = "stopped", None

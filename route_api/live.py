@@ -1,7 +1,8 @@
 """The turns that this process is carrying out right now, and the one thread that looks after them all, once a second.
 
 It stores what has come so far, so that a killed process loses at most the last second; it renews the claims, which end
-by themselves soon after their process; and it notices callers who have left, while a model is still silent as well.
+by themselves soon after their process; and it notices callers who have left, while a model is still silent as well,
+and a Dify that is silent for too long.
 
 When the gateway is stopped, gunicorn.conf.py tells the caretaker when to end the turns that still run.
 """
@@ -21,6 +22,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import metrics
+from .dify import EventStream
 from .errors import GatewayStopped
 from .extensions import db
 from .turns import CLAIM_S, Turn, store_progress
@@ -37,8 +39,8 @@ class LiveTurn:
     """A running turn: its relay writes `text`, `tokens` and `task_id`, the caretaker reads them.
 
     Attributes: `tokens` counts the pieces that were streamed; `ended_by` says why the turn is to end early,
-    `caller_left` or `gateway_stopped`; `interrupt` ends the wait for Dify's next event then; `unstored` completes a
-    turn that has ended, as long as the database does not take it.
+    `caller_left` or `gateway_stopped`; `interrupt` ends the wait for Dify's next event then, and `end_silence` one
+    that takes too long; `unstored` completes a turn that has ended, as long as the database does not take it.
     """
 
     def __init__(self, turn: Turn, caller: socket.socket | None) -> None:
@@ -47,12 +49,23 @@ class LiveTurn:
         self.tokens = 0
         self.ended_by: str | None = None
         self.interrupt: Callable[[], None] | None = None
+        self.end_silence: Callable[[], None] | None = None
         self.unstored: Callable[[], None] | None = None
         self._caller = _listener(caller)
         self._waiting: Any = None
         self._counted_tokens = 0
         self._stored_length = 0
         self._stored_at = monotonic()
+
+    def watch(self, events: EventStream) -> None:
+        """Look after the wait for Dify's events from now on."""
+        self.interrupt, self.end_silence = events.interrupt, events.end_silence
+        events.leave_timing()
+
+    def look_for_dify(self) -> None:
+        """Give up on a Dify that has said nothing for too long, not even a ping."""
+        if self.end_silence is not None:
+            self.end_silence()
 
     def look_for_caller(self) -> None:
         """Notice, once, that the caller has closed the connection."""
@@ -196,10 +209,11 @@ class Caretaker:
         return [live for live in list(self._live.values()) if live.unstored is None]
 
     def tick(self) -> None:
-        """One round: who has left, what is new, and what could not be stored before."""
+        """One round: who has left or fallen silent, what is new, and what could not be stored before."""
         running = self._running()
         for live in running:
             live.look_for_caller()
+            live.look_for_dify()
             live.count_tokens()
         for first in range(0, len(running), TURNS_AT_ONCE):
             batch = running[first : first + TURNS_AT_ONCE]

@@ -1,5 +1,6 @@
 """Turns of a conversation answered as a stream, from the recordings of both versions."""
 
+import socket
 from datetime import timedelta
 
 import orjson
@@ -9,9 +10,13 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 from sqlalchemy import update
 
+from route_api.dify import Dify
 from route_api.extensions import db
 from route_api.models import Message, utc_now
 
+from .conftest import MakeApp
+from .dify.loopback import answer, loopback
+from .dify.test_events import CHUNKED_HEAD, chunk
 from .fake_dify import FakeDify, recorded
 from .talk import CHAT, NOBODY, ask, decoded, messages, recorded_text, stream, without_variables
 
@@ -273,3 +278,24 @@ def test_a_question_that_comes_too_late_for_a_stopping_gateway_is_kept(
     (stored,) = messages(app)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "gateway_stopped")
     assert stored.query and stored.claimed_until is None
+
+
+def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app: MakeApp) -> None:
+    def speak_once(connection: socket.socket, request: bytes) -> None:
+        if b"/v1/parameters" in request:
+            connection.sendall(answer(b'{"user_input_form":[]}'))
+        elif b"/stop " in request:
+            connection.sendall(answer(b'{"result":"success"}'))
+        else:
+            event = {"event": "message", "answer": "知", "task_id": "t", "message_id": "m", "conversation_id": "c"}
+            connection.sendall(CHUNKED_HEAD + chunk(b"data: %b\n\n" % orjson.dumps(event)))
+            connection.recv(1)
+
+    with loopback(speak_once) as server:
+        app = make_app(DIFY_BASE_URL=server.url)
+        app.extensions["dify"] = Dify(server.url, "k", "a", event_timeout=0.3)
+        delta, failure = stream(app.test_client())
+        assert (delta["data"]["answer"], failure["error"]) == ("知", "dify_timeout")
+        assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
+    (stored,) = messages(app)
+    assert (stored.response, stored.meta_data["status"], stored.claimed_until) == ("知", "failed", None)

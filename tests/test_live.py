@@ -1,7 +1,7 @@
 """The caretaker of running turns: who has left, what has come, what the database did not take."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -100,6 +100,29 @@ def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine
     row = stored(engine, live.turn)
     assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
     caretaker.tick()
+
+
+class Events:
+    """Stands in for Dify's; remembers what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        return lambda: self.asked.append(name)
+
+
+def test_the_wait_for_events_is_looked_after_in_each_round(engine: Engine, caretaker: Caretaker) -> None:
+    live, events = LiveTurn(turn_of(engine), None), Events()
+    caretaker.admit(live)
+    caretaker.tick()
+    live.watch(events)  # type: ignore[arg-type]
+    caretaker.tick()
+    caretaker.tick()
+    assert events.asked == ["leave_timing", "end_silence", "end_silence"]
+    caretaker.complete(live, lambda: None)
+    caretaker.tick()
+    assert len(events.asked) == 3
 
 
 def test_a_turn_that_waits_for_difys_first_word_is_ended_where_it_waits(engine: Engine, caretaker: Caretaker) -> None:

@@ -6,14 +6,15 @@
 
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, Generator, Iterator, cast
 
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyUnreachable
-from ..tracing import timed
-from .transport import NETWORK_ERRORS, network_error
+from .. import tracing
+from ..errors import DifyFailed, DifyTimeout, DifyUnreachable
+from .transport import NETWORK_ERRORS, TOO_LATE, network_error
 
 LONGEST_EVENT = 4 * 1024 * 1024
 """Bytes. No event of Dify comes near; a server that never ends one must not fill our memory."""
@@ -30,6 +31,9 @@ class EventStream:
     def __init__(self, response: requests.Response) -> None:
         self._response = response
         self._events = self._read()
+        self._waits_since: float | None = None
+        self._patience_s: float | None = None
+        self._was_silent = False
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -48,6 +52,23 @@ class EventStream:
         with suppress(ValueError, RuntimeError, OSError):  # closed, given back, or dropped by Dify
             self._response.raw.shutdown()
 
+    def leave_timing(self) -> None:
+        """Let reads wait without a limit of their own: from now on the caller calls :meth:`end_silence` every second.
+
+        gevent sets up and takes down a timer for each read that has a timeout, a tenth of what a token costs.
+        """
+        connection = self._response.raw.connection
+        if connection is not None and connection.sock is not None:
+            self._patience_s = connection.sock.gettimeout()
+            connection.sock.settimeout(None)
+
+    def end_silence(self) -> None:
+        """Have a read that has waited for longer than it might fail with :class:`DifyTimeout`."""
+        since, patience = self._waits_since, self._patience_s
+        if since is not None and patience is not None and perf_counter() - since > patience:
+            self._was_silent = True
+            self.interrupt()
+
     def _read(self) -> Generator[Event, None, None]:
         """Yield events until `message_end` or `error`, which is the last.
 
@@ -60,7 +81,7 @@ class EventStream:
         """
         pending = b""
         try:
-            for piece in timed(self._pieces()):
+            for piece in self._arriving():
                 pending += piece
                 if b"\r" in pending:
                     pending = pending.replace(b"\r\n", b"\n")
@@ -75,10 +96,27 @@ class EventStream:
                 if len(pending) > LONGEST_EVENT:
                     raise DifyFailed("Dify sent an event that is too long.")
         except NETWORK_ERRORS as error:
-            raise network_error(error) from error
+            if not self._was_silent:
+                raise network_error(error) from error
         finally:
             self._response.close()
+        if self._was_silent:
+            raise DifyTimeout(TOO_LATE)
         raise DifyUnreachable("Dify ended the answer before it was complete.")
+
+    def _arriving(self) -> Iterator[bytes]:
+        """The pieces of the answer; how long each was waited for goes to the trace."""
+        pieces, trace = self._pieces(), tracing.current()
+        while True:
+            self._waits_since = asked_at = perf_counter()
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            finally:
+                self._waits_since = None
+                trace.waited_since(asked_at)
+            yield piece
 
     def _pieces(self) -> Iterator[bytes]:
         """What comes, as it comes. A chunked answer is read chunk by chunk: that costs a third of `read1`, which would

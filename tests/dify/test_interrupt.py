@@ -1,4 +1,4 @@
-"""A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet."""
+"""A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet, and when Dify is silent."""
 
 import socket
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from route_api.dify import Dify
-from route_api.errors import DifyUnreachable
+from route_api.dify import Dify, EventStream
+from route_api.errors import DifyTimeout, DifyUnreachable
 
 from .loopback import loopback
 from .test_events import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
@@ -103,3 +103,37 @@ def test_a_stream_that_is_over_may_be_interrupted() -> None:
         stream.interrupt()
         stream.close()
         stream.interrupt()
+
+
+def test_a_silence_that_is_watched_is_a_timeout_too() -> None:
+    for start in (CHUNKED_HEAD + chunk(FIRST), PLAIN_HEAD + FIRST):
+        with loopback(silent_after_the_first_event(start)) as server:
+            stream = Dify(server.url, "k", "a", event_timeout=0.3).chat().stream({"query": "x"})
+            stream.leave_timing()
+            events = iter(stream)
+            next(events)
+            watch = threading.Thread(target=end_silence_now_and_then, args=(stream,), daemon=True)
+            watch.start()
+            begun = time.monotonic()
+            with pytest.raises(DifyTimeout):
+                next(events)
+            assert 0.3 <= time.monotonic() - begun < 2
+
+
+def end_silence_now_and_then(stream: EventStream) -> None:
+    for _ in range(40):
+        stream.end_silence()
+        time.sleep(0.05)
+
+
+def test_nobody_gives_up_on_a_dify_that_is_not_being_read() -> None:
+    """Its events wait for us while our caller does not read."""
+    with loopback(lambda connection, request: connection.sendall(CHUNKED_HEAD + chunk(FIRST) + chunk(END))) as server:
+        stream = Dify(server.url, "k", "a", event_timeout=0.1).chat().stream({"query": "x"})
+        stream.leave_timing()
+        events = iter(stream)
+        next(events)
+        time.sleep(0.3)
+        stream.end_silence()
+        assert [event["event"] for event in events] == ["message_end"]
+        stream.end_silence()
