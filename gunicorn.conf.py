@@ -53,6 +53,41 @@ class Log(Logger):
             handler.setFormatter(form)
 
 
+class Packets:
+    """A caller's connection, as gunicorn's answers are written to it, with two habits that save system calls: the head
+    of an answer leaves with the first piece of its body, not before it; and what fits into the socket is sent, where
+    gevent's `sendall` would ask for the size of its buffer each time.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._head: bytes | None = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def sendall(self, data: bytes) -> None:
+        """Send a piece of the answer; the first one, which is its head, with the next."""
+        if self._head is not None:
+            if not self._head:
+                self._head = data
+                return
+            data, self._head = self._head + data, None
+        sent = self._connection.send(data)
+        if sent < len(data):
+            self._connection.sendall(memoryview(data)[sent:])
+
+    def sendfile(self, *arguments: Any, **options: Any) -> Any:
+        """Send a file as the body of the answer."""
+        self.flush()
+        return self._connection.sendfile(*arguments, **options)
+
+    def flush(self) -> None:
+        """Send a head that no piece of a body has followed."""
+        if self._head:
+            self.sendall(b"")
+
+
 class Worker(GeventWorker):
     """gunicorn's gevent worker counts a kept-alive connection on which nothing is asked as a request in progress: with
     nginx in front, which keeps such connections, every stop took all of `graceful_timeout`. This one closes them.
@@ -83,6 +118,14 @@ class Worker(GeventWorker):
         finally:
             self.idle.discard(greenlet)
 
+    def handle_request(self, listener_name: Any, request: Any, connection: Any, address: Any) -> None:
+        """Answer one request."""
+        packets = Packets(connection)
+        try:
+            super().handle_request(listener_name, request, packets, address)
+        finally:
+            packets.flush()
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: take nothing new, finish what runs, and do not wait for those who ask nothing. What runs for too
         long is ended in time to be stored. A second SIGTERM changes nothing."""
@@ -112,8 +155,9 @@ keepalive = 75
 timeout = 60
 """Seconds without a sign of life of the whole worker, not of a request: streams may run for hours."""
 graceful_timeout = settings.STOP_GRACE
-forwarder_headers = ""
-"""By default a neighbour, as nginx is, may name another path than the one in the request: nothing here needs that."""
+forwarded_allow_ips, secure_scheme_headers, forwarder_headers = "*", {}, ""
+"""What a proxy says of its caller is read in one place, by PROXIES: gunicorn believes whoever calls nothing, and need
+not look up who that is. By default a neighbour, as nginx is, may even name another path than the request's."""
 max_requests = 0
 control_socket_disable = True
 """Two gateways of one user would share the one socket."""

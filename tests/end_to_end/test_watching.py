@@ -109,3 +109,12 @@ def test_a_killed_worker_has_nothing_open_and_what_it_counted_stays(watched: Gat
 
 def test_a_gateway_that_serves_is_ready(watched: Gateway) -> None:
     assert watched.get("readyz")["data"] == {"database": "ok", "dify": "ok"}
+
+
+def test_a_balancer_may_ask_for_heads_alone_on_a_connection_that_it_keeps(watched: Gateway) -> None:
+    connection = HTTPConnection("127.0.0.1", watched.port, timeout=5)
+    for method in ("HEAD", "GET", "HEAD", "OPTIONS", "GET"):
+        connection.request(method, "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, method == "GET")
+    connection.close()
