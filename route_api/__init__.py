@@ -1,6 +1,8 @@
 """Route API: one HTTP API for knowledge bases and conversations, carried out on a Dify server."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import SessionInterface
@@ -27,6 +29,16 @@ class NoSessions(SessionInterface):
         return None
 
 
+class Gateway(Flask):
+    """Flask without what nothing here needs."""
+
+    session_interface = NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Nothing here is a coroutine, and Flask would look whether each hook is one, at each request."""
+        return func
+
+
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application.
 
@@ -34,8 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     :raises ConfigError: when the settings or the prompt templates cannot be used
     """
     config = config or Config.load()
-    app = Flask(__name__, static_folder=None)
-    app.session_interface = NoSessions()
+    app = Gateway(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # It would redirect, to whatever host the request names, in HTML.
     configure(app, config)
     observability.init_app(app, config)

@@ -102,16 +102,18 @@ def authorize() -> None:
     :raises LoginEnded: it is not true any more
     :raises Forbidden: they are not among those whom the view is for
     """
-    if request.endpoint is None or request.method == "OPTIONS":
+    endpoint = request.endpoint
+    if endpoint is None or request.method == "OPTIONS":
         return  # An unknown path is a 404 to everybody, and a browser's preflight carries no credentials.
-    access = access_of(current_app.view_functions[request.endpoint])
+    access = access_of(current_app.view_functions[endpoint])
     if access == PUBLIC:
         return
     if g.refusal is not None:
         raise g.refusal
-    if access == ADMINISTRATORS and not g.caller.may_administer:
+    caller: Caller = g.caller
+    if access == ADMINISTRATORS and not caller.may_administer:
         raise Forbidden("This changes what all users share: it takes a service key, or a user with the role admin.")
-    if access == SERVICES and not g.caller.is_service:
+    if access == SERVICES and not caller.is_service:
         raise Forbidden("This is for service keys alone.")
 
 
