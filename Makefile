@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
-CODE := route_api tests migrations benchmarks/cost.py benchmarks/history.py benchmarks/request.py config.py wsgi.py gunicorn.conf.py
+CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py config.py wsgi.py gunicorn.conf.py
 
 BASE_URL ?= http://127.0.0.1:8000/v1
 NEWMAN := postman/node_modules/.bin/newman

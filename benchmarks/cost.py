@@ -4,16 +4,21 @@
     .venv/bin/pip install uvloop
     .venv/bin/python benchmarks/cost.py --database postgresql://postgres@127.0.0.1/bench
 
-Runs for about a minute and prints one line for each figure. Nothing else should run meanwhile: a busy neighbour adds a
-third.
+Runs for about two minutes and prints one line for each figure. Nothing else should run meanwhile: a busy neighbour
+adds a third.
+
+Machines differ, and one machine differs from day to day. So the same load goes through a bare nginx as well, if there
+is one: where nginx costs half as much again as it did elsewhere, so may we.
 """
 
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -21,6 +26,25 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+
+PROXY = """
+daemon off; pid nginx.pid; error_log stderr; worker_processes 2;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; client_body_temp_path body; proxy_temp_path proxy;
+    upstream dify {{ server 127.0.0.1:{upstream}; keepalive 1000; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://dify; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+        }}
+    }}
+}}
+"""
+"""nginx doing nothing but passing on."""
+
+JSON_LOADS = (("kb/list, page of 20", "gateway-list", "datasets"), ("blocking chat turn", "gateway", "dify"))
+"""What is measured, and the load generator's names for it: through us, and past us."""
 
 
 @contextmanager
@@ -48,11 +72,67 @@ def wait_for(url):
     raise SystemExit(f"{url} does not answer")
 
 
+def settings(upstream, port, database, **others):
+    """The environment of a gateway in front of the fake that refuses nothing."""
+    return {
+        **os.environ,
+        "DIFY_BASE_URL": f"http://127.0.0.1:{upstream}",
+        "DIFY_DATASET_API_KEY": "dataset-benchmark",
+        "DIFY_APP_API_KEY": "app-benchmark",
+        "DATABASE_URL": database,
+        "AUTH": "open",
+        "RATE_LIMIT": "0",
+        "TURNS_PER_USER": "0",
+        "PORT": str(port),
+        **others,
+    }
+
+
 def load(mode, *arguments):
     """One run of the load generator; its JSON."""
     command = [sys.executable, str(HERE / "load.py"), mode, *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
+
+
+def measure_json(server, presets, runs):
+    """Print what each kind of request costs: the least CPU of several runs."""
+    for title, preset in presets:
+        done = [load("json", "--preset", preset, "-c", 8, "-n", 5000, *server) for _ in range(runs)]
+        best = min(run["server_cpu_us_per_request"] for run in done)
+        rates = ", ".join(str(round(run["rps"])) for run in done)
+        print(f"  {title}: {best} us of CPU, {rates} requests a second, errors {sum(r['errors'] for r in done)}")
+
+
+def measure_streams(server, preset, streams):
+    """Print what a token costs while many streams are open."""
+    run = load("sse", "--preset", preset, "-s", streams, "--ramp", 5, "--prompt", "bench n=400 d=50", *server)
+    print(
+        f"  {streams} streams of 400 tokens, 20 a second: {run['server_cpu_us_per_token']} us of CPU a token,"
+        f" delay p50 {run['token_delay_ms']['p50']} ms, p99 {run['token_delay_ms']['p99']} ms,"
+        f" {run['pss_kib_per_stream']} KiB a stream, errors {run['errors']}"
+    )
+
+
+@contextmanager
+def nginx(upstream):
+    """nginx as a bare proxy in front of the fake; the arguments by which the load generator finds it."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "nginx.conf").write_text(PROXY.format(upstream=upstream, port=port))
+        with running(["nginx", "-p", folder, "-c", "nginx.conf"]) as process:
+            base = f"http://127.0.0.1:{port}"
+            wait_for(f"{base}/__stats")
+            yield ("--base", base, "--pid", f"nginx={process.pid}")
+
+
+@contextmanager
+def gateway(port, environment):
+    """A fresh gateway; the arguments by which the load generator finds it."""
+    with running([BIN / "gunicorn", "wsgi:app"], cwd=HERE.parent, env=environment) as process:
+        base = f"http://127.0.0.1:{port}"
+        wait_for(f"{base}/healthz")
+        yield ("--base", base, "--pid", f"gateway={process.pid}")
 
 
 def main():
@@ -62,38 +142,20 @@ def main():
     parser.add_argument("--runs", type=int, default=3, help="the lowest CPU figure of so many runs counts")
     options = parser.parse_args()
     upstream, port = free_port(), free_port()
-    environment = {
-        **os.environ,
-        "DIFY_BASE_URL": f"http://127.0.0.1:{upstream}",
-        "DIFY_DATASET_API_KEY": "dataset-benchmark",
-        "DIFY_APP_API_KEY": "app-benchmark",
-        "DATABASE_URL": options.database,
-        "AUTH": "open",
-        "RATE_LIMIT": "0",
-        "TURNS_PER_USER": "0",
-        "PORT": str(port),
-    }
+    environment = settings(upstream, port, options.database)
     subprocess.run([BIN / "flask", "--app", "wsgi", "db", "upgrade"], cwd=HERE.parent, env=environment, check=True)
-    base = f"http://127.0.0.1:{port}"
     with running([sys.executable, HERE / "fake_dify.py", "--port", str(upstream)]):
-        with running([BIN / "gunicorn", "wsgi:app"], cwd=HERE.parent, env=environment) as gateway:
-            wait_for(f"{base}/healthz")
-            server = ("--base", base, "--pid", f"gateway={gateway.pid}")
-            for title, preset in (("kb/list, page of 20", "gateway-list"), ("blocking chat turn", "gateway")):
-                runs = [load("json", "--preset", preset, "-c", 8, "-n", 5000, *server) for _ in range(options.runs)]
-                best = min(run["server_cpu_us_per_request"] for run in runs)
-                rates = ", ".join(str(round(run["rps"])) for run in runs)
-                print(f"{title}: {best} us of CPU, {rates} requests a second, errors {sum(r['errors'] for r in runs)}")
-        with running([BIN / "gunicorn", "wsgi:app"], cwd=HERE.parent, env=environment) as gateway:
-            wait_for(f"{base}/healthz")
-            server = ("--base", base, "--pid", f"gateway={gateway.pid}")
-            prompt = ("--prompt", "bench n=400 d=50")
-            run = load("sse", "--preset", "gateway", "-s", options.streams, "--ramp", 5, *prompt, *server)
-            print(
-                f"{options.streams} streams of 400 tokens, 20 a second: {run['server_cpu_us_per_token']} us of CPU,"
-                f" delay p50 {run['token_delay_ms']['p50']} ms, p99 {run['token_delay_ms']['p99']} ms,"
-                f" {run['pss_kib_per_stream']} KiB a stream, errors {run['errors']}"
-            )
+        wait_for(f"http://127.0.0.1:{upstream}/__stats")
+        if shutil.which("nginx"):
+            print("nginx, a bare proxy to the same fake:")
+            with nginx(upstream) as server:
+                measure_json(server, [(title, past_us) for title, _, past_us in JSON_LOADS], options.runs)
+                measure_streams(server, "dify", options.streams)
+        print(f"Route API, Python {sys.version.split()[0]} of {sys.base_prefix}:")
+        with gateway(port, environment) as server:
+            measure_json(server, [(title, through_us) for title, through_us, _ in JSON_LOADS], options.runs)
+        with gateway(port, environment) as server:
+            measure_streams(server, "gateway", options.streams)
 
 
 if __name__ == "__main__":
