@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -56,15 +56,25 @@ def current() -> Trace:
     return _current.get() or Trace()
 
 
-def timed(pieces: Iterator[T]) -> Iterator[T]:
-    """The same pieces of an answer of Dify's, with the wait for each added to the trace."""
-    trace = current()
-    while True:
-        asked_at = perf_counter()
-        try:
-            piece = next(pieces)
-        except StopIteration:
-            return
-        finally:
-            trace.waited_since(asked_at)
-        yield piece
+class Timed(Generic[T]):
+    """The same pieces of an answer of Dify's, with the wait for each added to the trace.
+
+    :ivar waits_since: the moment of `perf_counter` since which a piece is being waited for; None: nobody waits
+    """
+
+    def __init__(self, pieces: Iterator[T]) -> None:
+        self._pieces = pieces
+        self.waits_since: float | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        pieces, trace = self._pieces, current()
+        while True:
+            self.waits_since = asked_at = perf_counter()
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            finally:
+                self.waits_since = None
+                trace.waited_since(asked_at)
+            yield piece

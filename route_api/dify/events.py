@@ -30,8 +30,8 @@ class EventStream:
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
+        self._pieces = tracing.Timed(_pieces(response.raw))
         self._events = self._read()
-        self._waits_since: float | None = None
         self._patience_s: float | None = None
         self._was_silent = False
 
@@ -64,7 +64,7 @@ class EventStream:
 
     def end_silence(self) -> None:
         """Have a read that has waited for longer than it might fail with :class:`DifyTimeout`."""
-        since, patience = self._waits_since, self._patience_s
+        since, patience = self._pieces.waits_since, self._patience_s
         if since is not None and patience is not None and perf_counter() - since > patience:
             self._was_silent = True
             self.interrupt()
@@ -81,7 +81,7 @@ class EventStream:
         """
         pending = b""
         try:
-            for piece in self._arriving():
+            for piece in self._pieces:
                 pending += piece
                 if b"\r" in pending:
                     pending = pending.replace(b"\r\n", b"\n")
@@ -104,27 +104,13 @@ class EventStream:
             raise DifyTimeout(TOO_LATE)
         raise DifyUnreachable("Dify ended the answer before it was complete.")
 
-    def _arriving(self) -> Iterator[bytes]:
-        """The pieces of the answer; how long each was waited for goes to the trace."""
-        pieces, trace = self._pieces(), tracing.current()
-        while True:
-            self._waits_since = asked_at = perf_counter()
-            try:
-                piece = next(pieces)
-            except StopIteration:
-                return
-            finally:
-                self._waits_since = None
-                trace.waited_since(asked_at)
-            yield piece
 
-    def _pieces(self) -> Iterator[bytes]:
-        """What comes, as it comes. A chunked answer is read chunk by chunk: that costs a third of `read1`, which would
-        do as well; a proxy in front of Dify may send the answer whole."""
-        raw = self._response.raw
-        if raw.chunked and raw.supports_chunked_reads():
-            return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE))
-        return iter(partial(raw.read1, _READ_SIZE), b"")
+def _pieces(raw: Any) -> Iterator[bytes]:
+    """What comes, as it comes. A chunked answer is read chunk by chunk: that costs a third of `read1`, which would do
+    as well; a proxy in front of Dify may send the answer whole."""
+    if raw.chunked and raw.supports_chunked_reads():
+        return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE))
+    return iter(partial(raw.read1, _READ_SIZE), b"")
 
 
 def parse_event(block: bytes) -> Event | None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import DifyFailed, DifyNotFound
-from ..tracing import timed
+from ..tracing import Timed
 from .console import ConsoleApi
 from .knowledge import KnowledgeApi
 from .transport import NETWORK_ERRORS, Transport, expect_success, network_error
@@ -43,7 +43,7 @@ class RemoteFile:
         :raises DifyTimeout: the rest did not come in time.
         """
         try:
-            yield from timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
+            yield from Timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
 
