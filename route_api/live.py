@@ -1,8 +1,8 @@
-"""The turns that this process is carrying out right now, and the one thread that looks after them all, once a second.
+"""The turns that this process is carrying out right now, and the two threads that look after them all, once a second.
 
-It stores what has come so far, so that a killed process loses at most the last second; it renews the claims, which end
-by themselves soon after their process; and it notices callers who have left, while a model is still silent as well,
-and a Dify that is silent for too long.
+One stores what has come so far, so that a killed process loses at most the last second, and renews the claims, which
+end by themselves soon after their process. The other notices callers who have left, while a model is still silent as
+well, and a Dify that is silent for too long; it asks nobody, so that no slow database holds it up.
 
 When the gateway is stopped, gunicorn.conf.py tells the caretaker when to end the turns that still run.
 """
@@ -29,7 +29,7 @@ from .turns import CLAIM_S, Turn, store_progress
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0
+ROUND_S = 1.0
 TURNS_AT_ONCE = 100
 """Turns whose progress is stored in one transaction: all of a thousand would be in memory a second time."""
 RENEW_S = CLAIM_S / 4
@@ -146,7 +146,7 @@ def _listener(caller: socket.socket | None) -> socket.socket | None:
 
 
 class Caretaker:
-    """Looks after the live turns of one process. Its thread starts with the first of them, in the process that serves:
+    """Looks after the live turns of one process. Its threads start with the first of them, in the process that serves:
     a thread of the process that gunicorn forks from would not come along."""
 
     def __init__(self, engine: Engine) -> None:
@@ -171,7 +171,9 @@ class Caretaker:
             with self._lock:
                 if self._pid != os.getpid():
                     self._pid = os.getpid()
-                    threading.Thread(target=self._run, name="caretaker", daemon=True).start()
+                    for round_ in (self.look, self.store):
+                        name = f"caretaker-{round_.__name__}"
+                        threading.Thread(target=self._run, args=(round_,), name=name, daemon=True).start()
 
     def complete(self, live: LiveTurn, store: Callable[[], None]) -> None:
         """Store a turn that has ended, and stop looking after it.
@@ -208,13 +210,16 @@ class Caretaker:
     def _running(self) -> list[LiveTurn]:
         return [live for live in list(self._live.values()) if live.unstored is None]
 
-    def tick(self) -> None:
-        """One round: who has left or fallen silent, what is new, and what could not be stored before."""
-        running = self._running()
-        for live in running:
+    def look(self) -> None:
+        """One round: who has left or fallen silent."""
+        for live in self._running():
             live.look_for_caller()
             live.look_for_dify()
             live.count_tokens()
+
+    def store(self) -> None:
+        """One round: what is new, and what could not be stored before."""
+        running = self._running()
         for first in range(0, len(running), TURNS_AT_ONCE):
             batch = running[first : first + TURNS_AT_ONCE]
             if rows := [row for live in batch if (row := live.progress()) is not None]:
@@ -227,11 +232,11 @@ class Caretaker:
             if live.unstored is not None:
                 self.complete(live, live.unstored)
 
-    def _run(self) -> None:
+    def _run(self, round_: Callable[[], None]) -> None:
         wake = threading.Event()
-        while not wake.wait(TICK_S):
+        while not wake.wait(ROUND_S):
             try:
-                self.tick()
+                round_()
             except SQLAlchemyError as error:
                 # The next round stores the same and more; what is lost if the process dies meanwhile, the log tells.
                 metrics.unstored_progress.inc()

@@ -214,7 +214,7 @@ def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskCli
         next(answer.response)
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(Message).values(claimed_until=utc_now()))
-    app.extensions["caretaker"].tick()
+    app.extensions["caretaker"].store()
     (renewed,) = messages(app)
     assert renewed.claimed_until > utc_now() + timedelta(seconds=10) and begun.id == renewed.id
     assert renewed.response and renewed.meta_data["status"] == "pending" and renewed.meta_data["task_id"]

@@ -1,6 +1,7 @@
 """The caretaker of running turns: who has left, what has come, what the database did not take."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -25,7 +26,7 @@ def engine(app: Flask) -> Engine:
 @pytest.fixture
 def caretaker(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Caretaker:
     """One whose rounds the test makes itself."""
-    monkeypatch.setattr(Caretaker, "_run", lambda self: None)
+    monkeypatch.setattr(Caretaker, "_run", lambda *_: None)
     return Caretaker(engine)
 
 
@@ -52,7 +53,7 @@ def test_what_has_come_is_stored_in_the_next_round(engine: Engine, caretaker: Ca
     live = LiveTurn(turn_of(engine), None)
     caretaker.admit(live)
     live.text = "部分"
-    caretaker.tick()
+    caretaker.store()
     assert stored(engine, live.turn).response == "部分"
 
 
@@ -63,9 +64,9 @@ def test_a_caller_who_stays_is_not_taken_for_gone(
     live = LiveTurn(turn_of(engine), ours)
     live.interrupt = lambda: pytest.fail("the caller is still there")
     caretaker.admit(live)
-    caretaker.tick()
+    caretaker.look()
     callers.sendall(b"GET /the-next-request")
-    caretaker.tick()
+    caretaker.look()
     assert live.ended_by is None and ours.recv(3) == b"GET"
 
 
@@ -78,8 +79,8 @@ def test_a_caller_who_leaves_is_noticed_once_without_a_token(
     live.interrupt = lambda: interrupts.append(True)
     caretaker.admit(live)
     callers.close()
-    caretaker.tick()
-    caretaker.tick()
+    caretaker.look()
+    caretaker.look()
     assert live.ended_by == "caller_left" and interrupts == [True]
 
 
@@ -94,12 +95,12 @@ def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine
         complete_turn(engine, live.turn, "全部", "done", thread=None)
 
     caretaker.complete(live, store)
-    caretaker.tick()
+    caretaker.store()
     assert stored(engine, live.turn).meta_data["status"] == "pending"
-    caretaker.tick()
+    caretaker.store()
     row = stored(engine, live.turn)
     assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
-    caretaker.tick()
+    caretaker.store()
 
 
 class Events:
@@ -115,14 +116,36 @@ class Events:
 def test_the_wait_for_events_is_looked_after_in_each_round(engine: Engine, caretaker: Caretaker) -> None:
     live, events = LiveTurn(turn_of(engine), None), Events()
     caretaker.admit(live)
-    caretaker.tick()
+    caretaker.look()
     live.watch(events)  # type: ignore[arg-type]
-    caretaker.tick()
-    caretaker.tick()
+    caretaker.look()
+    caretaker.look()
     assert events.asked == ["leave_timing", "end_silence", "end_silence"]
     caretaker.complete(live, lambda: None)
-    caretaker.tick()
+    caretaker.look()
     assert len(events.asked) == 3
+
+
+def test_a_database_that_hangs_does_not_keep_the_wait_for_events_from_being_looked_after(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, looked, answers = threading.Event(), threading.Event(), threading.Event()
+
+    def store_progress(*_: object) -> None:
+        hangs.set()
+        answers.wait(10)
+
+    monkeypatch.setattr("route_api.live.ROUND_S", 0.01)
+    monkeypatch.setattr("route_api.live.store_progress", store_progress)
+    caretaker, live = Caretaker(engine), LiveTurn(turn_of(engine), None)
+    live.end_silence = lambda: looked.set() if hangs.is_set() else None
+    live.text = "部分"
+    caretaker.admit(live)
+    try:
+        assert hangs.wait(5) and looked.wait(5)
+    finally:
+        answers.set()
+        caretaker.complete(live, lambda: None)
 
 
 def test_a_turn_that_waits_for_difys_first_word_is_ended_where_it_waits(engine: Engine, caretaker: Caretaker) -> None:
