@@ -1,5 +1,6 @@
-"""How answers leave gunicorn: what `Packets` makes of the pieces that it writes."""
+"""How answers leave gunicorn: what `Packets` makes of the pieces that it writes. And how a worker begins."""
 
+import gc
 import io
 import runpy
 from pathlib import Path
@@ -33,8 +34,13 @@ class Connection:
 
 
 @pytest.fixture(scope="module")
-def packets() -> Any:
-    return runpy.run_path(str(ROOT / "gunicorn.conf.py"))["Packets"]
+def conf() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+
+
+@pytest.fixture(scope="module")
+def packets(conf: dict[str, Any]) -> Any:
+    return conf["Packets"]
 
 
 def test_the_head_leaves_with_the_first_piece_and_every_other_piece_at_once(packets: Any) -> None:
@@ -83,3 +89,11 @@ def test_what_does_not_fit_at_once_follows(packets: Any) -> None:
 
 def test_everything_else_is_the_connections_own(packets: Any) -> None:
     assert packets(Connection()).fileno() == 7
+
+
+def test_a_worker_that_is_ready_is_not_looked_through_for_garbage(conf: dict[str, Any]) -> None:
+    try:
+        conf["post_worker_init"](None)
+        assert gc.get_freeze_count() > 10_000 and len(gc.get_objects()) < 1_000
+    finally:
+        gc.unfreeze()
