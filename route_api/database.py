@@ -3,20 +3,24 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import psycopg
 from flask import Flask
+from gevent import get_hub, monkey
+from psycopg.abc import PQGen
 from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from .extensions import db
+
+T = TypeVar("T")
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 
@@ -70,8 +74,14 @@ def init_app(app: Flask) -> None:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     else:
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "do_connect", _connect_to_postgresql)
         event.listen(engine, "checkin", _remember_use)
         event.listen(engine, "checkout", partial(_try_if_idle, engine.dialect))
+
+
+def _connect_to_postgresql(_dialect: Any, _record: Any, arguments: Any, options: Any) -> "CooperativeConnection":
+    return CooperativeConnection.connect(*arguments, **options)
 
 
 def _remember_use(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -89,6 +99,33 @@ def _try_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
         dialect.do_ping(connection)
     except Exception as error:
         raise DisconnectionError from error
+
+
+class CooperativeConnection(psycopg.Connection[Any]):
+    """A connection to PostgreSQL whose waits cost little where gevent serves: psycopg waits by `select.poll`, which
+    gevent replaces by three objects and a timer for each wait. Together it was a twentieth of a turn's cost."""
+
+    @cached_property
+    def writer(self) -> psycopg.Cursor[Any]:
+        """A cursor for finished SQL, which remembers how to write each type."""
+        return self.cursor()
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Carry out a dialogue with the server; wherever it waits, let others go on."""
+        if timeout is not None or not monkey.is_module_patched("select"):
+            return super().wait(gen, interval, timeout)
+        hub = get_hub()
+        try:
+            wanted = next(gen)
+            while True:
+                watcher = hub.loop.io(self.pgconn.socket, wanted)
+                try:
+                    hub.wait(watcher)
+                finally:
+                    watcher.close()
+                wanted = gen.send(wanted)
+        except StopIteration as end:
+            return cast(T, end.value)
 
 
 class PairedWrite:
@@ -128,7 +165,7 @@ def _hand_to_psycopg(engine: Engine, sql: str, parameters: dict[str, Any]) -> No
     pooled: PoolProxiedConnection | None = None
     try:
         pooled = engine.raw_connection()
-        pooled.driver_connection.execute(sql, parameters)  # type: ignore[union-attr]
+        cast(CooperativeConnection, pooled.driver_connection).writer.execute(sql, parameters)
     except psycopg.Error as error:
         lost = pooled is None or engine.dialect.is_disconnect(cast(Any, error), pooled.driver_connection, None)
         if lost and pooled is not None:

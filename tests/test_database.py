@@ -1,5 +1,9 @@
 """How the databases are opened, and what becomes of connections that a server has closed."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine, bindparam, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -9,10 +13,49 @@ from route_api.models import User
 
 from . import databases
 
+ROOT = Path(__file__).parents[1]
+
 database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
 
 KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 OWN_ID = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+
+WITH_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time, gevent
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from config import Config
+from route_api import create_app
+from route_api.extensions import db
+from tests.conftest import OPEN
+
+with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
+    engine = db.engine
+
+def ask(statement, **values):
+    with engine.connect() as connection:
+        return connection.scalar(text(statement), values)
+
+def be_cut_off():
+    try:
+        ask("SELECT pg_sleep(30)")
+    except OperationalError as error:
+        return error.connection_invalidated
+
+begun, ticks = time.monotonic(), 0
+waiting = [gevent.spawn(ask, "SELECT pg_sleep(0.5)") for _ in range(5)]
+while not all(each.dead for each in waiting):
+    gevent.sleep(0.01)
+    ticks += 1
+print("others go on:", ticks > 10, "at once:", time.monotonic() - begun < 2)
+print("a long text:", ask("SELECT length(:long)", long="x" * 20_000_000))
+cut_off = gevent.spawn(be_cut_off)
+gevent.sleep(0.2)
+ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'")
+print("cut off:", cut_off.get(timeout=5), "and again:", ask("SELECT 1"))
+"""
 
 
 TWO_USERS = database.PairedWrite(
@@ -80,3 +123,15 @@ def test_a_paired_write_on_a_broken_connection_fails_once(engine: Engine) -> Non
     assert broken.value.connection_invalidated
     TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
     assert users(engine) == ["alice", "bob"]
+
+
+@pytest.mark.server
+def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
+    with databases.fresh_database("postgresql", f"{databases.NAME}_gevent") as url:
+        program = [sys.executable, "-c", WITH_GEVENT, url]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "others go on: True at once: True",
+        "a long text: 20000000",
+        "cut off: True and again: 1",
+    ], done.stderr
