@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
-from uuid import UUID
 
 import orjson
 from flask import current_app
@@ -32,6 +31,7 @@ from .errors import (
 )
 from .extensions import db
 from .live import LiveTurn
+from .models import dashed
 from .retrieval import find_passages_of
 from .shaping import KEEP_ALIVE, LAST_LINE, Shaper
 from .turns import DifyThread, Turn, begin_turn, complete_turn, past_turns
@@ -262,9 +262,9 @@ class Chat:
     def _ids(self) -> Json:
         turn = self.live.turn
         return {
-            "conversation_id": str(UUID(turn.conversation_id)),
+            "conversation_id": dashed(turn.conversation_id),
             "is_new_conversation": turn.is_first,
-            "message_id": str(UUID(turn.message_id)),
+            "message_id": dashed(turn.message_id),
         }
 
     def _answer_data(self, text: str, status: str) -> Json:

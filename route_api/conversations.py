@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, Engine, Row, and_, bindparam, delete, exis
 
 from .errors import ConversationBusy, ConversationNotFound
 from .messages import outcome, seconds
-from .models import IS_LAST, Conversation, Message, utc_now
+from .models import IS_LAST, Conversation, Message, dashed, utc_now
 from .presenters import http_date
 
 Json = dict[str, Any]
@@ -134,10 +134,10 @@ def conversation_row(row: Row[Any]) -> Json:
     last = last_message(row)
     return {
         "chat_type": row.chat_type,
-        "conversation_id": str(UUID(row.id)),
+        "conversation_id": dashed(row.id),
         "create_date": http_date(created),
         "create_time": created,
-        "id": str(UUID(row.id)),
+        "id": dashed(row.id),
         "kb_id": kb_ids[0] if kb_ids else None,
         "kb_ids": kb_ids,
         "last_message": last,
@@ -155,7 +155,7 @@ def last_message(row: Row[Any]) -> Json | None:
     status, _ = outcome(row.last_status, row.last_claimed_until)
     return {
         "create_time": seconds(row.last_time),
-        "message_id": str(UUID(row.last_id)),
+        "message_id": dashed(row.last_id),
         "query": row.last_query,
         "status": status,
     }

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address, ip_address
 from math import ceil
+from secrets import token_hex
 from typing import Any, TypeVar, cast
-from uuid import uuid4
 
 import redis
 from flask import Flask, current_app, g, request
@@ -203,7 +203,7 @@ class AtOnce:
         :returns: what must be called at its end; calling it again does nothing
         :raises TooManyRequests: there are as many as may be
         """
-        key, entry = f"route-api/{what}/{whose}", uuid4().hex
+        key, entry = f"route-api/{what}/{whose}", token_hex(16)
         self._running[key] += 1
         open_entries = [entry]
 

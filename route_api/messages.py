@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, bindparam, select, update
 
 from .errors import ConversationNotFound, MessageNotFound, TurnNotStoppable
-from .models import IS_LAST, LAST_POSITION, Conversation, Message, utc_now
+from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed, utc_now
 from .prompts import split_thinking
 
 Json = dict[str, Any]
@@ -173,7 +173,7 @@ def find_running_task(
         if not is_claimed(row.claimed_until):
             return None
         if row.task_id:
-            return RunningTask(str(UUID(row.id)), row.task_id, row.carrier)
+            return RunningTask(dashed(row.id), row.task_id, row.carrier)
         if monotonic() > deadline:
             raise TurnNotStoppable
         sleep(TASK_POLL_S)
@@ -199,12 +199,12 @@ def message_row(row: Row[Any]) -> Json:
     return {
         "chat_type": row.chat_type,
         "content": content,
-        "conversation_id": str(UUID(row.conversation_id)),
+        "conversation_id": dashed(row.conversation_id),
         "create_time": seconds(row.create_time),
         "feedback_reason": row.feedback_reason,
         "feedback_score": row.feedback_score,
-        "id": str(UUID(row.id)),
-        "message_id": str(UUID(row.id)),
+        "id": dashed(row.id),
+        "message_id": dashed(row.id),
         "meta_data": {name: row.meta_data.get(name, nothing) for name, nothing in SHOWN_META_DATA.items()},
         "position": row.position,
         "query": row.query,

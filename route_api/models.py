@@ -42,6 +42,11 @@ def new_id() -> str:
     return uuid4().hex
 
 
+def dashed(hex_id: str) -> str:
+    """The id of a row as the API shows it, and as Dify writes ids: with dashes."""
+    return f"{hex_id[:8]}-{hex_id[8:12]}-{hex_id[12:16]}-{hex_id[16:20]}-{hex_id[20:]}"
+
+
 def utc_now() -> datetime:
     """Now, in UTC, without a time zone: what all three databases store alike."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3 import BaseHTTPResponse
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -155,8 +154,7 @@ class Transport:
         if params:
             query = {name: value for name, value in params.items() if value is not None}
             request.url += "?" + urlencode(query, doseq=True)
-        request.headers = CaseInsensitiveDict(headers or ())
-        request.headers["User-Agent"] = "route-api"
+        request.headers = {"User-Agent": "route-api", **(headers or {})}  # type: ignore[assignment]
         if json is not None:
             request.body = orjson.dumps(json)
             request.headers["Content-Type"] = "application/json"
@@ -209,7 +207,7 @@ class Transport:
         """
         request = requests.PreparedRequest()
         request.method, request.url = "GET", self.base_url + "/v1/"
-        request.headers = CaseInsensitiveDict({"User-Agent": "route-api"})
+        request.headers = {"User-Agent": "route-api"}  # type: ignore[assignment]
         with self._sent(request, (self._connect_timeout, self._read_timeout)) as response:
             read_body(response)
         if _outcome(response.status_code) == "failed":

@@ -31,4 +31,6 @@ def escape_braces(text: str) -> str:
 
     A name holds no brace, so neither a placeholder's neighbours nor the added pair can make or break another one.
     """
+    if "{{" not in text:
+        return text
     return PLACEHOLDER.sub(r"{{{\1}}}", text)
