@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import orjson
 import psycopg
 from flask import Flask
-from gevent import get_hub, monkey
+from gevent import Timeout, get_hub, monkey
 from psycopg.abc import PQGen
 from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, event
 from sqlalchemy.engine import make_url
@@ -47,6 +47,9 @@ POOL_SIZE = 10
 CONNECT_S = 5
 """Seconds to wait for a connection; psycopg would wait for more than two minutes."""
 
+ANSWER_S = 30
+"""Seconds after which a statement is given up where gevent serves. A command line, and with it a migration, waits."""
+
 IDLE_S = 5.0
 """Seconds after which a pooled connection is tried before it is used."""
 
@@ -58,12 +61,15 @@ def engine_options(database_uri: str) -> dict[str, Any]:
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return COMMON_OPTIONS
+    limits: dict[str, Any] = {"connect_timeout": CONNECT_S}
+    if url.get_backend_name() != "postgresql" and monkey.is_module_patched("socket"):
+        limits |= {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
     return {
         **COMMON_OPTIONS,
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_SIZE,
         "pool_recycle": 1800,
-        "connect_args": {"connect_timeout": CONNECT_S},
+        "connect_args": limits,
     }
 
 
@@ -111,10 +117,13 @@ class CooperativeConnection(psycopg.Connection[Any]):
         return self.cursor()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Carry out a dialogue with the server; wherever it waits, let others go on."""
+        """Carry out a dialogue with the server; wherever it waits, let others go on.
+
+        :raises psycopg.OperationalError: ANSWER_S are over; the connection is closed, for the answer may still come
+        """
         if timeout is not None or not monkey.is_module_patched("select"):
             return super().wait(gen, interval, timeout)
-        hub = get_hub()
+        hub, late = get_hub(), Timeout.start_new(ANSWER_S)
         try:
             wanted = next(gen)
             while True:
@@ -126,6 +135,13 @@ class CooperativeConnection(psycopg.Connection[Any]):
                 wanted = gen.send(wanted)
         except StopIteration as end:
             return cast(T, end.value)
+        except Timeout as over:
+            if over is not late:
+                raise
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {ANSWER_S} seconds") from None
+        finally:
+            late.close()
 
 
 class PairedWrite:

@@ -13,9 +13,11 @@ import marshmallow
 import orjson
 from flask import Flask, Response, current_app, g, request
 from gunicorn.http.errors import ParseException
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from .errors import ApiError, DifyError, ValidationFailed
+from .errors import ApiError, DatabaseUnavailable, DifyError, ValidationFailed
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,8 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(ApiError, failure)
     app.register_error_handler(HTTPException, _http_failure)
     app.register_error_handler(ParseException, _broken_body)
+    for error in (OperationalError, InterfaceError, NoConnectionFree):
+        app.register_error_handler(error, _database_failure)
     app.register_error_handler(Exception, _unexpected_failure)
 
 
@@ -105,6 +109,12 @@ def _http_failure(error: HTTPException) -> Response:
 def _broken_body(_error: ParseException) -> Response:
     """gunicorn reads a body when we do; it closes the connection after this."""
     return failure(ValidationFailed("The body is not framed as HTTP wants it: a size of its chunks is wrong."))
+
+
+def _database_failure(error: Exception) -> Response:
+    """The database is away, or cannot do what we ask, as before its migration: the log says which."""
+    log.error("the database failed in %s %s: %s", request.method, request.path, error)
+    return failure(DatabaseUnavailable())
 
 
 def _words_for(error: HTTPException, status: int) -> str:

@@ -237,6 +237,16 @@ class GatewayStopped(ApiError):
         )
 
 
+class DatabaseUnavailable(ApiError):
+    """The gateway's own database does not answer, or not in time."""
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway's own database does not answer; try again in a moment.", retry_after=5)
+
+
 class NotReady(ApiError):
     """The gateway should get no requests now; `data` says of each part whether it is ready."""
 

@@ -50,8 +50,8 @@ FAILURE = {"$ref": "#/components/schemas/Failure"}
 INPUT_ERRORS = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
 """What any route that takes parameters may answer."""
 
-CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended")
-"""What any route may answer that is not public."""
+CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended", "database_unavailable")
+"""What any route may answer that is not public: who logs in is looked up."""
 
 ANY_ERRORS = ("internal_error", "too_many_requests")
 """What any route may answer."""

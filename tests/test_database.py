@@ -57,6 +57,31 @@ ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELEC
 print("cut off:", cut_off.get(timeout=5), "and again:", ask("SELECT 1"))
 """
 
+GIVEN_UP = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from config import Config
+from route_api import create_app, database
+from route_api.extensions import db
+from tests.conftest import OPEN
+
+database.ANSWER_S = 1
+with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
+    engine = db.engine
+begun = time.monotonic()
+try:
+    with engine.connect() as connection:
+        connection.scalar(text(sys.argv[2]))
+except OperationalError as error:
+    print("given up:", error.connection_invalidated, 1 <= time.monotonic() - begun < 3)
+with engine.connect() as connection:
+    print("and again:", connection.scalar(text("SELECT 1")))
+"""
+SLEEP = {"postgresql": "SELECT pg_sleep(5)", "mysql": "SELECT SLEEP(5)"}
+
 
 TWO_USERS = database.PairedWrite(
     insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second"))
@@ -135,3 +160,12 @@ def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
         "a long text: 20000000",
         "cut off: True and again: 1",
     ], done.stderr
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("server", SLEEP)
+def test_a_server_that_hangs_is_given_up_where_gevent_serves(server: str) -> None:
+    with databases.fresh_database(server, f"{databases.NAME}_hangs") as url:
+        program = [sys.executable, "-c", GIVEN_UP, url, SLEEP[server]]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["given up: True True", "and again: 1"], done.stderr

@@ -1,5 +1,6 @@
 """Failures of Dify and of ours: one envelope, a status that means something, and nothing of anybody's insides."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from requests import exceptions as network
 
+from config import Config
+from route_api import create_app
 from route_api.extensions import db
 
-from .conftest import MakeApp
+from .conftest import OPEN, MakeApp
 from .dify.recordings import DIFY
 from .fake_dify import FakeDify
 from .talk import without_variables
@@ -103,8 +106,21 @@ def test_a_database_that_fails_tells_no_sql(app: Flask, client: FlaskClient, any
         db.drop_all()
     without_variables(any_dify)
     body = {"user_id": "alice", "message": "葫芦庙在哪里？"}
-    failed(client.post("/conversation/completion", json=body), 500, "internal_error")
+    answer = client.post("/conversation/completion", json=body)
+    failed(answer, 503, "database_unavailable")
+    assert answer.headers["Retry-After"] == "5"
     assert any_dify.calls == ["GET /v1/parameters"]
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "mysql"])
+def test_a_database_that_is_away_is_a_503_that_says_so(any_dify: FakeDify, driver: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed_again:
+        address = f"{driver}://u:p@127.0.0.1:{closed_again.getsockname()[1]}/x"
+    without_variables(any_dify)
+    client = create_app(Config.load(**{**OPEN, "DATABASE_URL": address})).test_client()
+    answer = client.post("/conversation/completion", json={"user_id": "alice", "message": "葫芦庙在哪里？"})
+    failed(answer, 503, "database_unavailable")
+    assert any_dify.calls == ["GET /v1/parameters"], "the model is not asked what nobody would remember"
 
 
 @pytest.mark.parametrize("case", [("GET", "/kb/detail"), ("GET", "/nothing"), ("PUT", "/kb/list")])

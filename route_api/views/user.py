@@ -11,6 +11,7 @@ from ..errors import (
     CONSOLE_ERRORS,
     DIFY_ERRORS,
     AccountsNotConfigured,
+    DatabaseUnavailable,
     Forbidden,
     LoginFailed,
     UsernameTaken,
@@ -29,7 +30,7 @@ blueprint = ResourceBlueprint("user", __name__, url_prefix="/user", description=
 @public
 @blueprint.arguments(schemas.Registration)
 @blueprint.response(200, schemas.UserAnswer)
-@blueprint.raises(Forbidden, UsernameTaken)
+@blueprint.raises(Forbidden, UsernameTaken, DatabaseUnavailable)
 def register(given: dict[str, str]) -> Response:
     """Make a user who can log in. With `REGISTRATION=closed` that takes a service key.
 
@@ -54,7 +55,7 @@ def registration_must_be_open() -> None:
 @public
 @blueprint.arguments(schemas.Credentials)
 @blueprint.response(200, schemas.LoginAnswer)
-@blueprint.raises(LoginFailed, AccountsNotConfigured)
+@blueprint.raises(LoginFailed, AccountsNotConfigured, DatabaseUnavailable)
 def log_in(given: dict[str, str]) -> Response:
     """Get a token, to be sent as `Authorization: Bearer …` with every other request.
 
