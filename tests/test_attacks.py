@@ -783,7 +783,7 @@ def test_a_failing_database_puts_no_hash_and_no_password_into_the_log(
         connection.execute(text('DROP TABLE "user"'))
     user = {"username": "yinglian", "password": "a very long sentence"}
     answer = app.test_client().post("/user/register", json=user, headers=bearer(KEY))
-    assert_refused(answer, 500, "internal_error")
+    assert_refused(answer, 503, "database_unavailable")
     assert "OperationalError" in logged.getvalue()
     assert not re.search("scrypt|a very long sentence", logged.getvalue())
 
