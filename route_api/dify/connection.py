@@ -38,10 +38,12 @@ class _Thrifty(HTTPConnection):
 
     def send(self, data: Any) -> None:
         """Send a part of the request at hand, now or with the rest of it."""
-        if self._held is None:
-            super().send(data)
-        else:
+        if self._held is not None:
             self._held.append(data)
+        elif self.sock is None or not isinstance(data, bytes):
+            super().send(data)
+        elif (sent := self.sock.send(data)) < len(data):  # gevent's `sendall` would ask for the size of its buffer.
+            self.sock.sendall(memoryview(data)[sent:])
 
 
 class _Connection(_Thrifty, HTTPConnection):

@@ -1,13 +1,13 @@
 """How requests leave, and when an idle connection is not used again."""
 
 import io
+import random
 import socket
 import time
 from typing import Any
 
 import pytest
 from urllib3 import PoolManager
-from urllib3.connection import HTTPConnection
 
 from route_api.dify.connection import POOL_CLASSES
 
@@ -23,15 +23,16 @@ def pools() -> PoolManager:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What is handed to the socket, piece by piece."""
+    """What is handed to the client's socket, piece by piece."""
     pieces: list[bytes] = []
-    send = HTTPConnection.send
+    for name in ("send", "sendall"):
 
-    def remember(self: HTTPConnection, data: Any) -> None:
-        pieces.append(bytes(data))
-        send(self, data)
+        def remember(self: socket.socket, data: Any, send: Any = getattr(socket.socket, name)) -> Any:
+            if not bytes(data).startswith(b"HTTP/1.1"):  # The server's answer, in the same process.
+                pieces.append(bytes(data))
+            return send(self, data)
 
-    monkeypatch.setattr(HTTPConnection, "send", remember)
+        monkeypatch.setattr(socket.socket, name, remember)
     return pieces
 
 
@@ -42,6 +43,15 @@ def test_a_body_in_memory_leaves_with_its_head(pools: PoolManager, sent: list[by
     assert len(sent) == 2 and server.connections == 1
     head, _, body = sent[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/x HTTP/1.1\r\n") and b"Content-Length: 7" in head and body == b'{"a":1}'
+
+
+def test_a_body_that_does_not_fit_into_the_socket_arrives_whole(pools: PoolManager, sent: list[bytes]) -> None:
+    body = random.Random(1).randbytes(20_000_000)
+    with loopback(ok) as server:
+        for given in (b"{}", body):
+            assert pools.request("POST", f"{server.url}/v1/x", body=given, timeout=5).status == 200
+        assert server.connections == 1 and server.requests[1].endswith(b"\r\n\r\n" + body)
+    assert len(sent) > 2, "it fitted, and nothing was tried here"
 
 
 @pytest.mark.parametrize("method, body", [("GET", None), ("POST", b"")])
