@@ -119,27 +119,28 @@ class CooperativeConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Carry out a dialogue with the server; wherever it waits, let others go on.
 
-        :raises psycopg.OperationalError: ANSWER_S are over; the connection is closed, for the answer may still come
+        Whatever ends a wait closes the connection: the answer may still come, and would be taken for the next one.
+
+        :raises psycopg.OperationalError: ANSWER_S are over
         """
         if timeout is not None or not monkey.is_module_patched("select"):
             return super().wait(gen, interval, timeout)
-        hub, late = get_hub(), Timeout.start_new(ANSWER_S)
+        hub = get_hub()
+        late = Timeout.start_new(ANSWER_S, psycopg.OperationalError(f"no answer within {ANSWER_S} seconds"))
         try:
             wanted = next(gen)
             while True:
                 watcher = hub.loop.io(self.pgconn.socket, wanted)
                 try:
                     hub.wait(watcher)
+                except BaseException:
+                    self.close()
+                    raise
                 finally:
                     watcher.close()
                 wanted = gen.send(wanted)
         except StopIteration as end:
             return cast(T, end.value)
-        except Timeout as over:
-            if over is not late:
-                raise
-            self.close()
-            raise psycopg.OperationalError(f"no answer within {ANSWER_S} seconds") from None
         finally:
             late.close()
 

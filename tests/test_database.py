@@ -55,6 +55,10 @@ cut_off = gevent.spawn(be_cut_off)
 gevent.sleep(0.2)
 ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'")
 print("cut off:", cut_off.get(timeout=5), "and again:", ask("SELECT 1"))
+stopped = [gevent.spawn(ask, "SELECT 'not this'::text, pg_sleep(5)") for _ in range(5)]
+gevent.sleep(0.2)
+gevent.killall(stopped, ValueError("stopped"))
+print("stopped:", all(each.exception for each in stopped), "and again:", {ask("SELECT 1") for _ in range(20)})
 """
 
 GIVEN_UP = """
@@ -159,6 +163,7 @@ def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
         "others go on: True at once: True",
         "a long text: 20000000",
         "cut off: True and again: 1",
+        "stopped: True and again: {1}",
     ], done.stderr
 
 
