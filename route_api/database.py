@@ -108,8 +108,8 @@ def _try_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
 
 
 class CooperativeConnection(psycopg.Connection[Any]):
-    """A connection to PostgreSQL whose waits cost little where gevent serves: psycopg waits by `select.poll`, which
-    gevent replaces by three objects and a timer for each wait. Together it was a twentieth of a turn's cost."""
+    """A connection to PostgreSQL whose waits cost little where gevent serves: psycopg waits by `select.poll`, for which
+    gevent makes three objects and goes around its loop once more. That was a twentieth of a turn's cost."""
 
     @cached_property
     def writer(self) -> psycopg.Cursor[Any]:
