@@ -52,8 +52,10 @@ while not all(each.dead for each in waiting):
 print("others go on:", ticks > 10, "at once:", time.monotonic() - begun < 2)
 print("a long text:", ask("SELECT length(:long)", long="x" * 20_000_000))
 cut_off = gevent.spawn(be_cut_off)
-gevent.sleep(0.2)
-ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'")
+for _ in range(100):
+    gevent.sleep(0.05)
+    if ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'"):
+        break
 print("cut off:", cut_off.get(timeout=5), "and again:", ask("SELECT 1"))
 stopped = [gevent.spawn(ask, "SELECT 'not this'::text, pg_sleep(5)") for _ in range(5)]
 gevent.sleep(0.2)
