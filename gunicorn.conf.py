@@ -38,7 +38,7 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 class Log(Logger):
     """What gunicorn itself says, in the form of our own log.
 
-    The workers' share goes through `route_api.observability`, once they have it; the master must not import that.
+    The workers' share goes through `route_api.app.monitoring.logs`, once they have it; the master must not import that.
     """
 
     def setup(self, cfg: Any) -> None:

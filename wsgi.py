@@ -3,7 +3,7 @@
 from click import ClickException
 
 from config import ConfigError
-from route_api import create_app
+from route_api.app import create_app
 
 try:
     app = create_app()

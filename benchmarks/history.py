@@ -19,10 +19,11 @@ import flask_migrate
 from sqlalchemy import event, insert
 
 from config import Config
-from route_api import conversations, create_app, messages, turns
-from route_api.database import transaction
+from route_api.app import create_app
 from route_api.extensions import db
-from route_api.models import Conversation, Message, User
+from route_api.storage import conversations, messages, turns
+from route_api.storage.database import transaction
+from route_api.storage.models import Conversation, Message, User
 
 RUNS = 20
 ROWS_PER_TRANSACTION = 10_000

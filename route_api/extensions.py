@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from werkzeug.local import LocalProxy
 
 from .envelope import Failure
-from .openapi import BEARER_AUTH, error_examples
+from .openapi.document import BEARER_AUTH, error_examples
 
 if TYPE_CHECKING:
     from .dify import Dify

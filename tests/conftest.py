@@ -15,12 +15,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from config import Config
-from route_api import create_app
+from route_api.app import create_app
 from route_api.extensions import db
-from route_api.views.documented import possible_codes
+from route_api.views.blueprint import possible_codes
 
-from .dify.recordings import DIFY, VERSIONS
-from .fake_dify import FakeDify
+from .support.fake_dify import FakeDify
+from .support.recordings import DIFY, VERSIONS
 
 for setting in fields(Config):
     os.environ.pop(setting.name, None)  # those of whoever runs the tests
@@ -115,7 +115,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     for app in made:
         with app.app_context():
             db.engine.dispose()
-    logging.getLogger("route_api").handlers.clear()
+    logging.getLogger("route_api.app").handlers.clear()
     logging.lastResort = last_resort
 
 
@@ -150,7 +150,7 @@ def console_client(make_app: MakeApp) -> FlaskClient:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The lines that the gateway logs, which it keeps from the root logger otherwise."""
-    logger = logging.getLogger("route_api")
+    logger = logging.getLogger("route_api.app")
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)

@@ -9,12 +9,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from marshmallow import Schema
 
-from route_api import openapi
+from route_api.openapi import document
 from route_api.schemas.answers import OrNull
 from route_api.schemas.base import describe_problems
 
-from .fake_dify import FakeDify
-from .scenes import EXAMPLES, SCENES
+from .support.fake_dify import FakeDify
+from .support.scenes import EXAMPLES, SCENES
 
 EXAMPLE_FILES = Path(__file__).parent / "examples"
 PATHS = {"datasets_create_by_file": "/datasets/e0b33974-287c-42cf-bf85-9aa09fa9ae59/document/create_by_file"}
@@ -86,7 +86,7 @@ def test_the_openapi_document_promises_every_key_of_the_example(name: str, app: 
     path = PATHS.get(name) or "/" + name.replace("_", "/", 1)
     schema = answer_schema(app, path)
     if schema is not None:
-        assert differences(example_of(name), openapi.example_of(schema)) == []
+        assert differences(example_of(name), document.example_of(schema)) == []
 
 
 def answer_schema(app: Flask, path: str, method: str | None = None) -> Schema | None:

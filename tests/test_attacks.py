@@ -29,25 +29,26 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from config import Config
-from route_api import accounts, conversations
+from route_api.access import users
 from route_api.dify import Dify
-from route_api.downloads import folder_below, save_file
 from route_api.errors import DifyFailed, ValidationFailed
 from route_api.extensions import db
-from route_api.turns import begin_turn
-from route_api.views import resource
+from route_api.knowledge.downloads import folder_below, save_file
+from route_api.storage import conversations
+from route_api.storage.turns import begin_turn
+from route_api.views import parameters
 
-from . import databases
-from .bad_values import KB_ID, describe
+from .access.test_callers import assert_refused, bearer, registered
+from .access.test_limits import at
 from .conftest import KEY, LOCKED, SECRET, MakeApp
-from .dify.loopback import loopback
-from .dify.recordings import DIFY
-from .fake_dify import FakeDify
-from .scenes import SCENES, play_file
-from .stored import add_conversation
-from .talk import stream, without_variables
-from .test_auth import assert_refused, bearer, registered
-from .test_limiting import at
+from .support import databases
+from .support.bad_values import KB_ID, describe
+from .support.fake_dify import FakeDify
+from .support.loopback import loopback
+from .support.recordings import DIFY
+from .support.scenes import SCENES, play_file
+from .support.stored import add_conversation
+from .support.talk import stream, without_variables
 from .test_routes import METHODS, path_of
 
 PROJECT = Path(__file__).parents[1]
@@ -209,12 +210,12 @@ def test_of_two_who_register_a_name_at_once_one_wins(make_app: MakeApp) -> None:
         thread.join(20)
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     with app.app_context():
-        assert len(accounts.list_accounts(db.engine)) == 1
+        assert len(users.list_accounts(db.engine)) == 1
 
 
 def test_whoever_registers_users_by_the_hundred_is_slowed_down(make_app: MakeApp, monkeypatch: Any) -> None:
     """Each costs the hash of a password, 60 ms of a processor."""
-    monkeypatch.setattr("route_api.passwords.generate_password_hash", lambda _: "scrypt:x")
+    monkeypatch.setattr("route_api.app.access.passwords.generate_password_hash", lambda _: "scrypt:x")
     client = make_app(**LOCKED, REGISTRATION="open").test_client()
 
     def register(number: int, **more: Any) -> int:
@@ -653,8 +654,8 @@ class Dawdling(io.BytesIO):
 
 
 def test_a_body_that_does_not_come_is_given_up(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "BODY_S", 0.05)
-    monkeypatch.setattr(resource.monkey, "is_module_patched", lambda _: True)
+    monkeypatch.setattr(parameters, "BODY_S", 0.05)
+    monkeypatch.setattr(parameters.monkey, "is_module_patched", lambda _: True)
     form = "application/x-www-form-urlencoded"
     for content_type in ("application/json", form, "multipart/form-data; boundary=b"):
         answer = (
@@ -731,7 +732,7 @@ def test_an_error_in_a_stream_tells_nothing_of_difys_insides(
 
 def what_is_logged() -> io.StringIO:
     """The log of the gateway that was made last, as it is written."""
-    (handler,) = [each for each in logging.getLogger("route_api").handlers if hasattr(each, "setStream")]
+    (handler,) = [each for each in logging.getLogger("route_api.app").handlers if hasattr(each, "setStream")]
     handler.setStream(written := io.StringIO())
     return written
 

@@ -17,13 +17,13 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from config import Config
-from route_api import create_app
+from route_api.app import create_app
 from route_api.extensions import db
-from route_api.models import Conversation, Message, User
 from route_api.schemas import base
+from route_api.storage.models import Conversation, Message, User
 
-from .bad_values import KB_ID, Parameter, bad_values, describe, in_text, rest_of, short
 from .conftest import OPEN, GatewayClient
+from .support.bad_values import KB_ID, Parameter, bad_values, describe, in_text, rest_of, short
 
 PARAMETERS = describe(create_app(Config.load(**OPEN, DATABASE_URL="sqlite://")))
 JSON_ENDPOINTS = sorted({(parameter.path, parameter.method) for parameter in PARAMETERS if not parameter.is_form})

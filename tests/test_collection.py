@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from .newman import COLLECTION, POSTMAN, PROJECT_DIR, requests_of, scripts
+from .support.newman import COLLECTION, POSTMAN, PROJECT_DIR, requests_of, scripts
 
 Json = dict[str, Any]
 

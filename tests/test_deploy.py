@@ -9,7 +9,7 @@ import pytest
 
 from config import PROJECT_DIR, Config
 
-from .end_to_end.deployment import program
+from .support.deployment import program
 
 DEPLOY = PROJECT_DIR / "deploy"
 MOST_EXPOSED = "20"
@@ -61,7 +61,15 @@ def test_the_image_gets_all_that_the_gateway_is_made_of_and_nothing_else() -> No
     let_through = [line[1:] for line in lines if line.startswith("!")]
     assert lines.index("*") < lines.index(f"!{let_through[0]}")
     assert [name for name in let_through if not (PROJECT_DIR / name).exists()] == []
-    needed = {"config.py", "gunicorn.conf.py", "migrations", "prompts.toml", "requirements.txt", "route_api", "wsgi.py"}
+    needed = {
+        "config.py",
+        "gunicorn.conf.py",
+        "migrations",
+        "prompts.toml",
+        "requirements.txt",
+        "route_api.app",
+        "wsgi.py",
+    }
     assert set(let_through) == needed
 
 

@@ -12,7 +12,7 @@ from config import Config
 from route_api import errors
 from route_api.envelope import HTTP_ERROR_CODES
 from route_api.extensions import api
-from route_api.reference import api_reference
+from route_api.openapi.markdown import api_reference
 
 PROJECT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -9,13 +9,13 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 
 from config import Config
-from route_api import create_app
+from route_api.app import create_app
 from route_api.extensions import db
 
 from .conftest import OPEN, MakeApp
-from .dify.recordings import DIFY
-from .fake_dify import FakeDify
-from .talk import without_variables
+from .support.fake_dify import FakeDify
+from .support.recordings import DIFY
+from .support.talk import without_variables
 
 LIST = "/v1/datasets"
 

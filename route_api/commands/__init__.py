@@ -1,6 +1,22 @@
-"""What an operator does with `flask dify` and `flask user`, and what those commands are made of."""
+"""Commands of `flask`: what an operator does with `flask dify`, `flask user` and `flask api-reference`."""
 
+import click
+from flask import Flask
+
+from ..extensions import api
+from ..openapi.markdown import api_reference
 from .dify import dify_commands
 from .user import user
 
-__all__ = ["dify_commands", "user"]
+
+def register_commands(app: Flask) -> None:
+    """Add our commands to the application's."""
+    app.cli.add_command(dify_commands)
+    app.cli.add_command(print_reference)
+    app.cli.add_command(user)
+
+
+@click.command("api-reference")
+def print_reference() -> None:
+    """Print the API reference, which `make docs` keeps in docs/api.md."""
+    click.echo(api_reference(api.spec.to_dict()), nl=False)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import Config
 
 from .. import prompts
+from ..access.limits import REDIS_TIMEOUT_S
 from ..dify import CHAT_MODES, Dify, ready_models
 from ..errors import (
     ConsoleLoginRefused,
@@ -28,8 +29,7 @@ from ..errors import (
 )
 from ..extensions import db
 from ..extensions import dify as configured_dify
-from ..limiting import REDIS_TIMEOUT_S
-from .provisioning import VARIABLES
+from .provisioner import VARIABLES
 
 Json = dict[str, Any]
 Model = tuple[str, str]

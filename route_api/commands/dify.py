@@ -18,7 +18,7 @@ from ..dify import Dify
 from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden
 from . import checkup
 from .env_file import EnvFileError, read_env, update_env
-from .provisioning import Note, Provisioner
+from .provisioner import Note, Provisioner
 
 PROJECT_ENV_FILE = PROJECT_DIR / ".env"
 

@@ -4,8 +4,8 @@ import click
 from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
 
-from .. import accounts
-from ..auth import ADMIN
+from ..access import users
+from ..access.callers import ADMIN
 from ..errors import ApiError
 from ..extensions import db
 from ..schemas import user as schemas
@@ -19,7 +19,7 @@ ROLES = ["user", ADMIN]
 @user.command("list")
 def list_users() -> None:
     """Print all users who can log in, and their roles."""
-    for account in accounts.list_accounts(db.engine):
+    for account in users.list_accounts(db.engine):
         click.echo(f"{account['username']}\t{account['role']}\t{account['user_id']}")
 
 
@@ -31,7 +31,7 @@ def create_user(username: str, role: str, password: str) -> None:
     """Make a user who can log in."""
     given = checked(schemas.Registration(), username=username, password=password)
     try:
-        account = accounts.register(db.engine, given["username"], given["password"], role)
+        account = users.register(db.engine, given["username"], given["password"], role)
     except ApiError as error:
         raise click.ClickException(error.message) from error
     click.echo(f"Made the user {account['username']} with the role {role}.")
@@ -43,7 +43,7 @@ def create_user(username: str, role: str, password: str) -> None:
 def give_role(username: str, role: str) -> None:
     """Give a user another role, from their next request on."""
     try:
-        accounts.change_role(db.engine, schemas.canonical_name(username), role)
+        users.change_role(db.engine, schemas.canonical_name(username), role)
     except ApiError as error:
         raise click.ClickException(error.message) from error
     click.echo(f"{username} has the role {role}.")
@@ -56,10 +56,10 @@ def set_password(username: str, password: str) -> None:
     """Give a user who has lost theirs another password, and sign them out on all devices."""
     given = checked(schemas.Registration(), username=username, password=password)
     try:
-        user_id = accounts.id_of(db.engine, given["username"])
+        user_id = users.id_of(db.engine, given["username"])
     except ApiError as error:
         raise click.ClickException(error.message) from error
-    accounts.change_password(db.engine, user_id, given["password"])
+    users.change_password(db.engine, user_id, given["password"])
     click.echo(f"{given['username']} has another password, and is signed out everywhere.")
 
 

@@ -2,19 +2,19 @@
 
 from typing import Mapping
 
-from .auth import ServiceKey
-from .chat import CHAT_MODES, ChatApi
+from .chat_app import CHAT_MODES, ChatApi
 from .console import ConsoleApi
+from .console_login import ConsoleLogin
 from .console_transport import ConsoleTransport
+from .credentials import ServiceKey
 from .debugger import DebuggerApi, override_model
+from .document_form import RawAnswer
+from .error_answers import NO_INDEX, refusal_text
 from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
-from .login import ConsoleLogin
 from .provisioning import ProvisioningApi, ready_models
-from .refusals import NO_INDEX, refusal_text
 from .transport import Transport
-from .uploads import RawAnswer
 
 __all__ = [
     "CHAT_MODES",

@@ -6,9 +6,9 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 from ..errors import NotSupported
-from .auth import ServiceKey
 from .console_transport import ConsoleTransport
-from .patience import when_indexed
+from .credentials import ServiceKey
+from .retries import when_indexed
 
 Json = dict[str, Any]
 

@@ -5,7 +5,7 @@ from typing import Any
 import requests
 
 from ..errors import DifyAuthFailed
-from .login import ConsoleLogin
+from .console_login import ConsoleLogin
 from .transport import Transport, read_json
 
 

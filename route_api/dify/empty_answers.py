@@ -3,7 +3,7 @@
 from typing import Any, Callable
 
 from ..errors import DifyRejected
-from .refusals import EMPTY_ANSWER
+from .error_answers import EMPTY_ANSWER
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Any, Generator, Iterator, cast
 import orjson
 import requests
 
-from .. import tracing
 from ..errors import DifyFailed, DifyTimeout, DifyUnreachable
+from ..monitoring import tracing
 from .transport import NETWORK_ERRORS, TOO_LATE, network_error
 
 LONGEST_EVENT = 4 * 1024 * 1024

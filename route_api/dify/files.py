@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import DifyFailed, DifyNotFound
-from ..tracing import Timed
+from ..monitoring.tracing import Timed
 from .console import ConsoleApi
 from .knowledge import KnowledgeApi
 from .transport import NETWORK_ERRORS, Transport, expect_success, network_error

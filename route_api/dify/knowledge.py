@@ -6,12 +6,12 @@ Ids in paths must be UUIDs; the callers see to that (Dify answers an HTML page t
 import time
 from typing import IO, Any, Callable
 
-from .auth import Credential
-from .patience import when_indexed
-from .refusals import may_be_shown, refusal
+from .credentials import Credential
+from .document_form import RawAnswer, SizedStream, document_form
+from .error_answers import may_be_shown, refusal
+from .retries import when_indexed
 from .separators import escape_separators
 from .transport import Transport, read_body
-from .uploads import RawAnswer, SizedStream, document_form
 
 Json = dict[str, Any]
 

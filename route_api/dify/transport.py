@@ -18,11 +18,11 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
-from .. import metrics, tracing
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
-from .auth import Credential
+from ..monitoring import metrics, tracing
 from .connection import POOL_CLASSES
-from .refusals import refusal
+from .credentials import Credential
+from .error_answers import refusal
 
 NETWORK_ERRORS = (HTTPError, OSError)
 """What urllib3, requests (whose errors are OSErrors) and sockets raise when the network fails us."""

@@ -7,14 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from .datasets import open_dataset
 from .document_payloads import detail, indexing_status, list_item
-from .documents import (
-    change_status,
-    delete_documents,
-    find_document,
-    find_documents,
-    list_page,
-    require_editable,
-)
+from .documents import change_status, delete_documents, find_document, find_documents, list_page, require_editable
 from .errors import SandboxError
 from .files import signed_url
 from .keys import require_dataset_key

@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from ..carriers import Wish
-from ..chat import Chat, Question
+from ..access.limits import enter_turn
+from ..chat.backends import Wish
+from ..chat.turn import Chat, Question
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
@@ -19,9 +20,8 @@ from ..errors import (
     ModelFailed,
     NotSupported,
 )
-from ..limiting import enter_turn
 from ..schemas import completion as schemas
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
-from ..auth import administrators
+from ..access.callers import administrators
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
@@ -17,11 +17,11 @@ from ..errors import (
     KbNotFound,
 )
 from ..extensions import dify
-from ..lookups import document_must_exist, missing_is
-from ..paging import read_page
-from ..retrieval import DEFAULT_TOP_K, PAGED_TOP_K, find_passages
+from ..knowledge.not_found import document_must_exist, missing_is
+from ..knowledge.paging import read_page
+from ..knowledge.retrieval import DEFAULT_TOP_K, PAGED_TOP_K, find_passages
 from ..schemas import chunk as schemas
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response
 
-from .. import carriers, conversations, messages
+from ..chat import backends
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
@@ -23,8 +23,9 @@ from ..errors import (
 from ..extensions import db
 from ..schemas import completion
 from ..schemas import conversation as schemas
+from ..storage import conversations, messages
 from .chat import TURN_ERRORS, respond
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
 
@@ -123,7 +124,7 @@ def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str)
         try:
             if monotonic() > give_up_at:
                 raise DifyTimeout("the others took too long.")
-            carriers.api_of(carrier).delete_conversation(dify_conversation_id, user_id)
+            backends.api_of(carrier).delete_conversation(dify_conversation_id, user_id)
         except DifyError as error:
             log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)
             if isinstance(error, (DifyUnreachable, DifyTimeout)):
@@ -155,5 +156,5 @@ def stop_answer(given: dict[str, Any]) -> Response:
     task = messages.find_running_task(db.engine, **given)
     if task is None:
         return success({"message_id": given["message_id"], "stopped": False})
-    carriers.api_of(task.carrier).stop(task.task_id, given["user_id"])
+    backends.api_of(task.carrier).stop(task.task_id, given["user_id"])
     return success({"message_id": task.message_id, "stopped": True})

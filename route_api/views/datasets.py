@@ -4,17 +4,17 @@ from typing import Any
 
 from flask import Response, request
 
-from ..auth import administrators
+from ..access.callers import administrators
+from ..access.limits import upload
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
 from ..extensions import dify
-from ..limiting import upload
-from ..openapi import multipart_body
+from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
 from ..schemas import document
+from .blueprint import in_path
 from .chunk import SWITCH_ERRORS, set_availability
-from .documented import in_path
-from .resource import ResourceBlueprint, path_id
+from .parameters import ResourceBlueprint, path_id
 
 blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 

@@ -7,10 +7,10 @@ import orjson
 from flask import Response, render_template, send_from_directory
 from werkzeug.exceptions import NotFound
 
-from ..auth import public
+from ..access.callers import public
 from ..extensions import api
-from .documented import in_path
-from .resource import ResourceBlueprint
+from .blueprint import in_path
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("docs", __name__, description="This API itself, to read")
 

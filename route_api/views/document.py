@@ -9,9 +9,9 @@ from flask import Response, current_app, stream_with_context
 from werkzeug.datastructures import FileStorage
 
 from .. import presenters
-from ..auth import administrators
+from ..access.callers import administrators
+from ..access.limits import upload
 from ..dify import RemoteFile
-from ..downloads import folder_below, save_file
 from ..envelope import success
 from ..errors import (
     CONSOLE_ERRORS,
@@ -29,12 +29,12 @@ from ..errors import (
     UploadFailed,
 )
 from ..extensions import dify
-from ..limiting import upload
-from ..lookups import document_must_exist, kb_must_exist, missing_is
-from ..paging import read_page
+from ..knowledge.downloads import folder_below, save_file
+from ..knowledge.not_found import document_must_exist, kb_must_exist, missing_is
+from ..knowledge.paging import read_page
+from ..knowledge.uploads import process_settings, upload_files
 from ..schemas import document as schemas
-from ..uploads import process_settings, upload_files
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("document", __name__, url_prefix="/document", description="Documents")
 

@@ -3,12 +3,12 @@
 from flask import Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from .. import metrics
-from ..auth import public, services
+from ..access.callers import public, services
 from ..envelope import success
 from ..errors import NotReady
+from ..monitoring import metrics
 from ..schemas.answers import answer
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("health", __name__, description="Operations")
 

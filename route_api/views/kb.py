@@ -5,16 +5,16 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
-from ..auth import administrators
+from ..access.callers import administrators
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
-from ..kbs import Embedding, dataset_changes, dataset_to_create
-from ..lookups import kb_must_exist, kb_name_must_be_free
-from ..paging import read_page
+from ..knowledge.dataset_bodies import Embedding, dataset_changes, dataset_to_create
+from ..knowledge.not_found import kb_must_exist, kb_name_must_be_free
+from ..knowledge.paging import read_page
 from ..schemas import kb as schemas
 from ..schemas.base import Page
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")
 

@@ -7,7 +7,7 @@ from ..envelope import success
 from ..errors import DIFY_ERRORS
 from ..extensions import dify
 from ..schemas import model as schemas
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="Models")
 

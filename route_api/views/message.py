@@ -5,14 +5,15 @@ from typing import Any
 
 from flask import Response
 
-from .. import carriers, messages
+from ..chat import backends
 from ..dify import ChatApi
-from ..dify.chat import Rating
+from ..dify.chat_app import Rating
 from ..envelope import success
 from ..errors import DIFY_ERRORS, DifyError, DifyForbidden, DifyNotFound, DifyRejected, MessageNotFound
 from ..extensions import db
 from ..schemas import conversation as schemas
-from .resource import ResourceBlueprint
+from ..storage import messages
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
 
@@ -55,7 +56,7 @@ def pass_on(on_dify: messages.DifyMessage, user_id: str, score: int | None, reas
         return False
     rating: Rating | None = None if score is None else "like" if score >= LIKED_FROM else "dislike"
     try:
-        api = carriers.api_of(on_dify.carrier)
+        api = backends.api_of(on_dify.carrier)
         if not isinstance(api, ChatApi):
             return False  # Dify takes feedback by its service API alone, which does not know what the debugger said
         api.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
@@ -83,6 +84,6 @@ def suggested_by_dify(on_dify: messages.DifyMessage, user_id: str) -> list[str]:
     if on_dify.dify_message_id is None:
         return []
     try:
-        return carriers.api_of(on_dify.carrier).suggested(on_dify.dify_message_id, user_id)
+        return backends.api_of(on_dify.carrier).suggested(on_dify.dify_message_id, user_id)
     except (DifyForbidden, DifyNotFound, DifyRejected):
         return []

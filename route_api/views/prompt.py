@@ -6,7 +6,7 @@ from flask import Response, current_app
 
 from ..envelope import success
 from ..schemas import prompt as schemas
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from flask import Response, current_app, g
 
-from .. import accounts
-from ..auth import administrators, public
+from ..access import users
+from ..access.callers import administrators, public
+from ..access.tokens import Login, Tokens
 from ..envelope import success
 from ..errors import (
     CONSOLE_ERRORS,
@@ -20,8 +21,7 @@ from ..errors import (
 from ..extensions import db, dify
 from ..schemas import model
 from ..schemas import user as schemas
-from ..tokens import Login, Tokens
-from .resource import ResourceBlueprint
+from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("user", __name__, url_prefix="/user", description="Users and their workspace")
 
@@ -39,7 +39,7 @@ def register(given: dict[str, str]) -> Response:
     registration_must_be_open()
     if not g.caller.is_service:
         current_app.extensions["login_guard"].count_registration()
-    return success(accounts.register(db.engine, **given))
+    return success(users.register(db.engine, **given))
 
 
 def registration_must_be_open() -> None:
@@ -73,7 +73,7 @@ def check_password(username: str, password: str) -> tuple[Login, dict[str, Any]]
     """
     guard = current_app.extensions["login_guard"]
     guard.count(username)
-    found = accounts.check_password(db.engine, username, password)
+    found = users.check_password(db.engine, username, password)
     if found is None:
         raise LoginFailed
     guard.succeeded(username)
@@ -96,7 +96,7 @@ def get_user(given: dict[str, str]) -> Response:
 
     Upstream calls: 0.
     """
-    return success(accounts.read_account(db.engine, given["user_id"]))
+    return success(users.read_account(db.engine, given["user_id"]))
 
 
 @blueprint.route("/password", methods=["POST"])
@@ -110,8 +110,8 @@ def change_password(given: dict[str, str]) -> Response:
     """
     if g.caller.user_id is None:
         raise Forbidden("A password is changed by its own user, who logs in first.")
-    _, user = check_password(accounts.name_of(db.engine, g.caller.user_id), given["password"])
-    return login_answer(accounts.change_password(db.engine, g.caller.user_id, given["new_password"]), user)
+    _, user = check_password(users.name_of(db.engine, g.caller.user_id), given["password"])
+    return login_answer(users.change_password(db.engine, g.caller.user_id, given["new_password"]), user)
 
 
 @blueprint.route("/logout", methods=["POST"])
@@ -123,7 +123,7 @@ def log_out(given: dict[str, str]) -> Response:
 
     Upstream calls: 0.
     """
-    accounts.end_logins(db.engine, given["user_id"])
+    users.end_logins(db.engine, given["user_id"])
     return success("", "Signed out on all devices.")
 
 

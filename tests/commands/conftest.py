@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ..fresh_dify import FreshDify, fresh_dify
+from ..support.fresh_dify import FreshDify, fresh_dify
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ import pytest
 import responses
 
 from config import Config
-from route_api import create_app
+from route_api.app import create_app
 from route_api.commands import checkup
 from route_api.commands.checkup import Finding
-from route_api.commands.provisioning import VARIABLES, Provisioner
+from route_api.commands.provisioner import VARIABLES, Provisioner
 from route_api.extensions import db
 from route_api.sandbox import models as sandbox_models
 
 from ..conftest import KEYS
-from ..dify.loopback import answer, loopback
-from ..dify.recordings import DIFY, body_of, load
-from ..fake_dify import FakeDify
-from ..fresh_dify import EMAIL, PASSWORD, FreshDify
+from ..support.fake_dify import FakeDify
+from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify
+from ..support.loopback import answer, loopback
+from ..support.recordings import DIFY, body_of, load
 
 LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
 Findings = dict[str, Finding]
@@ -52,7 +52,7 @@ def check(tmp_path: Path) -> Iterator[Check]:
         return findings
 
     yield run
-    logging.getLogger("route_api").handlers.clear()
+    logging.getLogger("route_api.app").handlers.clear()
 
 
 def states(findings: Findings, *wanted: str) -> set[str]:

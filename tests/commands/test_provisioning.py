@@ -7,14 +7,14 @@ import pytest
 import responses
 
 from route_api import prompts
-from route_api.commands.provisioning import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
+from route_api.commands.provisioner import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
 from route_api.dify import ChatApi, Dify
 from route_api.errors import DifyFailed
 from route_api.sandbox import models as sandbox_models
 
-from ..dify.recordings import DIFY, load
-from ..fake_dify import FakeDify
-from ..fresh_dify import FreshDify
+from ..support.fake_dify import FakeDify
+from ..support.fresh_dify import FreshDify
+from ..support.recordings import DIFY, load
 
 
 def run(dify: FreshDify, known: dict[str, str] | None = None) -> tuple[Provisioned, list[Note]]:

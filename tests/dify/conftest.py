@@ -5,7 +5,7 @@ import responses
 
 from route_api.dify import Dify
 
-from .recordings import DIFY, VERSIONS, play
+from ..support.recordings import DIFY, VERSIONS, play
 
 
 @pytest.fixture

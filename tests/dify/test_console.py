@@ -8,7 +8,7 @@ import responses
 from route_api.dify import Dify
 from route_api.errors import DifyAuthFailed, DifyNotFound, NotSupported
 
-from .recordings import DIFY, body_of, load, play, sent
+from ..support.recordings import DIFY, body_of, load, play, sent
 
 BASE = "/console/api/datasets/ds"
 APPS = "/console/api/apps"

@@ -7,7 +7,7 @@ import responses
 from route_api.dify import DebuggerApi, Dify
 from route_api.errors import ConsoleNotConfigured, DifyForbidden, DifyNotFound, DifyRejected
 
-from .recordings import DIFY, body_of, load, play, sent
+from ..support.recordings import DIFY, body_of, load, play, sent
 
 APP = "/console/api/apps/app"
 QUESTION = {"query": "你好", "inputs": {}}

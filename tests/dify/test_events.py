@@ -10,8 +10,8 @@ from route_api.dify import Dify
 from route_api.dify.events import LONGEST_EVENT, EventStream
 from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
 
-from .loopback import loopback, reset
-from .recordings import VERSIONS, cases, load
+from ..support.loopback import loopback, reset
+from ..support.recordings import VERSIONS, cases, load
 
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PLAIN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

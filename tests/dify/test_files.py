@@ -6,8 +6,8 @@ import responses
 from route_api.dify import Dify
 from route_api.errors import ConsoleNotConfigured, DifyFailed, DifyNotFound, DifyUnreachable
 
-from .loopback import loopback
-from .recordings import DIFY, body_of, load, play
+from ..support.loopback import loopback
+from ..support.recordings import DIFY, body_of, load, play
 
 SERVICE = "/v1/datasets/ds/documents/doc"
 CONSOLE = "/console/api/datasets/ds/documents/doc/download"

@@ -12,7 +12,7 @@ import pytest
 from route_api.dify import Dify, EventStream
 from route_api.errors import DifyTimeout, DifyUnreachable
 
-from .loopback import loopback
+from ..support.loopback import loopback
 from .test_events import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 
 ROOT = Path(__file__).parents[2]

@@ -9,14 +9,14 @@ import pytest
 import responses
 
 from route_api.dify import Dify
-from route_api.dify.auth import ServiceKey
+from route_api.dify.credentials import ServiceKey
+from route_api.dify.error_answers import STILL_INDEXING
 from route_api.dify.knowledge import KnowledgeApi
-from route_api.dify.patience import PAUSES
-from route_api.dify.refusals import STILL_INDEXING
+from route_api.dify.retries import PAUSES
 from route_api.errors import DifyAuthFailed, DifyNotFound, DifyRejected
 
-from .loopback import answer, loopback
-from .recordings import DIFY, body_of, load, play, sent
+from ..support.loopback import answer, loopback
+from ..support.recordings import DIFY, body_of, load, play, sent
 
 DATASET, DOCUMENT, SEGMENT = "ds", "doc", "seg"
 BASE = f"/v1/datasets/{DATASET}"

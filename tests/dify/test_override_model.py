@@ -6,7 +6,7 @@ import pytest
 from route_api.dify import override_model
 from route_api.errors import ValidationFailed
 
-from .recordings import load
+from ..support.recordings import load
 
 OLLAMA = "langgenius/ollama/ollama"
 OTHER = (OLLAMA, "mistral:latest")

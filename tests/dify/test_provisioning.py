@@ -8,7 +8,7 @@ import responses
 from route_api.dify import Dify, ready_models
 from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyAuthFailed, DifyFailed, DifyRejected
 
-from .recordings import DIFY, load, play, sent
+from ..support.recordings import DIFY, load, play, sent
 
 APPS = "/console/api/apps"
 MODELS = "/console/api/workspaces/current/models/model-types/llm"

@@ -4,7 +4,7 @@ import pytest
 
 from route_api.dify.separators import escape_separators, version_tuple
 
-from .recordings import load
+from ..support.recordings import load
 
 
 def data_with(separator: str) -> dict:

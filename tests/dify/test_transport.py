@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import responses
 
-from route_api import tracing
 from route_api.dify import Dify
-from route_api.dify.auth import ServiceKey
+from route_api.dify.credentials import ServiceKey
 from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
+from route_api.monitoring import tracing
 
-from .loopback import answer, loopback, ok, reset
-from .recordings import DIFY, load, play
+from ..support.loopback import answer, loopback, ok, reset
+from ..support.recordings import DIFY, load, play
 
 
 def client(url: str, **settings: Any) -> Dify:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from . import deployment
-from .deployment import Deployment, deploy, program
+from ..support import deployment
+from ..support.deployment import Deployment, deploy, program
 from .test_docs_page import FLAGS
 
 sandbox = deployment.sandbox

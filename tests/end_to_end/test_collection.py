@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ..newman import problems, replay, require_newman
-from . import deployment
+from ..support import deployment
+from ..support.deployment import Deployment
+from ..support.newman import problems, replay, require_newman
 from .conftest import Gateway
-from .deployment import Deployment
 
 pytestmark = pytest.mark.server
 sandbox, pair = deployment.sandbox, deployment.pair

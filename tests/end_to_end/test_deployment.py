@@ -16,9 +16,9 @@ import pytest
 import requests
 from requests_toolbelt import MultipartEncoder
 
-from . import deployment
+from ..support import deployment
+from ..support.deployment import USER_LIMIT, Deployment, Gunicorn, program
 from .conftest import wait_for
-from .deployment import USER_LIMIT, Deployment, Gunicorn, program
 
 sandbox, site, pair = deployment.sandbox, deployment.site, deployment.pair
 pytestmark = pytest.mark.server

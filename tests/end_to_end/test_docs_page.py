@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from ..support.deployment import program
 from .conftest import PROJECT_DIR, Gateway
-from .deployment import program
 
 pytestmark = pytest.mark.server
 

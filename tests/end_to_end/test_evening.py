@@ -16,9 +16,9 @@ import requests
 from sqlalchemy import create_engine, select
 
 from config import Config
-from route_api.models import Conversation, Message
+from route_api.storage.models import Conversation, Message
 
-from .. import databases
+from ..support import databases
 from .conftest import Gateway, wait_for
 
 database_url = databases.database_url

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
+from ..support.deployment import Nginx
+from ..support.upstreams import Upstream
 from .conftest import free_port
-from .deployment import Nginx
-from .upstreams import Upstream
 
 pytestmark = pytest.mark.server
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .chat_fixtures import Template, template
-from .knowledge import Knowledge
+from ..support.sandbox_chat import Template, template
+from ..support.sandbox_knowledge import Knowledge
 
 __all__ = ["template"]
 

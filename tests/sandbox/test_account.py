@@ -7,7 +7,7 @@ from werkzeug.security import check_password_hash
 from route_api.sandbox import create_sandbox
 from route_api.sandbox.bootstrap import bootstrap
 
-from .chat_fixtures import Sandbox, sandbox, template
+from ..support.sandbox_chat import Sandbox, sandbox, template
 
 __all__ = ["sandbox", "template"]
 

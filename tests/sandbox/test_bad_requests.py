@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from .chat_fixtures import MODEL, Sandbox, sandbox, template
+from ..support.sandbox_chat import MODEL, Sandbox, sandbox, template
 
 __all__ = ["sandbox", "template"]
 

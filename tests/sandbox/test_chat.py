@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from .chat_fixtures import MODEL, PROMPT, Sandbox, events_of, form, sandbox, stop_after_first_event, template
+from ..support.sandbox_chat import MODEL, PROMPT, Sandbox, events_of, form, sandbox, stop_after_first_event, template
 
 __all__ = ["sandbox", "template"]
 

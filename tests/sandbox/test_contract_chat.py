@@ -13,8 +13,8 @@ from werkzeug.test import TestResponse
 
 from route_api.sandbox.tokens import issue_token
 
-from .chat_fixtures import Sandbox, Template, events_of, sandbox, stop_after_first_event, template
-from .chat_scenes import ALL_CASES, RECORDINGS, Scene, arrange, fitted, recorded
+from ..support.sandbox_chat import Sandbox, Template, events_of, sandbox, stop_after_first_event, template
+from ..support.sandbox_chat_scenes import ALL_CASES, RECORDINGS, Scene, arrange, fitted, recorded
 
 __all__ = ["sandbox", "template"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from .knowledge import Knowledge
-from .knowledge_scenes import UNKNOWN_ID, Scene, adapted, scene_of
+from ..support.sandbox_knowledge import Knowledge
+from ..support.sandbox_knowledge_scenes import UNKNOWN_ID, Scene, adapted, scene_of
 
 RECORDINGS = Path(__file__).parents[1] / "contract" / "dify-1.12.1"
 AREAS = ("datasets", "documents", "segments", "retrieve", "metadata")

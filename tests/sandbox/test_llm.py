@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from route_api.sandbox import create_sandbox
 from route_api.sandbox.bootstrap import bootstrap
 
-from .chat_fixtures import PROVIDER, Sandbox
+from ..support.sandbox_chat import PROVIDER, Sandbox
 
 
 class FakeLanguageModel:

@@ -4,7 +4,7 @@ import pytest
 
 from route_api.sandbox.search import index_segments, keywords_of, question_tokens, tokenize, words_of
 
-from .knowledge import CHAPTER, Knowledge
+from ..support.sandbox_knowledge import CHAPTER, Knowledge
 
 HANDBOOK = "\n\n".join(
     [

@@ -5,9 +5,9 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from ..dify.recordings import load
-from ..fake_dify import FakeDify
-from ..scenes import play_login
+from ..support.fake_dify import FakeDify
+from ..support.recordings import load
+from ..support.scenes import play_login
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 

@@ -10,13 +10,13 @@ from requests import exceptions as network
 from sqlalchemy import Engine
 
 from route_api.extensions import db
-from route_api.models import Conversation, Message
 from route_api.schemas.base import describe_problems
+from route_api.storage.models import Conversation, Message
 from route_api.views import conversation as view
 
 from ..conftest import MakeApp
-from ..fake_dify import FakeDify
-from ..stored import add_conversation, add_message, add_running, count_rows
+from ..support.fake_dify import FakeDify
+from ..support.stored import add_conversation, add_message, add_running, count_rows
 from ..test_api_document import answer_schema
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
@@ -223,7 +223,7 @@ def test_stopping_where_nothing_is_running_is_no_failure(
 def test_an_answer_that_the_model_has_not_begun_cannot_be_stopped_yet(
     client: FlaskClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("route_api.messages.TASK_WAIT_S", 0.0)
+    monkeypatch.setattr("route_api.app.storage.messages.TASK_WAIT_S", 0.0)
     conversation_id = add_conversation(engine)
     add_running(engine, conversation_id)
     answer = call(client, "stop", conversation_id=conversation_id)

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from ..dify.recordings import DIFY, load
-from ..fake_dify import FakeDify
-from ..scenes import FILE_CONTENT, FILE_NAME, play_file
+from ..support.fake_dify import FakeDify
+from ..support.recordings import DIFY, load
+from ..support.scenes import FILE_CONTENT, FILE_NAME, play_file
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 

@@ -11,11 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from requests import exceptions as network
 
-from route_api import readiness
+from route_api import health
 from route_api.extensions import db
 
-from ..dify.recordings import DIFY
-from ..fake_dify import FakeDify
+from ..support.fake_dify import FakeDify
+from ..support.recordings import DIFY
 
 INDEX = "/v1/"
 
@@ -92,7 +92,7 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
     (of_tomorrow / "versions" / "9999_next.py").write_text(f'revision = "9999"\ndown_revision = "{head}"\n')
     with app.app_context():
         app.extensions["migrate"].directory = str(of_tomorrow)
-        readiness.init_app(app)
+        health.init_app(app)
     assert "`flask db upgrade`" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
 
 

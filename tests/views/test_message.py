@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from route_api.extensions import db
 
-from ..dify.recordings import load
-from ..fake_dify import FakeDify
-from ..stored import add_conversation, add_message
+from ..support.fake_dify import FakeDify
+from ..support.recordings import load
+from ..support.stored import add_conversation, add_message
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 THEIRS = "25db0cb2-01c8-4efc-ae4a-ebd13d30dff4"

@@ -5,8 +5,8 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from ..fake_dify import FakeDify
-from ..scenes import play_login
+from ..support.fake_dify import FakeDify
+from ..support.scenes import play_login
 
 CHOICE = {"model": "qwen3:4b", "model_type": "llm", "provider": "langgenius/ollama/ollama"}
 

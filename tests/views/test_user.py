@@ -8,12 +8,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from route_api import passwords
+from route_api.access import passwords
 from route_api.extensions import db
-from route_api.models import User
+from route_api.storage.models import User
 
+from ..access.test_callers import assert_refused, bearer
 from ..conftest import KEY, LOCKED, MakeApp
-from ..test_auth import assert_refused, bearer
 
 YINGLIAN = {"username": "yinglian", "password": "a long sentence"}
 

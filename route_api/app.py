@@ -1,0 +1,102 @@
+"""Route API: one HTTP API for knowledge bases and conversations, carried out on a Dify server."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Request
+from flask.sessions import SessionInterface
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import Config
+
+from . import envelope, health
+from .access import callers, cross_origin, limits
+from .chat import monitor
+from .commands import register_commands
+from .dify import Dify
+from .extensions import api, db, migrate
+from .monitoring import logs
+from .openapi.document import SPEC_OPTIONS
+from .prompts import load_templates
+from .storage import database
+from .views import BLUEPRINTS
+
+MEGABYTE = 1024 * 1024
+
+
+class NoSessions(SessionInterface):
+    """Nothing here is in a cookie, and Flask would open a signed session for every request."""
+
+    def open_session(self, app: Flask, request: Request) -> None:
+        return None
+
+
+class Gateway(Flask):
+    """Flask without what nothing here needs."""
+
+    session_interface = NoSessions()
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Nothing here is a coroutine, and Flask would look whether each hook is one, at each request."""
+        return func
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The WSGI application.
+
+    :param config: the settings; read from the environment when left out
+    :raises ConfigError: when the settings or the prompt templates cannot be used
+    """
+    config = config or Config.load()
+    app = Gateway(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # It would redirect, to whatever host the request names, in HTML.
+    configure(app, config)
+    logs.init_app(app, config)
+    callers.init_app(app)
+    limits.init_app(app)
+    cross_origin.init_app(app)
+    db.init_app(app)
+    database.init_app(app)
+    monitor.init_app(app)
+    migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
+    health.init_app(app)
+    api.init_app(app)
+    envelope.register_error_handlers(app)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    register_commands(app)
+    if config.PROXIES:
+        proxies = config.PROXIES
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/v1": app.wsgi_app})  # type: ignore[method-assign]
+    return app
+
+
+def configure(app: Flask, config: Config) -> None:
+    """Hand our settings and the extensions' own to the application, read the prompts and make the Dify client."""
+    app.config.from_object(config)
+    app.config.update(
+        MAX_CONTENT_LENGTH=config.MAX_UPLOAD_MB * MEGABYTE,
+        SQLALCHEMY_DATABASE_URI=config.database_uri,
+        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(config.database_uri),
+        API_TITLE="Route API",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        API_SPEC_OPTIONS=SPEC_OPTIONS,
+    )
+    app.extensions["prompts"] = load_templates(config.PROMPTS_FILE)
+    app.extensions["dify"] = Dify(
+        base_url=config.DIFY_BASE_URL,
+        dataset_api_key=config.DIFY_DATASET_API_KEY,
+        app_api_key=config.DIFY_APP_API_KEY,
+        apps=config.DIFY_APPS,
+        console_email=config.DIFY_CONSOLE_EMAIL,
+        console_password=config.DIFY_CONSOLE_PASSWORD,
+        files_url=config.DIFY_FILES_URL or None,
+        connect_timeout=config.DIFY_CONNECT_TIMEOUT,
+        read_timeout=config.DIFY_READ_TIMEOUT,
+        chat_timeout=config.DIFY_CHAT_TIMEOUT,
+        upload_timeout=config.DIFY_UPLOAD_TIMEOUT,
+    )

@@ -1,0 +1,116 @@
+"""The service API of one Dify chat app."""
+
+from typing import Any, Literal
+
+from ..errors import DifyRejected
+from .credentials import Credential
+from .empty_answers import or_empty_answer
+from .events import EventStream
+from .transport import Transport
+
+Rating = Literal["like", "dislike"]
+
+CHAT_MODES = ("chat", "agent-chat", "advanced-chat")
+"""The kinds of apps that take questions; an agent-chat answers streams only."""
+
+_NOTHING_TO_WITHDRAW = "rating cannot be None when feedback not exists"
+"""Dify's words for a rating that is withdrawn twice (chat/feedback-null-again)."""
+
+
+class ChatApi:
+    """Calls of one app, whose key is the credential. Dify keeps users apart by the text in `user` alone."""
+
+    def __init__(self, transport: Transport, auth: Credential, *, answer_timeout: float, event_timeout: float) -> None:
+        """
+        :param answer_timeout: seconds that a whole blocking answer may take.
+        :param event_timeout: seconds without any event of a stream. Dify sends a ping every 10
+            (chat/streaming-ping), but nothing, not even headers, before the first event.
+        """
+        self._transport = transport
+        self._auth = auth
+        self._answer_timeout = answer_timeout
+        self._event_timeout = event_timeout
+
+    def send(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask a question and wait for the whole answer.
+
+        :param body: `query`, `user`, `inputs` and, to continue, `conversation_id`.
+        """
+        return or_empty_answer(
+            lambda: self._transport.request(
+                "POST",
+                "/v1/chat-messages",
+                auth=self._auth,
+                json=_chat_body(body, "blocking"),
+                read_timeout=self._answer_timeout,
+            )
+        )
+
+    def stream(self, body: dict[str, Any]) -> EventStream:
+        """Ask a question; the answer comes as events. Returns when the first event is on its way.
+
+        A refusal before the start is raised from here; a model that fails later is an `error` event.
+        """
+        response = self._transport.open(
+            "POST",
+            "/v1/chat-messages",
+            auth=self._auth,
+            json=_chat_body(body, "streaming"),
+            read_timeout=self._event_timeout,
+        )
+        return EventStream(response)
+
+    def stop(self, task_id: str, user: str) -> None:
+        """End a running generation. A wrong task or user is a success as well (chat/stop-other-user)."""
+        path = f"/v1/chat-messages/{task_id}/stop"
+        self._transport.request("POST", path, auth=self._auth, json={"user": user})
+
+    def feedback(self, message_id: str, user: str, rating: Rating | None, content: str = "") -> None:
+        """Rate an answer, in place of an earlier rating; None withdraws it, and is no error where there is none.
+
+        :param content: the reason, in the user's words.
+        """
+        body: dict[str, Any] = {"rating": rating, "user": user}
+        if content:
+            body["content"] = content
+        try:
+            self._transport.request("POST", f"/v1/messages/{message_id}/feedbacks", auth=self._auth, json=body)
+        except DifyRejected as error:
+            if rating is not None or error.message != _NOTHING_TO_WITHDRAW:
+                raise
+
+    def suggested(self, message_id: str, user: str) -> list[str]:
+        """What the user might ask after an answer; a model makes it up meanwhile.
+
+        :raises DifyError: also where the app's settings have it switched off.
+        """
+        answer = self._transport.request(
+            "GET",
+            f"/v1/messages/{message_id}/suggested",
+            auth=self._auth,
+            params={"user": user},
+            read_timeout=self._answer_timeout,
+        )
+        questions: list[str] = answer["data"]
+        return questions
+
+    def delete_conversation(self, conversation_id: str, user: str) -> None:
+        """Delete a conversation, WHOEVER it belongs to: Dify looks at neither user nor app
+        (chat/conversation-delete-other-user). One that is not there is a success."""
+        self._transport.request("DELETE", f"/v1/conversations/{conversation_id}", auth=self._auth, json={"user": user})
+
+    def parameters(self) -> dict[str, Any]:
+        """The app's published settings; `user_input_form` lists the variables that it declares."""
+        parameters: dict[str, Any] = self._transport.request("GET", "/v1/parameters", auth=self._auth)
+        return parameters
+
+    def info(self) -> dict[str, Any]:
+        """The app's `name`, and its `mode`: only those in :data:`CHAT_MODES` take questions."""
+        info: dict[str, Any] = self._transport.request("GET", "/v1/info", auth=self._auth)
+        return info
+
+
+def _chat_body(body: dict[str, Any], response_mode: str) -> dict[str, Any]:
+    # With a title to make, 1.8.1 keeps the stream open after the answer and 1.12.1 sleeps a second before it
+    # (DIFFERENCES 52).
+    return {**body, "response_mode": response_mode, "auto_generate_name": False}

@@ -1,0 +1,1 @@
+"""Knowledge bases, documents and chunks: what Dify needs to be told, and what its API lacks."""

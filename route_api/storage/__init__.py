@@ -1,0 +1,1 @@
+"""The database of our own: users, conversations, messages."""

@@ -1,0 +1,160 @@
+"""Which way a turn goes to Dify, and what it asks of Dify to find out."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from route_api.chat.backends import Carrier, Wish, api_of, choose_carrier
+from route_api.errors import NotSupported, ValidationFailed
+
+from ..conftest import MakeApp
+from ..support.recordings import load
+
+CONSOLE = {"DIFY_CONSOLE_EMAIL": "admin@example.com", "DIFY_CONSOLE_PASSWORD": "Secret123"}
+OLLAMA = "langgenius/ollama/ollama"
+MODELS = load("1.12.1", "models/list-llm")["response"]["body"]
+PUBLISHED = load("1.12.1", "provisioning/app-get-with-variables")["response"]["body"]["model_config"]
+RULES = [
+    {"name": "temperature", "use_template": "temperature", "min": 0, "max": 1, "type": "float"},
+    {"name": "num_predict", "use_template": "max_tokens", "min": 1, "max": 128000, "type": "int"},
+]
+
+
+class Dify:
+    """A Dify that remembers what it was asked."""
+
+    app_models = ("mistral-app",)
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        answers = SimpleNamespace(app_model_config=self.answer("config", PUBLISHED), parameter_rules=self.rules)
+        self.console = answers
+        self.knowledge = SimpleNamespace(list_models=self.answer("models", MODELS))
+
+    def answer(self, name: str, what: Any) -> Any:
+        def ask(*_: Any) -> Any:
+            self.asked.append(name)
+            return what
+
+        return ask
+
+    def rules(self, provider: str, model: str) -> list[dict[str, Any]]:
+        self.asked.append(f"rules of {model}")
+        return RULES
+
+    def find_app(self, model_name: str | None = None) -> str:
+        self.asked.append("app")
+        return f"app-of-{model_name}"
+
+    def chat(self, model_name: str | None = None) -> Any:
+        return SimpleNamespace(way=f"service {model_name}", parameters=self.answer("parameters", {}))
+
+    def debugger(self, app_id: str) -> Any:
+        return SimpleNamespace(way=f"debugger {app_id}")
+
+
+@pytest.fixture(params=[{}, CONSOLE], ids=["without console", "with console"])
+def any_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    return request.param
+
+
+@pytest.fixture
+def dify(make_app: MakeApp, request: pytest.FixtureRequest) -> Iterator[Dify]:
+    """The Dify of an application with a console login, unless the test says otherwise."""
+    settings = request.getfixturevalue("any_settings") if "any_settings" in request.fixturenames else CONSOLE
+    app = make_app(**settings)
+    app.extensions["dify"] = stub = Dify()
+    with app.app_context():
+        yield stub
+
+
+def way(carrier: Carrier) -> tuple[str, str]:
+    return carrier.name, carrier.api.way  # type: ignore[union-attr]
+
+
+def test_a_turn_that_asks_for_nothing_goes_the_service_way(dify: Dify, any_settings: dict[str, str]) -> None:
+    carrier = choose_carrier(Wish())
+    assert way(carrier) == ("app", "service None")
+    assert (carrier.is_debugger, dify.asked) == (False, ["parameters"])
+
+
+def test_a_model_with_an_app_of_its_own_goes_the_service_way(dify: Dify, any_settings: dict[str, str]) -> None:
+    assert way(choose_carrier(Wish("mistral-app"))) == ("app:mistral-app", "service mistral-app")
+    assert dify.asked == ["parameters"]
+
+
+def test_what_dify_said_holds_for_a_while(dify: Dify) -> None:
+    for _ in range(3):
+        choose_carrier(Wish())
+        choose_carrier(Wish(temperature=0.1))
+    assert sorted(dify.asked) == ["app", "config", "parameters", "rules of qwen3:4b"]
+
+
+@pytest.mark.parametrize("wish", [Wish(temperature=0.0), Wish(max_tokens=77), Wish("mistral-app", temperature=0.5)])
+def test_parameters_go_by_the_debugger(dify: Dify, wish: Wish) -> None:
+    carrier = choose_carrier(wish)
+    base = wish.model_name
+    assert way(carrier) == (f"debugger:{base}" if base else "debugger", f"debugger app-of-{base}")
+    assert carrier.model_config is not None
+    parameters = carrier.model_config["model"]["completion_params"]
+    assert wish.temperature is None or parameters["temperature"] == wish.temperature
+    assert wish.max_tokens is None or parameters["num_predict"] == wish.max_tokens
+    assert set(carrier.form) == {"instructions", "context", "history"}
+
+
+@pytest.mark.parametrize("name", ["mistral:latest", f"mistral:latest@{OLLAMA}"])
+def test_another_model_goes_by_the_debugger_with_its_provider(dify: Dify, name: str) -> None:
+    carrier = choose_carrier(Wish(name))
+    assert carrier.model_config is not None
+    model = carrier.model_config["model"]
+    assert (model["provider"], model["name"]) == (OLLAMA, "mistral:latest")
+
+
+def test_the_apps_own_model_needs_no_debugger(dify: Dify) -> None:
+    assert way(choose_carrier(Wish("qwen3:4b"))) == ("app", "service None")
+
+
+@pytest.mark.parametrize("name", ["nope", "mistral:latest@another/provider"])
+def test_an_unknown_model_is_refused_with_the_names_that_there_are(dify: Dify, name: str) -> None:
+    with pytest.raises(ValidationFailed, match=r"mistral:latest, qwen3:4b"):
+        choose_carrier(Wish(name))
+
+
+def test_a_value_that_the_model_does_not_take_is_refused(dify: Dify) -> None:
+    with pytest.raises(ValidationFailed, match="temperature"):
+        choose_carrier(Wish(temperature=1.5))
+
+
+@pytest.mark.parametrize(
+    "wish, settings",
+    [
+        (Wish("nope"), ["DIFY_APPS", "DIFY_CONSOLE_EMAIL"]),
+        (Wish(temperature=0.5), ["DIFY_CONSOLE_EMAIL"]),
+        (Wish("mistral-app", max_tokens=5), ["DIFY_CONSOLE_PASSWORD"]),
+    ],
+)
+def test_without_a_console_the_refusal_says_what_to_configure(
+    make_app: MakeApp, wish: Wish, settings: list[str]
+) -> None:
+    app = make_app()
+    app.extensions["dify"] = stub = Dify()
+    with app.app_context(), pytest.raises(NotSupported) as refusal:
+        choose_carrier(wish)
+    assert all(name in refusal.value.message for name in settings) and stub.asked == []
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        (None, "service None"),
+        ("app", "service None"),
+        ("app:mistral-app", "service mistral-app"),
+        ("app:no-longer-configured", "service None"),
+        ("debugger", "debugger app-of-None"),
+        ("debugger:mistral-app", "debugger app-of-mistral-app"),
+    ],
+)
+def test_a_remembered_way_is_found_again(dify: Dify, name: str | None, expected: str) -> None:
+    assert api_of(name).way == expected  # type: ignore[union-attr]

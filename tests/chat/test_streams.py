@@ -1,0 +1,301 @@
+"""Turns of a conversation answered as a stream, from the recordings of both versions."""
+
+import socket
+from datetime import timedelta
+
+import orjson
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from requests import exceptions as network
+from sqlalchemy import update
+
+from route_api.dify import Dify
+from route_api.extensions import db
+from route_api.storage.models import Message, utc_now
+
+from ..conftest import MakeApp
+from ..dify.test_events import CHUNKED_HEAD, chunk
+from ..support.fake_dify import FakeDify, recorded
+from ..support.loopback import answer, loopback
+from ..support.talk import CHAT, NOBODY, ask, decoded, messages, recorded_text, stream, without_variables
+
+
+def test_a_stream_is_deltas_then_the_whole_then_true(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-second-turn")
+    *deltas, last, end = stream(client)
+    text = recorded_text(dify.version, "chat/streaming-second-turn")
+    assert end == {"code": 0, "message": "", "data": True}
+    assert "".join(event["data"]["answer"] for event in deltas) == text == last["data"]["answer"]
+    assert last["data"].keys() >= {"thinking", "content", "conversation_id", "message_id", "is_new_conversation"}
+    assert last["data"]["thinking"] and last["data"]["content"] == text.split("</think>\n\n")[1]
+    assert {(e["code"], e["data"]["message_id"], e["data"]["conversation_id"]) for e in [*deltas, last]} == {
+        (0, last["data"]["message_id"], last["data"]["conversation_id"])
+    }
+    (stored,) = messages(app)
+    assert (stored.response, stored.meta_data["status"], stored.claimed_until) == (text, "done", None)
+    assert stored.dify_message_id and stored.meta_data["usage"]
+    assert dify.sent()["response_mode"] == "streaming"
+
+
+def test_no_proxy_may_hold_a_stream_back(client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-auto-generate-name-false")
+    answer = ask(client, streaming=True)
+    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache", "no")
+    assert "Content-Length" not in answer.headers
+    answer.close()
+    any_dify.mock.assert_all_requests_are_fired = False
+
+
+def test_a_stream_with_a_kb_ends_with_its_references(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("chat/parameters-with-variables")
+    (kb_id,) = dify.play("retrieve/semantic")
+    dify.play("chat/streaming-auto-generate-name-false")
+    *_, last, _ = stream(client, path="completion_db", kb_id=kb_id)
+    records = dify.body("retrieve/semantic")["records"]
+    assert len(last["rag_info"]["references"]) == len(last["data"]["reference"]["chunks"]) == len(records)
+
+
+def test_a_ping_of_difys_keeps_our_connection_alive(client: FlaskClient, dify: FakeDify) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-ping")
+    assert b"\n\n: ping\n\n" in b"\n\n" + ask(client, streaming=True).data
+
+
+def test_an_error_in_the_middle_is_an_event_and_the_part_is_kept(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    dify.play("chat/error-mid-stream")
+    *deltas, failure = stream(client)
+    assert (failure["code"], failure["error"]) == (-1, "model_failed")
+    assert "injected mid-stream failure: unavail" in failure["message"]
+    assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
+    (stored,) = messages(app)
+    part = recorded_text(dify.version, "chat/error-mid-stream")
+    assert (stored.response, stored.meta_data["status"], stored.meta_data["reason"]) == (part, "failed", "model_failed")
+    assert stored.claimed_until is None
+
+
+def test_a_stream_that_dify_cuts_off_is_a_failure_and_not_an_end(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    play_beginning(dify)
+    *deltas, failure = stream(client)
+    assert (failure["code"], failure["error"]) == (-1, "dify_unreachable")
+    (stored,) = messages(app)
+    assert stored.response == "".join(event["data"]["answer"] for event in deltas) != ""
+    assert stored.meta_data["status"] == "failed"
+
+
+def play_beginning(dify: FakeDify) -> str:
+    """A stream that ends after five events; its task id."""
+    status, headers, body = recorded(dify.version, "chat/streaming-stopped")
+    begun = b"\n\n".join(body.split(b"\n\n")[:5]) + b"\n\n"
+    dify.call_back("POST", CHAT, lambda request: (status, headers, begun))
+    task_id: str = orjson.loads(body.split(b"\n\n")[0].removeprefix(b"data: "))["task_id"]
+    return task_id
+
+
+def test_a_client_that_leaves_stops_the_model_and_the_part_is_kept(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    (task_id,) = dify.play("chat/stop")
+    dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True, user_id="alice")
+    pieces = [next(answer.response) for _ in range(4)]
+    answer.close()
+    assert dify.calls[-1] == f"POST {CHAT}/{task_id}/stop"
+    assert dify.sent() == {"user": "alice"}
+    (stored,) = messages(app)
+    seen = "".join(event["data"]["answer"] for event in decoded(b"".join(pieces)))
+    assert stored.response.startswith(seen) and seen
+    assert (stored.meta_data["status"], stored.claimed_until) == ("stopped", None)
+
+
+def test_a_client_that_leaves_at_the_first_word_stops_the_model(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/stop")
+    any_dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True)
+    while not (piece := next(answer.response)):
+        pass
+    answer.close()
+    assert piece.startswith(b"data: ") and any_dify.calls[-1].endswith("/stop")
+
+
+def test_a_client_that_leaves_before_reading_anything_stops_it_too(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-stopped")
+    any_dify.mock.assert_all_requests_are_fired = False
+    ask(client, streaming=True).close()
+    assert [row.meta_data["status"] for row in messages(app)] == ["stopped"]
+
+
+def test_a_stop_that_dify_refuses_does_not_lose_the_part(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    (task_id,) = any_dify.ids("chat/stop")
+    any_dify.fail("POST", f"{CHAT}/{task_id}/stop", network.ConnectionError())
+    any_dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True)
+    for _ in range(3):
+        next(answer.response)
+    answer.close()
+    assert [(row.meta_data["status"], row.response != "") for row in messages(app)] == [("stopped", True)]
+
+
+def test_no_connection_is_held_while_a_stream_is_open(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-auto-generate-name-false")
+    answer = ask(client, streaming=True)
+    next(answer.response)
+    with app.app_context():
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert [row.meta_data["status"] for row in messages(app)] == ["pending"]
+    assert answer.data.endswith(b"true}\n\n")
+
+
+@pytest.mark.parametrize("case", ["chat/error-before-streaming-rate", "chat/error-before-streaming-auth"])
+def test_a_model_that_fails_before_its_first_word_is_a_failed_turn(
+    app: Flask, client: FlaskClient, dify: FakeDify, case: str
+) -> None:
+    without_variables(dify)
+    dify.play(case)
+    (failure,) = stream(client)
+    assert (failure["code"], failure["error"]) == (-1, "model_failed")
+    assert [row.meta_data["status"] for row in messages(app)] == ["failed"]
+
+
+def test_a_workflow_app_streams_its_words_and_its_first_event_leaves_at_once(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-advanced-chat")
+    first, *deltas, last, _ = stream(client)
+    assert first["data"]["answer"] == ""
+    text = recorded_text(dify.version, "chat/streaming-advanced-chat")
+    assert "".join(event["data"]["answer"] for event in deltas) == last["data"]["answer"] == text != ""
+    assert [row.response for row in messages(app)] == [text]
+
+
+def test_an_answer_that_dify_replaces_is_stored_as_replaced(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    """Dify's moderation does so; what was streamed before cannot be taken back, the last event is right."""
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
+    events = [
+        {"event": "message", "answer": "geheim", **ids},
+        {"event": "message_replace", "answer": "-", **ids},
+        {"event": "message_end", **ids},
+    ]
+    body = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, body))
+    *_, last, _ = stream(client)
+    assert last["data"]["answer"] == "-"
+    assert [row.response for row in messages(app)] == ["-"]
+
+
+def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/stop")
+    any_dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True)
+    (begun,) = messages(app)
+    for _ in range(4):
+        next(answer.response)
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(Message).values(claimed_until=utc_now()))
+    app.extensions["caretaker"].store()
+    (renewed,) = messages(app)
+    assert renewed.claimed_until > utc_now() + timedelta(seconds=10) and begun.id == renewed.id
+    assert renewed.response and renewed.meta_data["status"] == "pending" and renewed.meta_data["task_id"]
+    answer.close()
+
+
+@pytest.mark.parametrize("broken", [b"data: {not json\n\n", b"data: []\n\n"])
+def test_a_stream_of_nonsense_is_a_failed_turn(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, broken: bytes
+) -> None:
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, broken))
+    (failure,) = stream(client)
+    assert (failure["code"], failure["error"]) == (-1, "dify_failed")
+    assert [row.meta_data["status"] for row in messages(app)] == ["failed"]
+
+
+def test_a_gateway_that_stops_keeps_the_part_stops_the_model_and_tells_the_caller(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    (task_id,) = dify.play("chat/stop")
+    dify.play("chat/streaming-stopped")
+    answer = ask(client, streaming=True)
+    pieces = [next(answer.response) for _ in range(3)]
+    app.extensions["caretaker"].end_turns()
+    *deltas, failure = decoded(b"".join([*pieces, answer.data]))
+    assert (failure["code"], failure["error"]) == (-1, "gateway_stopped")
+    assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
+    assert dify.calls[-1] == f"POST {CHAT}/{task_id}/stop"
+    (stored,) = messages(app)
+    assert stored.response == "".join(event["data"]["answer"] for event in deltas) != ""
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("stopped", "gateway_stopped")
+    assert stored.claimed_until is None
+
+
+def test_an_answer_that_is_complete_when_the_gateway_stops_is_complete(
+    app: Flask, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
+    events = [{"event": "message", "answer": "全部", **ids}, {"event": "message_end", **ids}]
+    body = b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, body))
+    answer = ask(client, streaming=True)
+    next(answer.response)
+    app.extensions["caretaker"].end_turns()
+    *_, last, end = decoded(answer.data)
+    assert (last["data"]["answer"], last["data"]["status"], end["data"]) == ("全部", "done", True)
+    assert [row.meta_data["status"] for row in messages(app)] == ["done"]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_question_that_comes_too_late_for_a_stopping_gateway_is_kept(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, streaming: bool
+) -> None:
+    without_variables(any_dify)
+    app.extensions["caretaker"].end_turns()
+    answer = ask(client, streaming=streaming)
+    assert (answer.status_code, answer.json["error"]) == (503, "gateway_stopped")
+    (stored,) = messages(app)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "gateway_stopped")
+    assert stored.query and stored.claimed_until is None
+
+
+def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app: MakeApp) -> None:
+    def speak_once(connection: socket.socket, request: bytes) -> None:
+        if b"/v1/parameters" in request:
+            connection.sendall(answer(b'{"user_input_form":[]}'))
+        elif b"/stop " in request:
+            connection.sendall(answer(b'{"result":"success"}'))
+        else:
+            event = {"event": "message", "answer": "知", "task_id": "t", "message_id": "m", "conversation_id": "c"}
+            connection.sendall(CHUNKED_HEAD + chunk(b"data: %b\n\n" % orjson.dumps(event)))
+            connection.recv(1)
+
+    with loopback(speak_once) as server:
+        app = make_app(DIFY_BASE_URL=server.url)
+        app.extensions["dify"] = Dify(server.url, "k", "a", event_timeout=0.3)
+        delta, failure = stream(app.test_client())
+        assert (delta["data"]["answer"], failure["error"]) == ("知", "dify_timeout")
+        assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
+    (stored,) = messages(app)
+    assert (stored.response, stored.meta_data["status"], stored.claimed_until) == ("知", "failed", None)

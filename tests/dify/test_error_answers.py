@@ -1,0 +1,131 @@
+import re
+
+import orjson
+import pytest
+import responses
+
+from route_api.dify import Dify
+from route_api.dify.error_answers import NO_INDEX, STILL_INDEXING, refusal, refusal_text
+from route_api.errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
+
+from ..support.recordings import DIFY, VERSIONS, body_of, cases, load
+
+NEVER_SHOWN = re.compile(
+    r"<|SELECT|LINE 1|relation \"|psycopg|validation error|pydantic|input_value|You have requested this URI"
+    r"|http|/v1/"
+)
+CLASS_OF_STATUS = {401: DifyAuthFailed, 403: DifyForbidden, 404: DifyNotFound, 500: DifyFailed}
+
+REFUSED = [
+    (version, case)
+    for version in VERSIONS
+    for case in cases(version)
+    if load(version, case)["response"]["status"] >= 400
+]
+
+
+def expected_class(recorded: dict) -> type[DifyError]:
+    response = recorded["response"]
+    if isinstance(response["body"], dict) and response["body"].get("message") == "Dataset does not exist.":
+        return DifyNotFound
+    return CLASS_OF_STATUS.get(response["status"], DifyRejected)
+
+
+def test_there_are_hundreds_of_recorded_refusals_to_walk() -> None:
+    assert len(REFUSED) > 400
+
+
+@pytest.mark.parametrize("version, case", REFUSED)
+def test_a_recorded_refusal_becomes_one_of_our_errors_with_a_harmless_text(
+    dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
+) -> None:
+    recorded = load(version, case)
+    mock_dify.get(f"{DIFY}/v1/x", body=body_of(recorded), status=recorded["response"]["status"])
+    with pytest.raises(DifyError) as caught:
+        dify.transport.request("GET", "/v1/x")
+    error = caught.value
+    body = recorded["response"]["body"]
+    if isinstance(body, str) and body.startswith("{"):
+        body = orjson.loads(body)
+    assert type(error) is expected_class(recorded)
+    assert error.dify_status == recorded["response"]["status"]
+    assert error.dify_code == (body.get("code") if isinstance(body, dict) else None)
+    assert error.message and not NEVER_SHOWN.search(error.message)
+
+
+@pytest.mark.parametrize(
+    "version, case, text",
+    [
+        ("1.12.1", "datasets/patch-duplicate-name", "Dataset name already exists"),
+        ("1.8.1", "chat/conversation-unknown", "Conversation Not Exists."),
+        (
+            "1.8.1",
+            "datasets/create-description-401-chars",
+            "description: Description cannot exceed 400 characters.",
+        ),
+        (
+            "1.12.1",
+            "datasets/create-description-401-chars",
+            "description: String should have at most 400 characters",
+        ),
+        ("1.12.1", "chat/conversation-malformed", "conversation_id: conversation_id must be a valid UUID"),
+        ("1.8.1", "segments/create-none", "Segments is required"),
+        ("1.12.1", "segments/update-content-of-disabled", "Can't update disabled segment"),
+        ("1.8.1", "documents/status-disable-right-after-enable", STILL_INDEXING),
+        ("1.12.1", "retrieve/empty-dataset", NO_INDEX),
+        ("1.12.1", "chat/blocking-empty-answer", "The model gave an empty answer."),
+        ("1.8.1", "auth/refresh-spent", "Invalid refresh token"),
+        ("1.12.1", "provisioning/setup-again", "Forbidden"),
+    ],
+)
+def test_what_helps_a_person_is_kept(version: str, case: str, text: str) -> None:
+    response = load(version, case)["response"]
+    assert refusal_text(response["status"], response["body"]) == text
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Cannot connect to host=10.0.0.7 port=5432",
+        "connection to 192.168.1.20 refused",
+        "Incorrect API key provided: sk-abcd1234",
+        "see http://internal/help",
+        'File "/app/api/services/x.py", line 3',
+        "two\nlines",
+        "<p>page</p>",
+        "x" * 301,
+        "",
+        None,
+        ["a list"],
+    ],
+)
+def test_a_text_that_could_give_something_away_is_replaced_by_our_own(message: object) -> None:
+    text = refusal_text(400, {"code": "invalid_param", "message": message})
+    assert text.startswith("Dify found the request invalid")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>nginx</html>", b'"text"', b"[1]", b"null", b'{"code": 7}', b"\xff"])
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 418, 429, 502])
+def test_an_answer_in_no_known_shape_still_becomes_an_error_with_a_text(status: int, body: bytes) -> None:
+    error = refusal(status, body, "DIFY_APP_API_KEY")
+    assert error.message and error.dify_status == status and error.dify_code is None
+
+
+def test_a_refused_key_names_the_setting_to_mend_and_is_not_the_callers_401() -> None:
+    error = refusal(401, b'{"code":"unauthorized","message":"Access token is invalid"}', "DIFY_DATASET_API_KEY")
+    assert "DIFY_DATASET_API_KEY" in error.message
+    assert error.status == 502
+
+
+@pytest.mark.parametrize(
+    "case, unexplained",
+    [("documents/create-by-file-bad-extension", True), ("documents/create-by-file-missing-file", False)],
+)
+def test_a_refusal_without_a_reason_is_marked(version: str, case: str, unexplained: bool) -> None:
+    assert refusal(400, body_of(load(version, case)), "X").unexplained is unexplained
+
+
+def test_an_error_event_of_a_stream_has_a_text_too() -> None:
+    events = load("1.12.1", "chat/error-mid-stream")["response"]["body"].strip().split("\n\n")
+    event = orjson.loads(events[-1].removeprefix("data: "))
+    assert refusal_text(event["status"], event) == "injected mid-stream failure: unavail"

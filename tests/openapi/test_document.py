@@ -1,0 +1,203 @@
+"""The OpenAPI document: valid, complete, with examples that are what they promise, and nothing of ours in it."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from config import Config
+from route_api.openapi import document as openapi_document
+from route_api.schemas import completion
+
+from ..conftest import SECRETS, MakeApp
+from ..support.fake_dify import FakeDify
+from ..support.talk import stream, without_variables
+
+Json = dict[str, Any]
+
+VERBS = ("get", "post", "put", "patch", "delete")
+ADDRESS = re.compile(r"https?://|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|[\w.]+@[\w.]+\.\w+")
+NO_ROUTE = {"route_not_found", "method_not_allowed"}
+"""What a request gets that reaches no route, so that no route can document it."""
+
+
+@pytest.fixture
+def document(app: Flask) -> Json:
+    document: Json = app.test_client().get("/v1/openapi.json").json
+    return document
+
+
+def operations(document: Json) -> Iterator[tuple[str, Json]]:
+    """Every operation, with a name for messages."""
+    for path, methods in document["paths"].items():
+        for verb in methods.keys() & set(VERBS):
+            yield f"{verb.upper()} {path}", methods[verb]
+
+
+def contents(document: Json) -> Iterator[tuple[str, str, Json]]:
+    """Every body and every answer: operation, media type, content."""
+    for name, operation in operations(document):
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            yield f"{name} takes", media_type, content
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items():
+                yield f"{name} answers {status}", media_type, content
+
+
+def examples(document: Json, content: Json) -> list[Any]:
+    named = [example["$ref"].rsplit("/", 1)[1] for example in content.get("examples", {}).values()]
+    shared = [document["components"]["examples"][name]["value"] for name in named]
+    return shared + ([content["example"]] if "example" in content else [])
+
+
+def problems(document: Json, schema: Json, example: Any) -> list[str]:
+    whole = {**schema, "components": document["components"]}
+    validator = Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(example)]
+
+
+def test_it_is_valid_openapi(document: Json) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_route_and_verb_is_in_it_and_nothing_else(app: Flask, document: Json) -> None:
+    served = {
+        f"{verb} {rule.rule}".replace("<", "{").replace(">", "}")
+        for rule in app.url_map.iter_rules()
+        for verb in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert {name for name, _ in operations(document)} == served
+
+
+def test_every_body_and_every_answer_but_files_has_an_example_that_fits_its_schema(document: Json) -> None:
+    wrong = []
+    for name, media_type, content in contents(document):
+        if content["schema"].get("format") == "binary" or media_type in ("text/html", "text/plain"):
+            continue
+        shown = examples(document, content)
+        wrong += [f"{name} {media_type} has no example"] if not shown else []
+        wrong += [f"{name}: {line}" for example in shown for line in problems(document, content["schema"], example)]
+    assert wrong == []
+
+
+def test_an_example_that_does_not_fit_would_be_found(document: Json) -> None:
+    content = document["paths"]["/kb/list"]["get"]["responses"]["200"]["content"]["application/json"]
+    broken = {**content["example"], "data": {"kbs": [{"id": 1}]}}
+    assert len(problems(document, content["schema"], broken)) > 10
+
+
+def test_every_example_of_a_body_is_accepted_by_the_schema_that_checks_it(app: Flask) -> None:
+    for view in app.view_functions.values():
+        for given in getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", []):
+            if given["in"] != "files":
+                assert given["schema"].validate(openapi_document.example_of(given["schema"])) == {}
+
+
+def test_every_parameter_says_where_it_is_and_what_it_takes(document: Json) -> None:
+    for name, operation in operations(document):
+        path = name.split()[1]
+        in_path = {p["name"] for p in document["paths"][path].get("parameters", []) if p["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path)), name
+        assert all(parameter["in"] == "query" and parameter["schema"] for parameter in operation.get("parameters", []))
+    for name in ("kb_id", "conversation_id", "temperature", "history", "stream_mode"):
+        assert name in document["components"]["schemas"]["CompletionWithKb"]["properties"]
+
+
+def test_what_a_get_takes_in_its_query_a_post_takes_in_its_body(document: Json) -> None:
+    listing = document["paths"]["/document/list"]
+    in_query = {parameter["name"] for parameter in listing["get"]["parameters"]}
+    for content in listing["post"]["requestBody"]["content"].values():
+        name = content["schema"]["$ref"].rsplit("/", 1)[1]
+        assert document["components"]["schemas"][name]["properties"].keys() == in_query
+
+
+def test_every_answer_that_fails_has_the_names_of_its_errors_with_the_status_that_they_have(document: Json) -> None:
+    kinds = openapi_document.known_errors()
+    for name, operation in operations(document):
+        failures = {status: response for status, response in operation["responses"].items() if status != "200"}
+        assert "500" in failures, name
+        for status, response in failures.items():
+            codes = response["content"]["application/json"]["examples"]
+            assert codes and all(str(kinds[code].status) == status for code in codes), f"{name} {status}"
+            assert all(f"`{code}`" in response["description"] for code in codes)
+
+
+def test_every_error_is_an_example_of_the_document_and_every_route_error_belongs_to_a_route(document: Json) -> None:
+    shown = document["components"]["examples"]
+    assert shown.keys() == openapi_document.known_errors().keys()
+    assert all(example["value"]["error"] == code for code, example in shown.items())
+    named = {
+        code
+        for _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        if status != "200"
+        for code in response["content"]["application/json"]["examples"]
+    }
+    assert named >= openapi_document.known_errors().keys() - NO_ROUTE - {"bad_request"}
+
+
+def test_a_bearer_is_asked_for_everywhere_but_on_public_routes(document: Json) -> None:
+    assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
+    assert document["security"] == [{"bearerAuth": []}]
+    public = {name for name, operation in operations(document) if operation.get("security") == []}
+    assert public >= {"GET /healthz", "GET /openapi.json", "GET /docs", "GET /docs/{name}"}
+    assert not [
+        name for name in public if re.search(r"/(kb|document|chunk|datasets|conversation|chat|message|llm)/", name)
+    ]
+
+
+def test_a_turn_is_documented_as_an_answer_in_one_piece_and_as_events(document: Json) -> None:
+    for path in ("/conversation/completion", "/conversation/completion_db", "/chat/chat"):
+        content = document["paths"][path]["post"]["responses"]["200"]["content"]
+        assert content.keys() == {"application/json", "text/event-stream"}
+        events = [json.loads(line[6:]) for line in content["text/event-stream"]["example"].split("\n\n") if line]
+        whole = content["application/json"]["example"]
+        assert "".join(event["data"]["answer"] for event in events[:-2]) == whole["data"]["answer"]
+        assert events[-2] == {**whole, "message": ""}
+        assert events[-1] == {"code": 0, "message": "", "data": True}
+
+
+def test_the_events_of_a_real_stream_have_the_keys_of_the_example(app: Flask, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-first-turn")
+    real = stream(app.test_client())
+    shown = openapi_document.event_stream_example(openapi_document.example_of(completion.CompletionAnswer))
+    documented = [json.loads(line[6:]) for line in shown.split("\n\n") if line]
+    for ours, example in ((real[0], documented[0]), (real[-2], documented[-2]), (real[-1], documented[-1])):
+        assert ours.keys() == example.keys()
+        assert ours["data"] is True or ours["data"].keys() == example["data"].keys()
+
+
+def test_uploads_are_forms_with_files_and_downloads_are_binary(document: Json) -> None:
+    paths = document["paths"]
+    for path in ("/document/upload", "/datasets/{kb_id}/document/create_by_file"):
+        (media_type,) = paths[path]["post"]["requestBody"]["content"]
+        assert media_type == "multipart/form-data"
+    form = document["components"]["schemas"]["DocumentUploadForm"]
+    assert form["properties"]["file"]["items"]["format"] == "binary"
+    assert {"kb_id", "on_duplicate", "separator"} <= form["properties"].keys()
+    (answer,) = paths["/document/download"]["get"]["responses"]["200"]["content"].values()
+    assert answer["schema"]["format"] == "binary"
+
+
+def test_it_tells_no_key_and_no_address(make_app: MakeApp) -> None:
+    settings = {"SECRET_KEY": "a secret to sign tokens with", "API_KEYS": ["a-service-key-of-somebody"]}
+    text = make_app(AUTH="required", **settings).test_client().get("/openapi.json").text
+    for secret in (*SECRETS, settings["SECRET_KEY"], *settings["API_KEYS"]):
+        assert secret not in text
+    assert str(Config().DOWNLOAD_ROOT) not in text
+    assert not ADDRESS.search(text), ADDRESS.search(text)
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_a_tag_that_is_explained(document: Json) -> None:
+    ids = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    assert all(operation["summary"] for _, operation in operations(document))
+    explained = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert {tag for _, operation in operations(document) for tag in operation["tags"]} == explained

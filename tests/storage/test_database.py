@@ -1,0 +1,178 @@
+"""How the databases are opened, and what becomes of connections that a server has closed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, bindparam, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from route_api.storage import database
+from route_api.storage.models import User
+
+from ..support import databases
+
+ROOT = Path(__file__).parents[2]
+
+database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
+
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
+OWN_ID = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+
+WITH_GEVENT = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time, gevent
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from config import Config
+from route_api import create_app
+from route_api.extensions import db
+from tests.conftest import OPEN
+
+with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
+    engine = db.engine
+
+def ask(statement, **values):
+    with engine.connect() as connection:
+        return connection.scalar(text(statement), values)
+
+def be_cut_off():
+    try:
+        ask("SELECT pg_sleep(30)")
+    except OperationalError as error:
+        return error.connection_invalidated
+
+begun, ticks = time.monotonic(), 0
+waiting = [gevent.spawn(ask, "SELECT pg_sleep(0.5)") for _ in range(5)]
+while not all(each.dead for each in waiting):
+    gevent.sleep(0.01)
+    ticks += 1
+print("others go on:", ticks > 10, "at once:", time.monotonic() - begun < 2)
+print("a long text:", ask("SELECT length(:long)", long="x" * 20_000_000))
+cut_off = gevent.spawn(be_cut_off)
+for _ in range(100):
+    gevent.sleep(0.05)
+    if ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'"):
+        break
+print("cut off:", cut_off.get(timeout=5), "and again:", ask("SELECT 1"))
+stopped = [gevent.spawn(ask, "SELECT 'not this'::text, pg_sleep(5)") for _ in range(5)]
+gevent.sleep(0.2)
+gevent.killall(stopped, ValueError("stopped"))
+print("stopped:", all(each.exception for each in stopped), "and again:", {ask("SELECT 1") for _ in range(20)})
+"""
+
+GIVEN_UP = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from config import Config
+from route_api import create_app, database
+from route_api.extensions import db
+from tests.conftest import OPEN
+
+database.ANSWER_S = 1
+with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
+    engine = db.engine
+begun = time.monotonic()
+try:
+    with engine.connect() as connection:
+        connection.scalar(text(sys.argv[2]))
+except OperationalError as error:
+    print("given up:", error.connection_invalidated, 1 <= time.monotonic() - begun < 3)
+with engine.connect() as connection:
+    print("and again:", connection.scalar(text("SELECT 1")))
+"""
+SLEEP = {"postgresql": "SELECT pg_sleep(5)", "mysql": "SELECT SLEEP(5)"}
+
+
+TWO_USERS = database.PairedWrite(
+    insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second"))
+)
+
+
+def kill(server: str, process: int) -> None:
+    """End a connection from the server's side."""
+    admin = databases.admin_engine(server)
+    with admin.connect() as connection:
+        connection.execute(text(KILL[server].format(process)))
+    admin.dispose()
+
+
+def users(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return sorted(connection.scalars(select(User.id)))
+
+
+def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = engine.dialect.name
+    if server == "sqlite":
+        with engine.connect() as connection:
+            assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+        return
+    monkeypatch.setattr(database, "IDLE_S", 0.0)
+    with engine.connect() as connection:
+        process = connection.scalar(text(OWN_ID[server]))
+    kill(server, process)
+    with engine.connect() as connection:
+        assert connection.scalar(text(OWN_ID[server])) != process
+
+
+def test_the_statements_of_a_transaction_succeed_or_fail_together(engine: Engine) -> None:
+    with pytest.raises(IntegrityError), database.transaction(engine) as connection:
+        connection.execute(insert(User).values(id="alice"))
+        connection.execute(insert(User).values(id="alice"))
+    with engine.connect() as connection:
+        assert connection.execute(select(User.id)).all() == []
+
+
+def test_a_paired_write_stores_both_and_fails_as_sqlalchemy_does(engine: Engine) -> None:
+    TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    with pytest.raises(IntegrityError):
+        TWO_USERS.execute(engine, {"first": "carol"}, {"second": "bob"})
+    assert {"alice", "bob"} <= set(users(engine))
+    if engine.dialect.name == "postgresql":
+        assert users(engine) == ["alice", "bob"], "there they are one statement"
+
+
+def test_a_paired_write_on_a_broken_connection_fails_once(engine: Engine) -> None:
+    server = engine.dialect.name
+    if server == "sqlite":
+        return  # It has no connection that could break.
+    engine.dispose()
+    with engine.connect() as connection:
+        process = connection.scalar(text(OWN_ID[server]))
+    kill(server, process)
+    with pytest.raises(DBAPIError) as broken:
+        TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    assert broken.value.connection_invalidated
+    TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
+    assert users(engine) == ["alice", "bob"]
+
+
+@pytest.mark.server
+def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
+    with databases.fresh_database("postgresql", f"{databases.NAME}_gevent") as url:
+        program = [sys.executable, "-c", WITH_GEVENT, url]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "others go on: True at once: True",
+        "a long text: 20000000",
+        "cut off: True and again: 1",
+        "stopped: True and again: {1}",
+    ], done.stderr
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("server", SLEEP)
+def test_a_server_that_hangs_is_given_up_where_gevent_serves(server: str) -> None:
+    with databases.fresh_database(server, f"{databases.NAME}_hangs") as url:
+        program = [sys.executable, "-c", GIVEN_UP, url, SLEEP[server]]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["given up: True True", "and again: 1"], done.stderr

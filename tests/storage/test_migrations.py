@@ -1,0 +1,48 @@
+"""The migrations themselves: up, down and up again, to what the models say, on every database at hand."""
+
+from typing import Any
+
+import flask_migrate
+import pytest
+from flask import Flask
+from sqlalchemy import inspect
+
+from route_api.extensions import db
+
+from ..support import databases
+
+database_url, migrated = databases.database_url, databases.migrated
+
+TABLES = {"user", "conversation", "message"}
+
+
+def tables(app: Flask) -> set[str]:
+    with app.app_context():
+        return set(inspect(db.engine).get_table_names()) - {"alembic_version"}
+
+
+def test_up_down_and_up_again_ends_at_what_the_models_say(migrated: Flask) -> None:
+    with migrated.app_context():
+        flask_migrate.check()
+        flask_migrate.downgrade(revision="base")
+        assert tables(migrated) == set()
+        flask_migrate.upgrade()
+        flask_migrate.check()
+    assert tables(migrated) == TABLES
+
+
+@pytest.mark.parametrize(("table", "parent"), [("conversation", "user"), ("message", "conversation")])
+def test_what_hangs_on_a_deleted_row_goes_with_it(migrated: Flask, table: str, parent: str) -> None:
+    with migrated.app_context():
+        (key,) = inspect(db.engine).get_foreign_keys(table)
+    assert (key["referred_table"], key["options"].get("ondelete")) == (parent, "CASCADE")
+
+
+def test_the_indexes_are_those_that_the_queries_go_by(migrated: Flask) -> None:
+    def columns(entries: list[Any]) -> list[list[str]]:
+        return [entry["column_names"] for entry in entries]
+
+    with migrated.app_context():
+        inspector = inspect(db.engine)
+        assert ["user_id", "create_time", "id", "chat_type"] in columns(inspector.get_indexes("conversation"))
+        assert ["conversation_id", "position"] in columns(inspector.get_unique_constraints("message"))

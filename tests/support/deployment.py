@@ -1,0 +1,314 @@
+"""Route API as an operator runs it: nginx with deploy/nginx.conf, gunicorn behind it, the sandbox as its Dify."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from route_api.sandbox.bootstrap import bootstrap
+
+from ..end_to_end.conftest import PROJECT_DIR, START_S, free_port, wait_for
+from . import databases
+
+BIN = Path(sys.executable).parent
+REDIS = "redis://127.0.0.1:6379/10"
+UPLOAD_LIMIT_MB = 400
+SERVICE_KEY = "the-service-key-of-a-backend"
+USER_LIMIT = 20
+"""Requests a minute of one user of the pair."""
+STOP_S = 45
+"""More than STOP_GRACE."""
+
+
+def program(name: str) -> str:
+    """The path of a program, which may be our own, and which Debian may keep where only root looks for it."""
+    found = shutil.which(name, path=f"{BIN}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        databases.absent(f"no {name} on this machine")
+    return str(found)
+
+
+class Process:
+    """A server that the test starts and stops."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, settings: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.log_path = folder / f"{name}.log"
+        self._command = command
+        self._environment = {**os.environ, **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    @property
+    def children(self) -> list[int]:
+        """The processes that do the work."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def is_up(self) -> bool:
+        """Whether it serves; each server says how one sees that."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=PROJECT_DIR, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in range(START_S * 10):
+            if self._process.poll() is not None:
+                break
+            if self.is_up():
+                return
+            time.sleep(0.1)
+        if self._process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        raise AssertionError(f"{self.name} did not start:\n{self.log_path.read_text()}")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def stop(self) -> None:
+        """SIGTERM, as systemd sends it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            assert process.wait(STOP_S) == 0, self.log_path.read_text()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+class Sandbox(Process):
+    """Dify's stand-in, for files larger than Dify takes by default."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        keys = bootstrap(folder)
+        self.settings = {"DIFY_BASE_URL": f"http://127.0.0.1:{self.port}", **keys}
+        limits = ["--upload-limit-mb", str(UPLOAD_LIMIT_MB)]
+        command = [sys.executable, "-m", "route_api.app.sandbox", "--port", str(self.port), "--data-dir", str(folder)]
+        super().__init__("sandbox", command + limits, folder)
+
+    def is_up(self) -> bool:
+        return answers(f"http://127.0.0.1:{self.port}/console/api/setup")
+
+
+class Gunicorn(Process):
+    """A gateway of two workers, as deploy/route-api.service starts it."""
+
+    def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}/v1"
+        self.settings = {"PORT": str(self.port), "WORKERS": "2", "PROXIES": "1", **settings}
+        super().__init__(name, [str(BIN / "gunicorn"), "wsgi:app"], folder, self.settings)
+
+    def migrate(self) -> None:
+        subprocess.run(
+            [BIN / "flask", "--app", "wsgi", "db", "upgrade"], cwd=PROJECT_DIR, env=self._environment, check=True
+        )
+
+    def is_up(self) -> bool:
+        return len(self.children) == 2 and answers(f"{self.base}/healthz")
+
+    def connections_of(self, worker: int) -> int:
+        """How many connections a worker holds."""
+        own = {
+            f"socket:[{row[9]}]"
+            for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if row[1].endswith(f":{self.port:04X}") and row[3] == "01"
+        }
+        return sum(opened in own for opened in opened_by(worker))
+
+
+def opened_by(pid: int) -> Iterator[str]:
+    """What the descriptors of a process stand for."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            yield os.readlink(descriptor)
+        except FileNotFoundError:
+            continue  # Closed while we looked.
+
+
+class Nginx(Process):
+    """nginx with deploy/nginx.conf, in which the values marked CHANGE are changed, and the folder of its logs."""
+
+    def __init__(self, folder: Path, gateway_ports: list[int]) -> None:
+        self.folder = folder
+        self.port, self.http_port = free_port(), free_port()
+        self.base = f"https://127.0.0.1:{self.port}/v1"
+        self.certificate = folder / "certificate.pem"
+        self.access_log, self.error_log = folder / "route-api.log", folder / "route-api.error.log"
+        executable, openssl = program("nginx"), program("openssl")
+        self._make_certificate(openssl)
+        (folder / "site.conf").write_text(self._site(gateway_ports))
+        (folder / "nginx.conf").write_text(self._main())
+        super().__init__("nginx", [executable, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], folder)
+        self.http = self.client()
+
+    def client(self) -> requests.Session:
+        """A caller who trusts the certificate, and has a service key for whoever asks."""
+        http = session(SERVICE_KEY)
+        http.verify = str(self.certificate)
+        return http
+
+    def _site(self, gateway_ports: list[int]) -> str:
+        gateway = "server 127.0.0.1:{}".format
+        options = " max_fails=0;"
+        letsencrypt = "/etc/letsencrypt/live/api.example.com"
+        changes = {
+            gateway(8000) + options: "\n".join(gateway(port) + options for port in gateway_ports),
+            "listen 80;": f"listen 127.0.0.1:{self.http_port};",
+            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            "server_name api.example.com;": "server_name 127.0.0.1;",
+            f"{letsencrypt}/fullchain.pem": str(self.certificate),
+            f"{letsencrypt}/privkey.pem": str(self.folder / "key.pem"),
+            "/var/log/nginx": str(self.folder),
+        }
+        site = (PROJECT_DIR / "deploy" / "nginx.conf").read_text()
+        for marked, value in changes.items():
+            assert marked in site, f"deploy/nginx.conf has no {marked}"
+            site = site.replace(marked, value)
+        return site
+
+    def _main(self) -> str:
+        """What Debian's own /etc/nginx/nginx.conf does around a site, in a folder of the test's own."""
+        temporary = "\n".join(
+            f"{kind}_temp_path {self.folder}/temporary_{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        user = "user root;" if os.getuid() == 0 else ""
+        return f"""
+            {user} daemon off; worker_processes 2; pid nginx.pid;
+            events {{ worker_connections 1024; }}
+            http {{ {temporary} include site.conf; }}
+        """
+
+    def _make_certificate(self, openssl: str) -> None:
+        command = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+        files = ["-keyout", self.folder / "key.pem", "-out", self.certificate]
+        subprocess.run([openssl, *command.split(), *files], check=True, capture_output=True)
+
+    def is_up(self) -> bool:
+        return answers(f"http://127.0.0.1:{self.http_port}/")
+
+    def written_to_disk(self) -> list[str]:
+        """What nginx said about bodies and answers that it put into files."""
+        return [line for line in self.error_log.read_text().splitlines() if "temporary file" in line]
+
+    def logged(self, request_id: str) -> str:
+        """The line of the access log of a request; written when the request has ended."""
+        lines: list[str] = []
+
+        def found() -> bool:
+            lines[:] = [line for line in self.access_log.read_text().splitlines() if f'"{request_id}"' in line]
+            return bool(lines)
+
+        wait_for(found, 5)
+        return lines[-1]
+
+
+class Deployment:
+    """nginx, one gateway or several behind it, and what they need."""
+
+    def __init__(self, nginx: Nginx, gateways: list[Gunicorn]) -> None:
+        self.nginx = nginx
+        self.gateways = gateways
+        self.base = nginx.base
+        self.http = nginx.http
+
+    def at(self, gateway: Gunicorn, path: str, token: str = SERVICE_KEY, **body: Any) -> requests.Response:
+        """The answer of this one gateway to a POST, without nginx between."""
+        return session(token).post(f"{gateway.base}/{path}", json=body, timeout=60, stream=True)
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        return succeeded(self.http.post(f"{self.base}/{path}", json=body, timeout=60))
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        return succeeded(self.http.get(f"{self.base}/{path}", params=params, timeout=60))
+
+    def ask(self, user_id: str, query: str, **given: Any) -> requests.Response:
+        """A question whose answer is streamed, over a connection of its own."""
+        body = {"user_id": user_id, "query": query, "stream": True, **given}
+        return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=60)
+
+
+def session(token: str = "") -> requests.Session:
+    """A caller with this token, who asks no proxy of the environment's."""
+    http = requests.Session()
+    http.trust_env = False
+    if token:
+        http.headers["Authorization"] = f"Bearer {token}"
+    return http
+
+
+def succeeded(answer: requests.Response) -> dict[str, Any]:
+    assert answer.json()["code"] == 0, answer.text
+    return dict(answer.json())
+
+
+def answers(url: str) -> bool:
+    try:
+        return session().get(url, timeout=1, allow_redirects=False).status_code < 500
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One Dify for all gateways of the module."""
+    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    running.start()
+    yield running
+    running.stop()
+
+
+def deploy(folder: Path, number: int, settings: dict[str, str]) -> Iterator[Deployment]:
+    """Start so many gateways and nginx before them; stop them in the other order."""
+    with ExitStack() as running:
+        common = {
+            "API_KEYS": SERVICE_KEY,
+            "RATE_LIMIT": str(USER_LIMIT),
+            "DOWNLOAD_ROOT": str(folder / "downloads"),
+            **settings,
+        }
+        gateways = [Gunicorn(f"gateway-{index}", folder, common) for index in range(number)]
+        nginx = Nginx(folder, [gateway.port for gateway in gateways])
+        gateways[0].migrate()
+        for process in (*gateways, nginx):
+            running.callback(process.stop)
+            process.start()
+        yield Deployment(nginx, gateways)
+
+
+@pytest.fixture(scope="module")
+def site(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One gateway on SQLite behind nginx."""
+    folder = tmp_path_factory.mktemp("site")
+    yield from deploy(folder, 1, {**sandbox.settings, "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"})
+
+
+@pytest.fixture(scope="module")
+def pair(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Two gateways on one PostgreSQL and one Redis behind one nginx."""
+    folder = tmp_path_factory.mktemp("pair")
+    with databases.fresh_database("postgresql", f"route_api_deployment_{os.getpid()}") as database_url:
+        settings = {
+            "DATABASE_URL": database_url,
+            "LIMITS_STORAGE": databases.empty_redis(REDIS),
+            "SECRET_KEY": "signs-every-token",
+        }
+        yield from deploy(folder, 2, {**sandbox.settings, **settings})

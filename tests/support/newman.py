@@ -1,0 +1,79 @@
+"""Replaying the Postman collection with newman, as QA does."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .databases import absent
+
+Json = dict[str, Any]
+
+PROJECT_DIR = Path(__file__).parents[2]
+POSTMAN = PROJECT_DIR / "postman"
+NEWMAN = POSTMAN / "node_modules" / ".bin" / "newman"
+COLLECTION = POSTMAN / "route-api.postman_collection.json"
+SANDBOX = POSTMAN / "sandbox.postman_environment.json"
+REPLAY_S = 300
+
+
+def require_newman() -> None:
+    """Skip the test where newman is not installed; fail it where everything must be."""
+    if not NEWMAN.exists():
+        absent("newman is not installed; `make newman` does it, given npm")
+
+
+def replay(base_url: str, folder: Path, *options: str, **variables: str) -> Json:
+    """Run the collection from its first request to its last and give back newman's report.
+
+    :param base_url: where Route API answers, with or without nginx, with `/v1`
+    :param folder: an empty folder for the report
+    :param options: further options of `newman run`
+    :param variables: further variables of the environment, `api_key` for example
+    """
+    report = folder / "newman.json"
+    given = {"base_url": base_url, **variables}
+    command = [str(NEWMAN), "run", str(COLLECTION), "--environment", str(SANDBOX), "--working-dir", str(PROJECT_DIR)]
+    command += ["--reporters", "json", "--reporter-json-export", str(report), *options]
+    command += [part for name, value in given.items() for part in ("--env-var", f"{name}={value}")]
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=REPLAY_S)
+    assert report.exists(), done.stdout + done.stderr
+    answer: Json = json.loads(report.read_text(encoding="utf-8"))
+    return answer
+
+
+def requests_of(item: Json) -> Iterator[Json]:
+    """The requests of a collection or of a folder, in their order."""
+    for inner in item["item"]:
+        yield from requests_of(inner) if "item" in inner else [inner]
+
+
+def scripts(item: Json, kind: str) -> str:
+    """The scripts of a request, or those that a collection runs for each.
+
+    :param kind: prerequest or test
+    """
+    return "\n".join(
+        line for event in item.get("event", []) if event["listen"] == kind for line in event["script"]["exec"]
+    )
+
+
+def problems(report: Json) -> list[str]:
+    """What went wrong in a replay, in words: what failed, and requests that were not sent or not tested."""
+    lines = [f"{failure['source']['name']}: {failure['error']['message']}" for failure in report["run"]["failures"]]
+    collection = json.loads(COLLECTION.read_text(encoding="utf-8"))
+    shared = set(re.findall(r'pm\.test\("([^"]+)"', scripts(collection, "test")))
+    tested = {
+        step["item"]["name"]
+        for step in report["run"]["executions"]
+        for test in step.get("assertions", [])
+        if "response" in step and not test["skipped"] and test["assertion"] not in shared
+    }
+    for request in requests_of(collection):
+        if request["name"] not in tested:
+            lines.append(f"{request['name']}: was not sent, or nothing of its answer was tested")
+    return lines
