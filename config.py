@@ -19,7 +19,7 @@ LONGEST_APP_NAME = 50
 SHORTEST_KEY = 16
 """Characters of a key that somebody could try to guess."""
 
-DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.app.sqlite3'}"
+DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.sqlite3'}"
 
 
 class ConfigError(Exception):

@@ -38,7 +38,7 @@ METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 class Log(Logger):
     """What gunicorn itself says, in the form of our own log.
 
-    The workers' share goes through `route_api.app.monitoring.logs`, once they have it; the master must not import that.
+    The workers' share goes through `route_api.monitoring.logs`, once they have it; the master must not import that.
     """
 
     def setup(self, cfg: Any) -> None:
@@ -100,12 +100,12 @@ class Worker(GeventWorker):
         """Import the application."""
         super().load_wsgi()
         self.idle: set[gevent.Greenlet] = set()
-        self.caretaker = self.wsgi.extensions["caretaker"]
+        self.monitor = self.wsgi.extensions["route_api"].turn_monitor
 
     def run(self) -> None:
         """Serve until told to stop; then store what the database did not take before."""
         super().run()
-        self.caretaker.store_rest()
+        self.monitor.store_rest()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
@@ -133,10 +133,10 @@ class Worker(GeventWorker):
         was_alive = self.alive
         super().handle_exit(sig, frame)
         if self.booted and was_alive:
-            self.caretaker.is_stopping = True
+            self.monitor.is_stopping = True
             gevent.spawn_later(IDLE_AT_STOP_S, self.close_idle)
-            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S, self.caretaker.end_turns)
-            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S / 2, self.caretaker.leave_callers)
+            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S, self.monitor.end_turns)
+            gevent.spawn_later(settings.STOP_GRACE - LAST_WORDS_S / 2, self.monitor.leave_callers)
 
     def close_idle(self) -> None:
         """Close the connections on which nothing is asked; those that asked just now are answered, and closed then.

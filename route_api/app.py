@@ -1,4 +1,4 @@
-"""Route API: one HTTP API for knowledge bases and conversations, carried out on a Dify server."""
+"""The WSGI application: what it is made of. Wiring only."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,23 @@ from typing import Any
 
 from flask import Flask, Request
 from flask.sessions import SessionInterface
+from sqlalchemy import Engine
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 
-from . import envelope, health
-from .access import callers, cross_origin, limits
-from .chat import monitor
+from . import envelope
+from .access import before_request, cross_origin
+from .access.callers import service_keys_of
+from .access.limits import limits_of
+from .access.tokens import Tokens
+from .chat.backends import DifyCache
+from .chat.monitor import TurnMonitor
 from .commands import register_commands
 from .dify import Dify
-from .extensions import api, db, migrate
+from .extensions import Components, api, db, migrate
+from .health import health_check_of
 from .monitoring import logs
 from .openapi.document import SPEC_OPTIONS
 from .prompts import load_templates
@@ -54,15 +60,14 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.merge_slashes = False  # It would redirect, to whatever host the request names, in HTML.
     configure(app, config)
     logs.init_app(app, config)
-    callers.init_app(app)
-    limits.init_app(app)
+    before_request.init_app(app)
     cross_origin.init_app(app)
     db.init_app(app)
     database.init_app(app)
-    monitor.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
-    health.init_app(app)
     api.init_app(app)
+    with app.app_context():
+        app.extensions["route_api"] = components_of(app, config, db.engine)
     envelope.register_error_handlers(app)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
@@ -75,7 +80,7 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def configure(app: Flask, config: Config) -> None:
-    """Hand our settings and the extensions' own to the application, read the prompts and make the Dify client."""
+    """Hand our settings and the extensions' own to the application."""
     app.config.from_object(config)
     app.config.update(
         MAX_CONTENT_LENGTH=config.MAX_UPLOAD_MB * MEGABYTE,
@@ -86,8 +91,31 @@ def configure(app: Flask, config: Config) -> None:
         OPENAPI_VERSION="3.1.0",
         API_SPEC_OPTIONS=SPEC_OPTIONS,
     )
-    app.extensions["prompts"] = load_templates(config.PROMPTS_FILE)
-    app.extensions["dify"] = Dify(
+
+
+def components_of(app: Flask, config: Config, engine: Engine) -> Components:
+    """What is made once for this application.
+
+    :raises PromptsError: the prompt templates cannot be used
+    """
+    request_limit, login_throttle, concurrency = limits_of(config)
+    return Components(
+        dify=dify_of(config),
+        dify_cache=DifyCache(),
+        prompt_templates=load_templates(config.PROMPTS_FILE),
+        service_keys=service_keys_of(config.API_KEYS),
+        tokens=Tokens(config.SECRET_KEY, config.LOGIN_LIFETIME),
+        request_limit=request_limit,
+        login_throttle=login_throttle,
+        concurrency=concurrency,
+        turn_monitor=TurnMonitor(engine),
+        health=health_check_of(app, engine, config.DIFY_BASE_URL),
+    )
+
+
+def dify_of(config: Config) -> Dify:
+    """The client of the Dify that the settings name."""
+    return Dify(
         base_url=config.DIFY_BASE_URL,
         dataset_api_key=config.DIFY_DATASET_API_KEY,
         app_api_key=config.DIFY_APP_API_KEY,

@@ -1,5 +1,9 @@
-"""The extensions, bare; `create_app` gives them their configuration."""
+"""The extensions, bare; `create_app` gives them their configuration.
 
+Beside Flask's own, everything that is made once for an application is in one :class:`Components`.
+"""
+
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app
@@ -15,7 +19,14 @@ from .envelope import Failure
 from .openapi.document import BEARER_AUTH, error_examples
 
 if TYPE_CHECKING:
+    from .access.callers import Caller
+    from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit
+    from .access.tokens import Tokens
+    from .chat.backends import DifyCache
+    from .chat.monitor import TurnMonitor
     from .dify import Dify
+    from .health import HealthCheck
+    from .prompts import PromptTemplate
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -59,5 +70,29 @@ cors = CORS()
 db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
 
-dify = cast("Dify", LocalProxy(lambda: current_app.extensions["dify"]))
+
+@dataclass(slots=True)
+class Components:
+    """What `create_app` makes once for an application, and all of its requests share.
+
+    :param service_keys: the callers with a service key, by the SHA-256 of the key
+    :param prompt_templates: by name, in the order of the operator's file
+    """
+
+    dify: "Dify"
+    dify_cache: "DifyCache"
+    prompt_templates: "dict[str, PromptTemplate]"
+    service_keys: "dict[bytes, Caller]"
+    tokens: "Tokens"
+    request_limit: "RequestLimit"
+    login_throttle: "LoginThrottle"
+    concurrency: "ConcurrencyLimit"
+    turn_monitor: "TurnMonitor"
+    health: "HealthCheck"
+
+
+components = cast(Components, LocalProxy(lambda: current_app.extensions["route_api"]))
+"""The components of the application at hand."""
+
+dify = cast("Dify", LocalProxy(lambda: current_app.extensions["route_api"].dify))
 """The Dify client of the application at hand."""

@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .dify import Transport
 from .errors import DifyError
-from .extensions import db
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ ANSWER_S = 2.0
 """Seconds that Dify may take; whoever asks us has little patience himself. A connection is tried twice."""
 
 
-class Readiness:
+class HealthCheck:
     """Looks at the database and at Dify, once a second at the most however many ask."""
 
     def __init__(self, engine: Engine, migrations: ScriptDirectory, dify: Transport) -> None:
@@ -66,12 +65,11 @@ class Readiness:
         return None
 
 
-def init_app(app: Flask) -> None:
-    """Give the application its readiness."""
-    address = app.config["DIFY_BASE_URL"]
-    with app.app_context():
-        app.extensions["readiness"] = Readiness(
-            db.engine,
-            ScriptDirectory(app.extensions["migrate"].directory),
-            Transport(address, connect_timeout=CONNECT_S, read_timeout=ANSWER_S, pool_size=1),
-        )
+def health_check_of(app: Flask, engine: Engine, dify_address: str) -> HealthCheck:
+    """The health check of an application.
+
+    :param dify_address: the setting DIFY_BASE_URL
+    """
+    migrations = ScriptDirectory(app.extensions["migrate"].directory)
+    dify = Transport(dify_address, connect_timeout=CONNECT_S, read_timeout=ANSWER_S, pool_size=1)
+    return HealthCheck(engine, migrations, dify)

@@ -86,7 +86,7 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     llm = {"llm_url": config.SANDBOX_LLM_URL, "llm_model": config.SANDBOX_LLM_MODEL}
     keys = bootstrap(data_dir, **llm)
     port = config.SANDBOX_PORT or free_port()
-    command = [sys.executable, "-m", "route_api.app.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     llm_arguments = ["--llm-url", llm["llm_url"], "--llm-model", llm["llm_model"]]
     process = subprocess.Popen([*command, *llm_arguments], cwd=PROJECT_DIR)
     wait_until_listening(process, port)

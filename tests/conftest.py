@@ -115,7 +115,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     for app in made:
         with app.app_context():
             db.engine.dispose()
-    logging.getLogger("route_api.app").handlers.clear()
+    logging.getLogger("route_api").handlers.clear()
     logging.lastResort = last_resort
 
 
@@ -150,7 +150,7 @@ def console_client(make_app: MakeApp) -> FlaskClient:
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The lines that the gateway logs, which it keeps from the root logger otherwise."""
-    logger = logging.getLogger("route_api.app")
+    logger = logging.getLogger("route_api")
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)

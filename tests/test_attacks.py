@@ -215,7 +215,7 @@ def test_of_two_who_register_a_name_at_once_one_wins(make_app: MakeApp) -> None:
 
 def test_whoever_registers_users_by_the_hundred_is_slowed_down(make_app: MakeApp, monkeypatch: Any) -> None:
     """Each costs the hash of a password, 60 ms of a processor."""
-    monkeypatch.setattr("route_api.app.access.passwords.generate_password_hash", lambda _: "scrypt:x")
+    monkeypatch.setattr("route_api.access.passwords.generate_password_hash", lambda _: "scrypt:x")
     client = make_app(**LOCKED, REGISTRATION="open").test_client()
 
     def register(number: int, **more: Any) -> int:
@@ -732,7 +732,7 @@ def test_an_error_in_a_stream_tells_nothing_of_difys_insides(
 
 def what_is_logged() -> io.StringIO:
     """The log of the gateway that was made last, as it is written."""
-    (handler,) = [each for each in logging.getLogger("route_api.app").handlers if hasattr(each, "setStream")]
+    (handler,) = [each for each in logging.getLogger("route_api").handlers if hasattr(each, "setStream")]
     handler.setStream(written := io.StringIO())
     return written
 
@@ -756,8 +756,12 @@ def test_no_secret_is_in_any_answer_log_or_repr(
     app = make_app(**HUSH)
     client, logged = app.test_client(), what_is_logged()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer service-hush-hush-hush-5"
-    seen = [repr(Config.load(**HUSH)), repr(app.extensions["dify"]), repr(vars(app.extensions["dify"]))]
-    seen += [repr(part) for part in vars(app.extensions["dify"]).values()]
+    seen = [
+        repr(Config.load(**HUSH)),
+        repr(app.extensions["route_api"].dify),
+        repr(vars(app.extensions["route_api"].dify)),
+    ]
+    seen += [repr(part) for part in vars(app.extensions["route_api"].dify).values()]
     for scene in SCENES.values():
         dify.mock.reset()
         dify.mock.assert_all_requests_are_fired = False

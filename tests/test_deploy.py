@@ -67,7 +67,7 @@ def test_the_image_gets_all_that_the_gateway_is_made_of_and_nothing_else() -> No
         "migrations",
         "prompts.toml",
         "requirements.txt",
-        "route_api.app",
+        "route_api",
         "wsgi.py",
     }
     assert set(let_through) == needed

@@ -6,19 +6,18 @@ for every caller.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request
+from flask import current_app, g, request
 from sqlalchemy import bindparam, select
 
 from ..errors import ApiError, CredentialsInvalid, CredentialsMissing, Forbidden, LoginEnded
-from ..extensions import db
+from ..extensions import components, db
 from ..storage.models import User
-from .tokens import Tokens
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -76,16 +75,18 @@ def access_of(view: Callable[..., Any]) -> str:
     return access
 
 
-def init_app(app: Flask) -> None:
-    """Read the keys. `limiting` asks who calls, counts them, and has refused who may not."""
-    app.extensions["tokens"] = Tokens(app.config["SECRET_KEY"], app.config["LOGIN_LIFETIME"])
-    app.extensions["service_keys"] = {
+def service_keys_of(api_keys: Iterable[str]) -> dict[bytes, Caller]:
+    """The callers with a service key, by the SHA-256 of the key.
+
+    :param api_keys: the setting API_KEYS
+    """
+    return {
         sha256(key.encode()).digest(): Caller(f"service-{number}", is_service=True, may_administer=True)
-        for number, key in enumerate(app.config["API_KEYS"], start=1)
+        for number, key in enumerate(api_keys, start=1)
     }
 
 
-def identify() -> None:
+def authenticate() -> None:
     """Find out who calls. What is wrong with their credentials is kept for `authorize`."""
     g.refusal = None
     try:
@@ -124,7 +125,7 @@ def _caller(header: str) -> Caller:
     if secret:
         if service := _service(secret):
             return service
-        if login := current_app.extensions["tokens"].read(secret):
+        if login := components.tokens.read(secret):
             with db.engine.connect() as connection:
                 user = connection.execute(USER_OF_LOGIN, {"of_user": login.user_id}).first()
             if user is None or user.login_generation != login.generation:
@@ -152,7 +153,7 @@ def _is_from_another_site() -> bool:
 def _service(secret: str) -> Caller | None:
     """Whose service key this is. It is held against each, whole: the time taken tells nothing about any of them."""
     given, found = sha256(secret.encode("utf-8", "surrogateescape")).digest(), None
-    for digest, caller in current_app.extensions["service_keys"].items():
+    for digest, caller in components.service_keys.items():
         if hmac.compare_digest(digest, given):
             found = caller
     return found

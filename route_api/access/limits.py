@@ -15,13 +15,15 @@ from secrets import token_hex
 from typing import Any, TypeVar, cast
 
 import redis
-from flask import Flask, current_app, g, request
+from flask import current_app, g, request
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
+from config import Config
+
 from ..errors import TooManyRequests
-from .callers import authorize, identify
+from ..extensions import components
 
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -128,7 +130,7 @@ class RequestLimit:
             raise TooManyRequests(text, retry_after=wait)
 
 
-class LoginGuard:
+class LoginThrottle:
     """Slows down whoever guesses passwords, and does not lock the owner out.
 
     Tries are counted for each address; for each account from one address; and for each account from all addresses
@@ -184,7 +186,7 @@ class LoginGuard:
             raise TooManyRequests(f"Too many tries; the next one in {wait} seconds.", retry_after=wait)
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """Counts what runs right now.
 
     :param shared: a Redis in which all processes count together; None: each counts by itself
@@ -252,8 +254,7 @@ def enter_turn(user_id: str) -> Callable[[], None]:
     :raises TooManyRequests: the user has TURNS_PER_USER running
     """
     most = current_app.config["TURNS_PER_USER"]
-    leave: Callable[[], None] = current_app.extensions["at_once"].enter("answers of this user", user_id, most)
-    return leave
+    return components.concurrency.enter("answers of this user", user_id, most)
 
 
 def upload(view: View) -> View:
@@ -262,7 +263,7 @@ def upload(view: View) -> View:
     @wraps(view)
     def counted(*args: Any, **kwargs: Any) -> Any:
         most = current_app.config["UPLOADS_PER_CALLER"]
-        leave = current_app.extensions["at_once"].enter("uploads of this caller", caller_key(), most)
+        leave = components.concurrency.enter("uploads of this caller", caller_key(), most)
         try:
             return view(*args, **kwargs)
         finally:
@@ -271,20 +272,14 @@ def upload(view: View) -> View:
     return cast(View, counted)
 
 
-def init_app(app: Flask) -> None:
-    """Let in whoever may call and has not called too often, and prepare the other limits."""
-    config, uri = app.config, app.config["LIMITS_STORAGE"]
+def limits_of(config: Config) -> tuple[RequestLimit, LoginThrottle, ConcurrencyLimit]:
+    """The limits by the settings, counted in LIMITS_STORAGE."""
+    uri = config.LIMITS_STORAGE
     in_redis = not uri.startswith("memory:")
     timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}
     counters = Counters(uri, **timeouts)
-    app.extensions["login_guard"] = LoginGuard(counters)
-    app.extensions["at_once"] = AtOnce(redis.Redis.from_url(uri, **timeouts) if in_redis else None)
-    limit = RequestLimit(counters, config["RATE_LIMIT"], config["RATE_LIMIT_SERVICE"])
-
-    def admit() -> None:
-        """Who calls, have they called too often, may they call this: one hook, for each has its own cost."""
-        identify()
-        limit.count()
-        authorize()
-
-    app.before_request(admit)
+    return (
+        RequestLimit(counters, config.RATE_LIMIT, config.RATE_LIMIT_SERVICE),
+        LoginThrottle(counters),
+        ConcurrencyLimit(redis.Redis.from_url(uri, **timeouts) if in_redis else None),
+    )

@@ -14,13 +14,29 @@ from flask import current_app
 from .. import prompts
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
-from ..extensions import dify
+from ..extensions import components, dify
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
-FACTS_LIFETIME_S = 300.0
-"""Seconds for which what Dify said about its apps and models is taken for granted."""
+CACHE_LIFETIME_S = 300.0
+"""Seconds for which an answer of Dify's about its apps and models is used again."""
+
+
+class DifyCache:
+    """Answers of Dify's about its apps and models, which hardly change."""
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
+
+    def get(self, key: tuple[Any, ...], ask: Callable[[], T]) -> T:
+        """The answer under this key; where there is none from the last CACHE_LIFETIME_S, `ask` gets it."""
+        known = self._answers.get(key)
+        if known is None or known[0] < monotonic():
+            known = (monotonic() + CACHE_LIFETIME_S, ask())
+            self._answers[key] = known
+        answer: T = known[1]
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +83,15 @@ def choose_carrier(wish: Wish) -> Carrier:
     if not current_app.config["DIFY_CONSOLE_EMAIL"]:
         raise NotSupported(_what_to_configure(wish, own_app))
     base = wish.model_name if own_app else None
-    app_id = fact(("app_id", base), lambda: dify.find_app(base))
-    published = fact(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
+    app_id = components.dify_cache.get(("app_id", base), lambda: dify.find_app(base))
+    published = components.dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
     model = published["model"]
     provider, name = model["provider"], model["name"]
     if wish.model_name not in (None, name) and not own_app:
         provider, name = find_model(wish.model_name or "")
     elif not wish.has_parameters:
         return _service(base)
-    rules = fact(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
+    rules = components.dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
     model_config = override_model(
         published,
         model=(provider, name),
@@ -92,7 +108,7 @@ def api_of(name: str | None) -> ChatApi | DebuggerApi:
     kind, _, model_name = (name or "app").partition(":")
     base = model_name if model_name in dify.app_models else None
     if kind == "debugger":
-        return dify.debugger(fact(("app_id", base), lambda: dify.find_app(base)))
+        return dify.debugger(components.dify_cache.get(("app_id", base), lambda: dify.find_app(base)))
     return dify.chat(base)
 
 
@@ -102,7 +118,7 @@ def find_model(model_name: str) -> tuple[str, str]:
     :raises ValidationFailed: the workspace has no such model
     """
     wanted, _, wanted_provider = model_name.partition("@")
-    providers = fact(("models",), lambda: dify.knowledge.list_models("llm"))["data"]
+    providers = components.dify_cache.get(("models",), lambda: dify.knowledge.list_models("llm"))["data"]
     for provider in providers:
         for model in provider["models"]:
             if model["model"] == wanted and wanted_provider in ("", provider["provider"]):
@@ -111,20 +127,9 @@ def find_model(model_name: str) -> tuple[str, str]:
     raise ValidationFailed(f"model_name '{model_name}' is not a model of this Dify; it has: {known}.")
 
 
-def fact(key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-    """What Dify answered to this within the last five minutes, asked for anew after that."""
-    facts: dict[tuple[Any, ...], tuple[float, Any]] = current_app.extensions.setdefault("dify_facts", {})
-    known = facts.get(key)
-    if known is None or known[0] < monotonic():
-        known = (monotonic() + FACTS_LIFETIME_S, ask())
-        facts[key] = known
-    value: T = known[1]
-    return value
-
-
 def _service(model_name: str | None) -> Carrier:
     api = dify.chat(model_name)
-    form = fact(("form", model_name), lambda: prompts.declared_variables(api.parameters()))
+    form = components.dify_cache.get(("form", model_name), lambda: prompts.declared_variables(api.parameters()))
     return Carrier(_name("app", model_name), api, form)
 
 

@@ -17,13 +17,11 @@ from time import monotonic
 from typing import Any
 
 import gevent
-from flask import Flask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..dify import EventStream
 from ..errors import GatewayStopped
-from ..extensions import db
 from ..monitoring import metrics
 from ..storage.turns import CLAIM_S, Turn, store_progress
 
@@ -145,7 +143,7 @@ def _listener(caller: socket.socket | None) -> socket.socket | None:
     return listener
 
 
-class Caretaker:
+class TurnMonitor:
     """Looks after the live turns of one process. Its threads start with the first of them, in the process that serves:
     a thread of the process that gunicorn forks from would not come along."""
 
@@ -243,9 +241,3 @@ class Caretaker:
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:
                 log.exception("the caretaker of running answers met an unexpected error")
-
-
-def init_app(app: Flask) -> None:
-    """Give the application its caretaker."""
-    with app.app_context():
-        app.extensions["caretaker"] = Caretaker(db.engine)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import orjson
-from flask import current_app
 
 from .. import presenters, prompts
 from ..dify import EventStream, refusal_text
@@ -28,7 +27,7 @@ from ..errors import (
     ModelFailed,
     ValidationFailed,
 )
-from ..extensions import db
+from ..extensions import components, db
 from ..knowledge.retrieval import find_passages_of
 from ..monitoring import metrics
 from ..storage.models import dashed
@@ -92,7 +91,7 @@ class Chat:
         except DifyError as error:
             self.no_carrier = error  # Raised when the question is stored: a failing Dify must not lose it.
         self.engine = db.engine
-        self.caretaker = current_app.extensions["caretaker"]
+        self.monitor = components.turn_monitor
         self.live: LiveTurn
         self.thread: DifyThread | None = None
         self.prompt = NO_PROMPT
@@ -126,7 +125,7 @@ class Chat:
         question and the reason."""
         self.live = LiveTurn(self._begin(), caller)
         try:
-            self.caretaker.admit(self.live)
+            self.monitor.admit(self.live)
             if self.no_carrier is not None:
                 raise self.no_carrier
             with self.live.abortable():
@@ -245,7 +244,7 @@ class Chat:
             turn.meta_data["usage"] = usage
         thread = self._next_thread(reply.get("conversation_id"))
         store = partial(complete_turn, thread=thread, dify_message_id=reply.get("message_id"))
-        self.caretaker.complete(self.live, partial(store, self.engine, turn, text, status))
+        self.monitor.complete(self.live, partial(store, self.engine, turn, text, status))
 
     def _next_thread(self, dify_conversation_id: str | None) -> DifyThread | None:
         """Where on Dify the next turn goes on."""
@@ -379,7 +378,7 @@ def prompt_template(name: str | None) -> prompts.PromptTemplate:
 
     :raises ValidationFailed: there is none of this name
     """
-    templates: dict[str, prompts.PromptTemplate] = current_app.extensions["prompts"]
+    templates = components.prompt_templates
     template = templates.get(name or prompts.DEFAULT_TEMPLATE)
     if template is None:
         raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(templates))}.")

@@ -25,7 +25,7 @@ from config import Config
 from . import metrics, tracing
 from .tracing import Trace
 
-access_log = logging.getLogger("route_api.app.access")
+access_log = logging.getLogger("route_api.access")
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 JSON_FIELDS = ("time", "levelname", "name", "request_id", "message")
@@ -160,7 +160,7 @@ def init_app(app: Flask, config: Config) -> None:
     logging.logThreads = logging.logMultiprocessing = False
     cleaner = Cleaner(secrets_of(config))
     handler = logging.StreamHandler()
-    logger = logging.getLogger("route_api.app")
+    logger = logging.getLogger("route_api")
     logger.handlers[:] = [handler]
     logger.setLevel(config.LOG_LEVEL)
     logger.propagate = False

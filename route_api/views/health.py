@@ -1,11 +1,12 @@
 """`/healthz`, `/readyz` and `/metrics`: what watches the gateway."""
 
-from flask import Response, current_app
+from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..access.callers import public, services
 from ..envelope import success
 from ..errors import NotReady
+from ..extensions import components
 from ..monitoring import metrics
 from ..schemas.answers import answer
 from .parameters import ResourceBlueprint
@@ -38,9 +39,9 @@ def check_readiness() -> Response:
 
     Upstream calls: 1, without a key; none within a second of the one before.
     """
-    if current_app.extensions["caretaker"].is_stopping:
+    if components.turn_monitor.is_stopping:
         raise NotReady("The gateway is stopping.")
-    problems = current_app.extensions["readiness"].problems()
+    problems = components.health.problems()
     if problems:
         raise NotReady(
             " ".join(problems.values()), data={part: "failed" if part in problems else "ok" for part in READY}

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict
 
-from flask import Response, current_app
+from flask import Response
 
 from ..envelope import success
+from ..extensions import components
 from ..schemas import prompt as schemas
 from .parameters import ResourceBlueprint
 
@@ -18,4 +19,4 @@ def list_prompts() -> Response:
 
     Upstream calls: 0.
     """
-    return success([asdict(template) for template in current_app.extensions["prompts"].values()])
+    return success([asdict(template) for template in components.prompt_templates.values()])

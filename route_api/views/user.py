@@ -6,7 +6,7 @@ from flask import Response, current_app, g
 
 from ..access import users
 from ..access.callers import administrators, public
-from ..access.tokens import Login, Tokens
+from ..access.tokens import Login
 from ..envelope import success
 from ..errors import (
     CONSOLE_ERRORS,
@@ -18,7 +18,7 @@ from ..errors import (
     UsernameTaken,
     UserNotFound,
 )
-from ..extensions import db, dify
+from ..extensions import components, db, dify
 from ..schemas import model
 from ..schemas import user as schemas
 from .parameters import ResourceBlueprint
@@ -38,7 +38,7 @@ def register(given: dict[str, str]) -> Response:
     """
     registration_must_be_open()
     if not g.caller.is_service:
-        current_app.extensions["login_guard"].count_registration()
+        components.login_throttle.count_registration()
     return success(users.register(db.engine, **given))
 
 
@@ -71,7 +71,7 @@ def check_password(username: str, password: str) -> tuple[Login, dict[str, Any]]
     :raises LoginFailed: no such user, or another password
     :raises TooManyRequests: too many tries
     """
-    guard = current_app.extensions["login_guard"]
+    guard = components.login_throttle
     guard.count(username)
     found = users.check_password(db.engine, username, password)
     if found is None:
@@ -82,7 +82,7 @@ def check_password(username: str, password: str) -> tuple[Login, dict[str, Any]]
 
 def login_answer(login: Login, user: dict[str, Any]) -> Response:
     """A token for the login, and what says how to use it."""
-    tokens: Tokens = current_app.extensions["tokens"]
+    tokens = components.tokens
     answer = {"expires_in": tokens.lifetime, "token": tokens.write(login), "token_type": "Bearer", "user": user}
     return success(answer)
 

@@ -48,7 +48,7 @@ def registered(app: Flask, username: str = "yinglian", role: str = "user") -> di
     """A user and what their requests carry."""
     with app.app_context():
         user = users.register(db.engine, username, "a long sentence", role)
-        token = app.extensions["tokens"].write(Login(user["user_id"], 0))
+        token = app.extensions["route_api"].tokens.write(Login(user["user_id"], 0))
     return {**user, "headers": bearer(token)}
 
 

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from route_api.access import users
-from route_api.access.limits import AtOnce, LoginGuard
+from route_api.access.limits import ConcurrencyLimit, LoginThrottle
 from route_api.errors import TooManyRequests
 from route_api.extensions import db
 
@@ -76,11 +76,11 @@ def test_while_redis_is_away_each_process_counts_by_itself(make_app: MakeApp) ->
     client = app.test_client()
     assert [client.get("/kb/list").status_code for _ in range(3)] == [401, 401, 429]
     assert at(client, "192.0.2.1", json=YINGLIAN).status_code == 200
-    leave = app.extensions["at_once"].enter("turns", "alice", 1)
+    leave = app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
     with pytest.raises(TooManyRequests):
-        app.extensions["at_once"].enter("turns", "alice", 1)
+        app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
     leave()
-    app.extensions["at_once"].enter("turns", "alice", 1)
+    app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
 
 
 def test_zero_is_no_limit(make_app: MakeApp) -> None:
@@ -148,14 +148,14 @@ def test_the_owner_at_home_gets_in_while_others_guess_from_everywhere(guarded: F
 
 
 def test_guessing_many_users_from_one_address_is_slowed_down(guarded: Flask, monkeypatch: Any) -> None:
-    monkeypatch.setattr("route_api.app.access.passwords.check_password_hash", lambda *_: False)
+    monkeypatch.setattr("route_api.access.passwords.check_password_hash", lambda *_: False)
     client = guarded.test_client()
     codes = [at(client, "192.0.2.1", json={**YINGLIAN, "username": f"user{n}"}).status_code for n in range(31)]
     assert codes == [401] * 30 + [429]
 
 
 def test_a_house_full_of_people_who_log_in_is_not_sent_away(guarded: Flask) -> None:
-    guard: LoginGuard = guarded.extensions["login_guard"]
+    guard: LoginThrottle = guarded.extensions["route_api"].login_throttle
     with guarded.test_request_context(environ_overrides={"REMOTE_ADDR": "192.0.2.1"}):
         for number in range(100):
             guard.count(f"user{number}")
@@ -163,7 +163,7 @@ def test_a_house_full_of_people_who_log_in_is_not_sent_away(guarded: Flask) -> N
 
 
 def test_not_even_the_right_password_may_be_tried_all_the_time(guarded: Flask, monkeypatch: Any) -> None:
-    monkeypatch.setattr("route_api.app.access.passwords.check_password_hash", lambda *_: True)
+    monkeypatch.setattr("route_api.access.passwords.check_password_hash", lambda *_: True)
     client = guarded.test_client()
     codes = [at(client, "192.0.2.1", json=YINGLIAN).status_code for _ in range(61)]
     assert codes == [200] * 60 + [429]
@@ -183,8 +183,8 @@ def test_a_stolen_token_does_not_guess_passwords_faster(guarded: Flask) -> None:
 
 
 def test_only_so_many_run_at_once_and_a_place_is_given_back_once(storage: str) -> None:
-    places = AtOnce(redis.Redis.from_url(storage) if storage != "memory://" else None)
-    others = AtOnce(redis.Redis.from_url(storage)) if storage != "memory://" else places
+    places = ConcurrencyLimit(redis.Redis.from_url(storage) if storage != "memory://" else None)
+    others = ConcurrencyLimit(redis.Redis.from_url(storage)) if storage != "memory://" else places
     whose = uuid4().hex
     leave = [places.enter("turns", whose, 2), others.enter("turns", whose, 2)]
     for process in (places, others):
@@ -210,7 +210,7 @@ def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
             asked.append(name)
             raise redis.ConnectionError("no route")
 
-    places = AtOnce(Away())  # type: ignore[arg-type]
+    places = ConcurrencyLimit(Away())  # type: ignore[arg-type]
     for _ in range(5):
         places.enter("turns", "alice", 2)()
     assert asked == ["pipeline"]
@@ -242,7 +242,7 @@ def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_
     finally:
         go_on.set()
         first.join(10)
-    assert app.extensions["at_once"]._running == {}
+    assert app.extensions["route_api"].concurrency._running == {}
 
 
 def test_a_stream_holds_its_place_until_it_ends(make_app: MakeApp, any_dify: FakeDify) -> None:
@@ -254,12 +254,12 @@ def test_a_stream_holds_its_place_until_it_ends(make_app: MakeApp, any_dify: Fak
     assert_refused(app.test_client().post("/conversation/completion", json=body), 429, "too_many_requests")
     assert answer.get_data()
     answer.close()
-    assert app.extensions["at_once"]._running == {}
+    assert app.extensions["route_api"].concurrency._running == {}
 
 
 def test_a_caller_has_only_so_many_uploads_running(make_app: MakeApp) -> None:
     app = make_app(UPLOADS_PER_CALLER=1)
-    leave = app.extensions["at_once"].enter("uploads of this caller", "address-127.0.0.1", 1)
+    leave = app.extensions["route_api"].concurrency.enter("uploads of this caller", "address-127.0.0.1", 1)
     form = {"file": (BytesIO(b"x"), "a.txt")}
     assert_refused(app.test_client().post("/document/upload", data=form), 429, "too_many_requests")
     raw = "/datasets/e0b33974-287c-42cf-bf85-9aa09fa9ae59/document/create_by_file"
@@ -267,7 +267,7 @@ def test_a_caller_has_only_so_many_uploads_running(make_app: MakeApp) -> None:
     leave()
     form = {"file": (BytesIO(b"x"), "a.txt")}
     assert_refused(app.test_client().post("/document/upload", data=form), 400, "validation_failed")
-    assert app.extensions["at_once"]._running == {}
+    assert app.extensions["route_api"].concurrency._running == {}
 
 
 # ------------------------------------------------------------------ sizes

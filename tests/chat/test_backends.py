@@ -65,7 +65,7 @@ def dify(make_app: MakeApp, request: pytest.FixtureRequest) -> Iterator[Dify]:
     """The Dify of an application with a console login, unless the test says otherwise."""
     settings = request.getfixturevalue("any_settings") if "any_settings" in request.fixturenames else CONSOLE
     app = make_app(**settings)
-    app.extensions["dify"] = stub = Dify()
+    app.extensions["route_api"].dify = stub = Dify()
     with app.app_context():
         yield stub
 
@@ -139,7 +139,7 @@ def test_without_a_console_the_refusal_says_what_to_configure(
     make_app: MakeApp, wish: Wish, settings: list[str]
 ) -> None:
     app = make_app()
-    app.extensions["dify"] = stub = Dify()
+    app.extensions["route_api"].dify = stub = Dify()
     with app.app_context(), pytest.raises(NotSupported) as refusal:
         choose_carrier(wish)
     assert all(name in refusal.value.message for name in settings) and stub.asked == []

@@ -214,7 +214,7 @@ def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskCli
         next(answer.response)
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(Message).values(claimed_until=utc_now()))
-    app.extensions["caretaker"].store()
+    app.extensions["route_api"].turn_monitor.store()
     (renewed,) = messages(app)
     assert renewed.claimed_until > utc_now() + timedelta(seconds=10) and begun.id == renewed.id
     assert renewed.response and renewed.meta_data["status"] == "pending" and renewed.meta_data["task_id"]
@@ -240,7 +240,7 @@ def test_a_gateway_that_stops_keeps_the_part_stops_the_model_and_tells_the_calle
     dify.play("chat/streaming-stopped")
     answer = ask(client, streaming=True)
     pieces = [next(answer.response) for _ in range(3)]
-    app.extensions["caretaker"].end_turns()
+    app.extensions["route_api"].turn_monitor.end_turns()
     *deltas, failure = decoded(b"".join([*pieces, answer.data]))
     assert (failure["code"], failure["error"]) == (-1, "gateway_stopped")
     assert failure["data"]["message_id"] == deltas[0]["data"]["message_id"]
@@ -261,7 +261,7 @@ def test_an_answer_that_is_complete_when_the_gateway_stops_is_complete(
     any_dify.call_back("POST", CHAT, lambda request: (200, {}, body))
     answer = ask(client, streaming=True)
     next(answer.response)
-    app.extensions["caretaker"].end_turns()
+    app.extensions["route_api"].turn_monitor.end_turns()
     *_, last, end = decoded(answer.data)
     assert (last["data"]["answer"], last["data"]["status"], end["data"]) == ("全部", "done", True)
     assert [row.meta_data["status"] for row in messages(app)] == ["done"]
@@ -272,7 +272,7 @@ def test_a_question_that_comes_too_late_for_a_stopping_gateway_is_kept(
     app: Flask, client: FlaskClient, any_dify: FakeDify, streaming: bool
 ) -> None:
     without_variables(any_dify)
-    app.extensions["caretaker"].end_turns()
+    app.extensions["route_api"].turn_monitor.end_turns()
     answer = ask(client, streaming=streaming)
     assert (answer.status_code, answer.json["error"]) == (503, "gateway_stopped")
     (stored,) = messages(app)
@@ -293,7 +293,7 @@ def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app:
 
     with loopback(speak_once) as server:
         app = make_app(DIFY_BASE_URL=server.url)
-        app.extensions["dify"] = Dify(server.url, "k", "a", event_timeout=0.3)
+        app.extensions["route_api"].dify = Dify(server.url, "k", "a", event_timeout=0.3)
         delta, failure = stream(app.test_client())
         assert (delta["data"]["answer"], failure["error"]) == ("知", "dify_timeout")
         assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]

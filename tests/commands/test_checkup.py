@@ -52,7 +52,7 @@ def check(tmp_path: Path) -> Iterator[Check]:
         return findings
 
     yield run
-    logging.getLogger("route_api.app").handlers.clear()
+    logging.getLogger("route_api").handlers.clear()
 
 
 def states(findings: Findings, *wanted: str) -> set[str]:

@@ -50,7 +50,7 @@ class Gateway:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFY_")}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "route_api.app"],
+                [sys.executable, "-m", "route_api"],
                 cwd=PROJECT_DIR,
                 env={**inherited, **settings},
                 stdout=log,

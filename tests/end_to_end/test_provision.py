@@ -22,7 +22,7 @@ from .conftest import PROJECT_DIR, START_S, free_port
 
 BIN = Path(sys.executable).parent
 COPIED = ("config.py", "wsgi.py", "gunicorn.conf.py", "prompts.toml")
-LINKED = ("route_api.app", "migrations")
+LINKED = ("route_api", "migrations")
 
 
 class Project:
@@ -63,7 +63,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     data_dir, port = tmp_path / "dify", free_port()
     access = bootstrap(data_dir)
     log = (tmp_path / "dify.log").open("wb")
-    command = [sys.executable, "-m", "route_api.app.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     with log, subprocess.Popen(command, cwd=PROJECT_DIR, stdout=log, stderr=log) as dify:
         url = f"http://127.0.0.1:{port}"
         wait_until_served(dify, f"{url}/health")

@@ -59,8 +59,8 @@ def test_every_line_of_the_log_has_one_form(watched: Gateway) -> None:
     get(watched, "/kb/detail", **{"X-Request-Id": "seen-in-the-log"})
     wait_for(lambda: len(lines_of(watched, "seen-in-the-log")) == 2, 5)
     assert [line["logger"] for line in lines_of(watched, "seen-in-the-log")] == [
-        "route_api.app.envelope",
-        "route_api.app.access",
+        "route_api.envelope",
+        "route_api.access",
     ]
     lines = log_of(watched)
     assert all({"time", "level", "logger", "request_id", "message"} <= line.keys() for line in lines)

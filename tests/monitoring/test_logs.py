@@ -60,7 +60,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
 
 def accesses(lines: list[str]) -> list[dict[str, Any]]:
     decoded = [orjson.loads(line) for line in lines]
-    return [line for line in decoded if line["logger"] == "route_api.app.access"]
+    return [line for line in decoded if line["logger"] == "route_api.access"]
 
 
 # ------------------------------------------------------------------ the line of a request
@@ -179,7 +179,7 @@ def raised(error: Exception) -> logging.LogRecord:
     try:
         raise error
     except type(error):
-        return logging.LogRecord("route_api.app", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
+        return logging.LogRecord("route_api", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
 
 
 def test_an_exception_is_part_of_its_record_in_json() -> None:
@@ -199,7 +199,7 @@ def test_an_exception_is_indented_in_text() -> None:
 
 
 def test_half_a_surrogate_pair_is_no_reason_to_lose_a_line() -> None:
-    record = with_id(logging.LogRecord("route_api.app", logging.INFO, __file__, 1, "file %s", ("\udcff.txt",), None))
+    record = with_id(logging.LogRecord("route_api", logging.INFO, __file__, 1, "file %s", ("\udcff.txt",), None))
     assert orjson.loads(JsonFormatter(Cleaner([])).format(record).replace("\\udcff", "?"))["message"] == "file ?.txt"
 
 
@@ -234,7 +234,7 @@ def test_no_secret_is_in_a_line_however_it_is_written(formatter: Any, secret: st
 
 def test_the_lines_of_the_gateway_are_without_secrets(lines: Lines, make_app: MakeApp) -> None:
     make_app(API_KEYS=["service-key-number-one"])
-    logging.getLogger("route_api.app.views").info("called with service-key-number-one")
+    logging.getLogger("route_api.views").info("called with service-key-number-one")
     assert [orjson.loads(line)["message"] for line in lines()] == ["called with ***"]
 
 

@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     command = [
         sys.executable,
         "-m",
-        "route_api.app.sandbox",
+        "route_api.sandbox",
         "--port",
         str(port),
         "--data-dir",
@@ -109,7 +109,7 @@ def test_sigterm_ends_it_promptly_though_a_connection_is_open(server: Server) ->
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
 def test_it_refuses_to_serve_other_machines(host: str) -> None:
-    command = [sys.executable, "-m", "route_api.app.sandbox", "--host", host]
+    command = [sys.executable, "-m", "route_api.sandbox", "--host", host]
     result = subprocess.run(command, capture_output=True, timeout=20, env=os.environ, check=False)
     assert result.returncode == 2
     assert b"no loopback address" in result.stderr

@@ -392,14 +392,14 @@ def test_a_task_that_is_not_named_yet_is_waited_for(engine: Engine, monkeypatch:
                 meta_data = {"status": "pending", "task_id": "late"}
                 connection.execute(Message.__table__.update().values(meta_data=meta_data))
 
-    monkeypatch.setattr("route_api.app.storage.messages.sleep", named_meanwhile)
+    monkeypatch.setattr("route_api.storage.messages.sleep", named_meanwhile)
     task = find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None)
     assert task == (str(UUID(message_id)), "late", None)
     assert len(pauses) == 2
 
 
 def test_a_task_that_is_never_named_cannot_be_stopped(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("route_api.app.storage.messages.TASK_WAIT_S", 0.3)
+    monkeypatch.setattr("route_api.storage.messages.TASK_WAIT_S", 0.3)
     message_id = add_running(engine, add_conversation(engine))
     with pytest.raises(TurnNotStoppable):
         find_running_task(engine, "alice", conversation_id=None, message_id=message_id)

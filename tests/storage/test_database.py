@@ -27,7 +27,7 @@ import sys, time, gevent
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from config import Config
-from route_api import create_app
+from route_api.app import create_app
 from route_api.extensions import db
 from tests.conftest import OPEN
 
@@ -70,7 +70,8 @@ import sys, time
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from config import Config
-from route_api import create_app, database
+from route_api.app import create_app
+from route_api.storage import database
 from route_api.extensions import db
 from tests.conftest import OPEN
 

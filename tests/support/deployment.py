@@ -100,7 +100,7 @@ class Sandbox(Process):
         keys = bootstrap(folder)
         self.settings = {"DIFY_BASE_URL": f"http://127.0.0.1:{self.port}", **keys}
         limits = ["--upload-limit-mb", str(UPLOAD_LIMIT_MB)]
-        command = [sys.executable, "-m", "route_api.app.sandbox", "--port", str(self.port), "--data-dir", str(folder)]
+        command = [sys.executable, "-m", "route_api.sandbox", "--port", str(self.port), "--data-dir", str(folder)]
         super().__init__("sandbox", command + limits, folder)
 
     def is_up(self) -> bool:

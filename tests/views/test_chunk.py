@@ -287,7 +287,7 @@ def test_a_chunk_that_is_being_indexed_is_a_conflict_after_a_few_seconds(
     app: Flask, client: FlaskClient, any_dify: FakeDify
 ) -> None:
     waited: list[float] = []
-    app.extensions["dify"].knowledge._sleep = waited.append
+    app.extensions["route_api"].dify.knowledge._sleep = waited.append
     any_dify.version = "1.8.1"
     for _ in range(4):
         kb_id, document_id, chunk_id = any_dify.play("segments/update-content-of-disabled")

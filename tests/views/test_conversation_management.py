@@ -223,7 +223,7 @@ def test_stopping_where_nothing_is_running_is_no_failure(
 def test_an_answer_that_the_model_has_not_begun_cannot_be_stopped_yet(
     client: FlaskClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("route_api.app.storage.messages.TASK_WAIT_S", 0.0)
+    monkeypatch.setattr("route_api.storage.messages.TASK_WAIT_S", 0.0)
     conversation_id = add_conversation(engine)
     add_running(engine, conversation_id)
     answer = call(client, "stop", conversation_id=conversation_id)

@@ -147,7 +147,7 @@ def test_a_document_that_stays_busy_is_a_conflict(
 def pauses(app: Flask) -> list[float]:
     """How long the gateway has waited for Dify's indexing worker, without really waiting."""
     waited: list[float] = []
-    app.extensions["dify"].knowledge._sleep = waited.append
+    app.extensions["route_api"].dify.knowledge._sleep = waited.append
     return waited
 
 

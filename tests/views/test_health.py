@@ -48,7 +48,7 @@ def test_within_a_second_all_who_ask_share_one_look(
     any_dify.play("general/service-index")
     assert [ready.get("/readyz").status_code for _ in range(5)] == [200] * 5
     assert any_dify.calls == ["GET /v1/"]
-    monkeypatch.setattr(ready.application.extensions["readiness"], "_check_at", 0.0)
+    monkeypatch.setattr(ready.application.extensions["route_api"].health, "_check_at", 0.0)
     any_dify.fail("GET", INDEX, network.ConnectionError())
     assert [ready.get("/readyz").status_code for _ in range(5)] == [503] * 5
 
@@ -92,7 +92,7 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
     (of_tomorrow / "versions" / "9999_next.py").write_text(f'revision = "9999"\ndown_revision = "{head}"\n')
     with app.app_context():
         app.extensions["migrate"].directory = str(of_tomorrow)
-        health.init_app(app)
+        app.extensions["route_api"].health = health.health_check_of(app, db.engine, app.config["DIFY_BASE_URL"])
     assert "`flask db upgrade`" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
 
 
@@ -121,6 +121,6 @@ def test_what_is_wrong_with_both_is_said_without_addresses_and_sql(
 
 
 def test_a_gateway_that_is_being_stopped_wants_no_more_requests(ready: FlaskClient) -> None:
-    ready.application.extensions["caretaker"].is_stopping = True
+    ready.application.extensions["route_api"].turn_monitor.is_stopping = True
     assert not_ready(ready.get("/readyz")) == "The gateway is stopping."
     assert ready.get("/healthz").status_code == 200
