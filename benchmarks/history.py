@@ -88,7 +88,7 @@ class History:
                 "feedback_score": None,
                 "feedback_reason": None,
                 "create_time": START + timedelta(seconds=number),
-                "claimed_until": None,
+                "leased_until": None,
                 "dify_message_id": message_id,
             }
 

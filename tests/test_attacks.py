@@ -23,7 +23,6 @@ import pytest
 import responses
 from flask import Flask
 from flask.testing import FlaskClient
-from gevent import sleep as give_way
 from itsdangerous import URLSafeTimedSerializer
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
@@ -35,7 +34,7 @@ from route_api.errors import DifyFailed, ValidationFailed
 from route_api.extensions import db
 from route_api.knowledge.downloads import folder_below, save_file
 from route_api.storage import conversations
-from route_api.storage.turns import begin_turn
+from route_api.storage.turns import NewTurn, begin_turn
 from route_api.views import parameters
 
 from .access.test_callers import assert_refused, bearer, registered
@@ -587,16 +586,7 @@ ODD = ["😀👩‍👩‍👧", "a\u202eb", "ａ", "e\u0301", "\u200b\ufeffx", 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
 def test_odd_characters_are_kept_as_they_are_on_every_database(engine: Engine, odd: str) -> None:
     for user_id in (odd, odd + "x"):
-        turn = begin_turn(
-            engine,
-            user_id=user_id,
-            conversation_id=None,
-            kb_id=None,
-            query=odd,
-            chat_type="chat",
-            name=odd,
-            meta_data={},
-        )
+        turn = begin_turn(engine, NewTurn(user_id, odd, "chat", name=odd[:50]))
         (row,), total = conversations.list_conversations(engine, user_id, page=1, page_size=9, chat_type=None)
         assert (total, row["name"], row["last_message"]["query"]) == (1, odd, odd), turn
 
@@ -643,32 +633,43 @@ def test_a_script_in_a_name_stays_json(client: FlaskClient, any_dify: FakeDify) 
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-class Dawdling(io.BytesIO):
-    """A body of which nothing comes."""
+class Arriving(io.RawIOBase):
+    """A body that is read from a connection, as gunicorn reads it."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        give_way(5)
-        return b""
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
 
-    readline = readinto = read  # type: ignore[assignment]
+    def tell(self) -> int:
+        return 0
+
+    def seek(self, *_: Any) -> int:
+        return 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._connection.recv_into(buffer)
 
 
 def test_a_body_that_does_not_come_is_given_up(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parameters, "BODY_S", 0.05)
-    monkeypatch.setattr(parameters.monkey, "is_module_patched", lambda _: True)
     form = "application/x-www-form-urlencoded"
     for content_type in ("application/json", form, "multipart/form-data; boundary=b"):
-        answer = (
-            make_app()
-            .test_client()
-            .post(
-                "/user/login",
-                input_stream=Dawdling(),
-                content_type=content_type,
-                environ_overrides={"CONTENT_LENGTH": "100"},
+        ours, callers = socket.socketpair()
+        with ours, callers:
+            callers.sendall(b"{")
+            answer = (
+                make_app()
+                .test_client()
+                .post(
+                    "/user/login",
+                    input_stream=Arriving(ours),
+                    content_type=content_type,
+                    environ_overrides={"CONTENT_LENGTH": "100", "gunicorn.socket": ours},
+                )
             )
-        )
-        assert_refused(answer, 408, "request_timeout")
+            assert_refused(answer, 408, "request_timeout")
 
 
 # ------------------------------------------------------------------ what gets out

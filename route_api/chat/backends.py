@@ -1,7 +1,8 @@
-"""How a turn is carried to Dify: by an app's service API, or by the console's debugger.
+"""The backends that carry a turn out on Dify: an app's service API, or the debugger of Dify's console.
 
-The service API takes no model parameters. The debugger route of Dify's own web page does (FINDINGS a), but it may
-change with any version and needs a console login, so a turn that asks for nothing special goes the service way.
+The service API takes no model parameters. The debugger route of Dify's own web page takes them
+(`tests/contract/FINDINGS.md`, a), but it may change with any version and needs a console login. So a turn that asks for
+nothing special goes to the service API.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from .. import prompts
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
 from ..extensions import components, dify
+from .request import ModelOptions
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -30,40 +32,30 @@ class DifyCache:
         self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def get(self, key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-        """The answer under this key; where there is none from the last CACHE_LIFETIME_S, `ask` gets it."""
-        known = self._answers.get(key)
-        if known is None or known[0] < monotonic():
-            known = (monotonic() + CACHE_LIFETIME_S, ask())
-            self._answers[key] = known
-        answer: T = known[1]
+        """The answer under this key.
+
+        :param ask: gets the answer from Dify, where the cache has none from the last CACHE_LIFETIME_S
+        """
+        cached = self._answers.get(key)
+        if cached is None or cached[0] < monotonic():
+            cached = (monotonic() + CACHE_LIFETIME_S, ask())
+            self._answers[key] = cached
+        answer: T = cached[1]
         return answer
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a turn asks of the model; None leaves it to the app."""
+class Backend:
+    """What carries a turn out on Dify.
 
-    model_name: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-    @property
-    def has_parameters(self) -> bool:
-        return self.temperature is not None or self.max_tokens is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Carrier:
-    """A way to Dify.
-
-    :param name: under which it is remembered with the conversation
-    :param form: the variables that its app declares, each with its `max_length`
-    :param model_config: what the debugger is to run instead of the published settings; None on the service way
+    :param name: remembered with the conversation, which this backend alone can continue
+    :param variables: the variables that its app declares, each with its `max_length`
+    :param model_config: the settings that the debugger uses in place of the published ones; None for the service API
     """
 
     name: str
     api: ChatApi | DebuggerApi
-    form: dict[str, int | None]
+    variables: dict[str, int | None]
     model_config: Json | None = None
 
     @property
@@ -71,50 +63,54 @@ class Carrier:
         return self.model_config is not None
 
 
-def choose_carrier(wish: Wish) -> Carrier:
-    """The way for a turn. No upstream call for what is remembered from the last five minutes.
+def choose_backend(options: ModelOptions) -> Backend:
+    """The backend for a turn. Makes no call to Dify for an answer that the cache has.
 
-    :raises NotSupported: what is asked for needs settings that are missing; the text says which
+    :raises NotSupported: the options need settings that are missing; the text says which
     :raises ValidationFailed: Dify has no such model, or its provider no such parameter
     """
-    own_app = wish.model_name in dify.app_models
-    if not wish.has_parameters and (wish.model_name is None or own_app):
-        return _service(wish.model_name)
+    has_app = options.model_name in dify.app_models
+    if not options.has_parameters and (options.model_name is None or has_app):
+        return _service_backend(options.model_name)
     if not current_app.config["DIFY_CONSOLE_EMAIL"]:
-        raise NotSupported(_what_to_configure(wish, own_app))
-    base = wish.model_name if own_app else None
-    app_id = components.dify_cache.get(("app_id", base), lambda: dify.find_app(base))
+        raise NotSupported(_what_to_configure(options, has_app))
+    app_model = options.model_name if has_app else None
+    app_id = _app_id(app_model)
     published = components.dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
     model = published["model"]
     provider, name = model["provider"], model["name"]
-    if wish.model_name not in (None, name) and not own_app:
-        provider, name = find_model(wish.model_name or "")
-    elif not wish.has_parameters:
-        return _service(base)
+    if options.model_name not in (None, name) and not has_app:
+        provider, name = find_model(options.model_name or "")
+    elif not options.has_parameters:
+        return _service_backend(app_model)
     rules = components.dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
     model_config = override_model(
         published,
         model=(provider, name),
-        temperature=wish.temperature,
-        max_tokens=wish.max_tokens,
-        rules=rules if wish.has_parameters else [],
+        temperature=options.temperature,
+        max_tokens=options.max_tokens,
+        rules=rules if options.has_parameters else [],
     )
-    form = prompts.declared_variables(published)
-    return Carrier(_name("debugger", base), dify.debugger(app_id), form, model_config)
+    variables = prompts.declared_variables(published)
+    return Backend(_name("debugger", app_model), dify.debugger(app_id), variables, model_config)
 
 
-def api_of(name: str | None) -> ChatApi | DebuggerApi:
-    """The way that was remembered under this name; the default app's for none, or for one no longer configured."""
-    kind, _, model_name = (name or "app").partition(":")
-    base = model_name if model_name in dify.app_models else None
+def api_of(backend_name: str | None) -> ChatApi | DebuggerApi:
+    """The API of the backend with this name. The default app stands in for an app that is no longer configured.
+
+    :param backend_name: as stored with a turn; None for a turn that was stored without one
+    """
+    kind, _, model_name = (backend_name or "app").partition(":")
+    app_model = model_name if model_name in dify.app_models else None
     if kind == "debugger":
-        return dify.debugger(components.dify_cache.get(("app_id", base), lambda: dify.find_app(base)))
-    return dify.chat(base)
+        return dify.debugger(_app_id(app_model))
+    return dify.chat(app_model)
 
 
 def find_model(model_name: str) -> tuple[str, str]:
-    """Provider and name of a model of the workspace, given its name or `name@provider`.
+    """Provider and name of a model of the workspace.
 
+    :param model_name: the name, or `name@provider`
     :raises ValidationFailed: the workspace has no such model
     """
     wanted, _, wanted_provider = model_name.partition("@")
@@ -127,21 +123,28 @@ def find_model(model_name: str) -> tuple[str, str]:
     raise ValidationFailed(f"model_name '{model_name}' is not a model of this Dify; it has: {known}.")
 
 
-def _service(model_name: str | None) -> Carrier:
-    api = dify.chat(model_name)
-    form = components.dify_cache.get(("form", model_name), lambda: prompts.declared_variables(api.parameters()))
-    return Carrier(_name("app", model_name), api, form)
+def _service_backend(app_model: str | None) -> Backend:
+    api = dify.chat(app_model)
+    variables = components.dify_cache.get(
+        ("variables", app_model), lambda: prompts.declared_variables(api.parameters())
+    )
+    return Backend(_name("app", app_model), api, variables)
 
 
-def _name(kind: str, model_name: str | None) -> str:
-    return f"{kind}:{model_name}" if model_name else kind
+def _app_id(app_model: str | None) -> str:
+    """The id of the app for a model of DIFY_APPS; None: of the default app."""
+    return components.dify_cache.get(("app_id", app_model), lambda: dify.find_app(app_model))
 
 
-def _what_to_configure(wish: Wish, own_app: bool) -> str:
+def _name(kind: str, app_model: str | None) -> str:
+    return f"{kind}:{app_model}" if app_model else kind
+
+
+def _what_to_configure(options: ModelOptions, has_app: bool) -> str:
     console = "DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD, a login to Dify's console"
-    if wish.has_parameters:
+    if options.has_parameters:
         return f"temperature and max_tokens need {console}; the operator has set none."
     return (
-        f"model_name '{wish.model_name}' needs an entry in DIFY_APPS (its name and the key of an app that runs it), or"
-        f" {console}; the operator has set neither."
+        f"model_name '{options.model_name}' needs an entry in DIFY_APPS (its name and the key of an app that runs it),"
+        f" or {console}; the operator has set neither."
     )

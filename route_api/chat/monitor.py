@@ -1,195 +1,204 @@
-"""The turns that this process is carrying out right now, and the two threads that look after them all, once a second.
+"""The turns that this process carries out now, and the two threads that watch them all, once a second.
 
-One stores what has come so far, so that a killed process loses at most the last second, and renews the claims, which
-end by themselves soon after their process. The other notices callers who have left, while a model is still silent as
-well, and a Dify that is silent for too long; it asks nobody, so that no slow database holds it up.
+The polling thread notices callers who have left, and a Dify that has been silent for too long. It asks neither Dify nor
+the database, so that neither can hold it up. The flushing thread stores what has come of each answer, so that a killed
+process loses the last second of an answer at the most, and renews the leases on the conversations.
 
-When the gateway is stopped, gunicorn.conf.py tells the caretaker when to end the turns that still run.
+When the gateway is stopped, the worker (`server/stopping.py`) says when the turns that still run must end.
 """
 
+import _socket
 import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import gevent
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..dify import EventStream
 from ..errors import GatewayStopped
 from ..monitoring import metrics
-from ..storage.turns import CLAIM_S, Turn, store_progress
+from ..monitoring.tracing import Trace
+from ..storage.turns import LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
+
+Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
-ROUND_S = 1.0
-TURNS_AT_ONCE = 100
-"""Turns whose progress is stored in one transaction: all of a thousand would be in memory a second time."""
-RENEW_S = CLAIM_S / 4
+INTERVAL_S = 1.0
+TURNS_PER_TRANSACTION = 100
+"""Turns whose progress is stored in one transaction: a thousand texts at once would be in memory a second time."""
+RENEW_S = LEASE_S / 4
 
 
-class LiveTurn:
-    """A running turn: its relay writes `text`, `tokens` and `task_id`, the caretaker reads them.
+class TurnInProgress:
+    """A running turn, and what has come of its answer so far.
 
-    Attributes: `tokens` counts the pieces that were streamed; `ended_by` says why the turn is to end early,
-    `caller_left` or `gateway_stopped`; `interrupt` ends the wait for Dify's next event then, and `end_silence` one
-    that takes too long; `unstored` completes a turn that has ended, as long as the database does not take it.
+    The turn writes these attributes, and the monitor reads them:
+
+    :ivar text: the answer so far
+    :ivar pieces: how many pieces of it were streamed
+    :ivar passages: Dify's records that the prompt holds
+    :ivar last_event: Dify's last event that names the message; None before the first one
+    :ivar ended_by: why the turn must end early, `caller_left` or `gateway_stopped`; the monitor sets it
+    :ivar end: how the turn ended, as long as the database has not taken it; None while the turn runs
     """
 
-    def __init__(self, turn: Turn, caller: socket.socket | None) -> None:
-        self.turn = turn
+    def __init__(self, row: TurnRow, trace: Trace, caller: socket.socket | None) -> None:
+        """
+        :param trace: of the request that carries the turn out; by it a wait for Dify's answer is interrupted
+        :param caller: the caller's connection, None where the server does not tell it
+        """
+        self.row = row
         self.text = ""
-        self.tokens = 0
+        self.pieces = 0
+        self.passages: list[Json] = []
+        self.last_event: Json | None = None
         self.ended_by: str | None = None
-        self.interrupt: Callable[[], None] | None = None
-        self.end_silence: Callable[[], None] | None = None
-        self.unstored: Callable[[], None] | None = None
-        self._caller = _listener(caller)
-        self._waiting: Any = None
-        self._counted_tokens = 0
+        self.end: TurnEnd | None = None
+        self._trace = trace
+        self._events: EventStream | None = None
+        self._caller = None if caller is None else _duplicate(caller)
+        self._counted_pieces = 0
         self._stored_length = 0
         self._stored_at = monotonic()
 
+    @property
+    def task_id(self) -> str | None:
+        """The task in which Dify writes the answer; None before Dify has named it."""
+        return self.last_event.get("task_id") if self.last_event else None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether Dify has said that the answer is complete."""
+        return self.last_event is not None and self.last_event.get("event") == "message_end"
+
     def watch(self, events: EventStream) -> None:
-        """Look after the wait for Dify's events from now on."""
-        self.interrupt, self.end_silence = events.interrupt, events.end_silence
+        """Let the monitor interrupt the wait for these events from now on."""
+        self._events = events
         events.leave_timing()
+        if self.ended_by:
+            events.interrupt()
 
-    def look_for_dify(self) -> None:
-        """Give up on a Dify that has said nothing for too long, not even a ping."""
-        if self.end_silence is not None:
-            self.end_silence()
+    def interrupt(self, reason: str) -> None:
+        """End the turn early: its wait for Dify fails, and the turn stores what has come.
 
-    def look_for_caller(self) -> None:
-        """Notice, once, that the caller has closed the connection."""
-        caller = self._caller  # The turn may end, and let go of it, while we look.
+        :param reason: `caller_left` or `gateway_stopped`
+        """
+        self.ended_by = self.ended_by or reason
+        if self._events is not None:
+            self._events.interrupt()
+        elif reason == "gateway_stopped":
+            self._trace.interrupt()
+
+    def check_caller(self) -> None:
+        """Interrupt the turn if its caller has closed the connection."""
+        caller = self._caller  # The turn may end and close it at this moment.
         if caller is None or self.ended_by:
             return
         try:
-            left = caller.recv(1, socket.MSG_PEEK) == b""
+            has_left = caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
             return
         except OSError:
-            left = True
-        if left:
-            self.ended_by = "caller_left"
-            if self.interrupt is not None:
-                self.interrupt()
+            has_left = True
+        if has_left:
+            self.interrupt("caller_left")
 
-    @contextmanager
-    def abortable(self) -> Iterator[None]:
-        """While Dify has not begun to answer there is nothing to interrupt: `end` raises `GatewayStopped` in here."""
-        self._waiting = gevent.getcurrent()
-        try:
-            yield
-        finally:
-            self._waiting = None
+    def check_dify(self) -> None:
+        """Interrupt the wait for Dify if Dify has sent nothing for too long, not even a ping."""
+        if self._events is not None:
+            self._events.end_silence()
 
-    def end(self) -> None:
-        """End the turn, because the gateway is stopped."""
-        self.ended_by = self.ended_by or "gateway_stopped"
-        if self._waiting is not None:
-            # From the hub, whose turn it is only while the other waits: never in the midst of storing an answer.
-            gevent.get_hub().loop.run_callback(self._end_now)
-        else:
-            self._end_now()
-
-    def _end_now(self) -> None:
-        if self._waiting is not None:
-            self._waiting.throw(GatewayStopped())
-        elif self.interrupt is not None:
-            self.interrupt()
-
-    def leave_caller(self) -> None:
-        """Drop the connection of a caller who does not read: the relay waits for him, and cannot store what came."""
+    def drop_caller(self) -> None:
+        """Shut down the connection of a caller who reads nothing: the turn waits for the caller, and could not end."""
         caller = self._caller
         if caller is not None:
-            with suppress(OSError):  # He has left just now.
+            with suppress(OSError):  # The caller has left just now.
                 caller.shutdown(socket.SHUT_RDWR)
 
-    def count_tokens(self) -> None:
-        """Let the tokens since the last time be counted."""
-        tokens = self.tokens
-        if tokens != self._counted_tokens:
-            metrics.stream_tokens.inc(tokens - self._counted_tokens)
-            self._counted_tokens = tokens
+    def count_pieces(self) -> None:
+        """Add the pieces since the last call to the metrics."""
+        pieces = self.pieces
+        if pieces != self._counted_pieces:
+            metrics.stream_tokens.inc(pieces - self._counted_pieces)
+            self._counted_pieces = pieces
 
-    def progress(self) -> dict[str, Any] | None:
-        """What is to be stored now; None if nothing new came and the claim is fresh."""
+    def progress(self) -> Json | None:
+        """What is to be stored now; None if nothing new has come and the lease is fresh."""
         text, now = self.text, monotonic()
         if len(text) == self._stored_length and now - self._stored_at < RENEW_S:
             return None
         self._stored_length, self._stored_at = len(text), now
-        return self.turn.progress(text)
+        return progress_of(self.row, text, self.task_id)
 
     def close(self) -> None:
-        """Let go of the caller's connection."""
+        """Close our handle on the caller's connection; the server's own stays open."""
         caller, self._caller = self._caller, None
         if caller is not None:
             caller.close()
 
 
-def _listener(caller: socket.socket | None) -> socket.socket | None:
-    """A second handle on the caller's connection that never waits."""
-    if caller is None:
-        return None
-    listener = socket.socket(fileno=os.dup(caller.fileno()))
-    listener.settimeout(0)
-    return listener
+def _duplicate(caller: socket.socket) -> _socket.socket:
+    """A second handle on the caller's connection, which stays valid when the server closes its own.
+
+    It is a socket of the C module: gevent replaces those of Python's module by ones that wait in spite of MSG_DONTWAIT.
+    """
+    return _socket.socket(fileno=os.dup(caller.fileno()))
 
 
 class TurnMonitor:
-    """Looks after the live turns of one process. Its threads start with the first of them, in the process that serves:
-    a thread of the process that gunicorn forks from would not come along."""
+    """Watches the turns of one process. Its threads start with the first turn, so that they run in the process that
+    serves: threads do not survive a fork."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._live: dict[str, LiveTurn] = {}
+        self._turns: dict[str, TurnInProgress] = {}
         self._lock = threading.Lock()
-        self._pid: int | None = None
+        self._has_started = False
         self.is_stopping = False
-        """Whether this process was told to stop; it still finishes what runs."""
+        """Whether this process was told to stop; it still finishes the turns that run."""
         self._has_ended_turns = False
 
-    def admit(self, live: LiveTurn) -> None:
-        """Look after this turn from now on.
+    def register(self, turn: TurnInProgress) -> None:
+        """Watch this turn from now on.
 
-        :raises GatewayStopped: it comes too late
+        :raises GatewayStopped: the process ends its turns already
         """
         if self._has_ended_turns:
             raise GatewayStopped
-        self._live[live.turn.message_id] = live
-        metrics.running_turns.set(len(self._live))
-        if self._pid != os.getpid():
+        self._turns[turn.row.message_id] = turn
+        metrics.running_turns.set(len(self._turns))
+        if not self._has_started:
             with self._lock:
-                if self._pid != os.getpid():
-                    self._pid = os.getpid()
-                    for round_ in (self.look, self.store):
-                        name = f"caretaker-{round_.__name__}"
-                        threading.Thread(target=self._run, args=(round_,), name=name, daemon=True).start()
+                if not self._has_started:
+                    self._has_started = True
+                    for task in (self.poll, self.flush):
+                        name = f"turn-monitor-{task.__name__}"
+                        threading.Thread(target=self._repeat, args=(task,), name=name, daemon=True).start()
 
-    def complete(self, live: LiveTurn, store: Callable[[], None]) -> None:
-        """Store a turn that has ended, and stop looking after it.
+    def finish(self, turn: TurnInProgress, end: TurnEnd) -> None:
+        """Store the end of a turn, and stop watching it.
 
-        While the database does not take it, the turn is kept and tried again in each round: an answer that the caller
-        has got is not lost because the database was away for a moment.
+        While the database does not take the end, the monitor keeps it and tries again each second: an answer that the
+        caller has got must not be lost because the database was away for a moment.
         """
-        live.close()
-        live.count_tokens()
+        turn.close()
+        turn.count_pieces()
         try:
-            store()
+            finish_turn(self._engine, turn.row, end)
         except SQLAlchemyError as error:
-            log.error("the answer %s could not be stored yet: %s", live.turn.message_id, error)
+            log.error("the answer %s could not be stored yet: %s", turn.row.message_id, error)
             metrics.unstored_answers.inc()
-            live.unstored = store
+            turn.end = end
         else:
-            self._live.pop(live.turn.message_id, None)
-            metrics.running_turns.set(len(self._live))
+            self._turns.pop(turn.row.message_id, None)
+            metrics.running_turns.set(len(self._turns))
 
     def end_turns(self) -> None:
         """End all turns that still run, because the gateway is stopped."""
@@ -197,47 +206,48 @@ class TurnMonitor:
         running = self._running()
         if running:
             log.warning("answers that did not end in time, and are ended and stored now: %d", len(running))
-        for live in running:
-            live.end()
+        for turn in running:
+            turn.interrupt("gateway_stopped")
 
-    def leave_callers(self) -> None:
-        """Drop the callers for whom ended turns still wait."""
-        for live in self._running():
-            live.leave_caller()
+    def drop_callers(self) -> None:
+        """Drop the callers who keep ended turns waiting, because they read nothing."""
+        for turn in self._running():
+            turn.drop_caller()
 
-    def _running(self) -> list[LiveTurn]:
-        return [live for live in list(self._live.values()) if live.unstored is None]
+    def _running(self) -> list[TurnInProgress]:
+        return [turn for turn in list(self._turns.values()) if turn.end is None]
 
-    def look(self) -> None:
-        """One round: who has left or fallen silent."""
-        for live in self._running():
-            live.look_for_caller()
-            live.look_for_dify()
-            live.count_tokens()
+    def poll(self) -> None:
+        """Notice who has left or fallen silent. The polling thread calls it once a second."""
+        for turn in self._running():
+            turn.check_caller()
+            turn.check_dify()
+            turn.count_pieces()
 
-    def store(self) -> None:
-        """One round: what is new, and what could not be stored before."""
+    def flush(self) -> None:
+        """Store what has come since the last call, and the ends that the database did not take before. The flushing
+        thread calls it once a second."""
         running = self._running()
-        for first in range(0, len(running), TURNS_AT_ONCE):
-            batch = running[first : first + TURNS_AT_ONCE]
-            if rows := [row for live in batch if (row := live.progress()) is not None]:
-                store_progress(self._engine, rows)
-        self.store_rest()
+        for first in range(0, len(running), TURNS_PER_TRANSACTION):
+            batch = running[first : first + TURNS_PER_TRANSACTION]
+            if progress := [row for turn in batch if (row := turn.progress()) is not None]:
+                store_progress(self._engine, progress)
+        self.flush_ends()
 
-    def store_rest(self) -> None:
-        """Try again to store the answers that the database did not take."""
-        for live in list(self._live.values()):
-            if live.unstored is not None:
-                self.complete(live, live.unstored)
+    def flush_ends(self) -> None:
+        """Store the ends of turns that the database did not take before."""
+        for turn in list(self._turns.values()):
+            if turn.end is not None:
+                self.finish(turn, turn.end)
 
-    def _run(self, round_: Callable[[], None]) -> None:
-        wake = threading.Event()
-        while not wake.wait(ROUND_S):
+    def _repeat(self, task: Callable[[], None]) -> None:
+        pause = threading.Event()
+        while not pause.wait(INTERVAL_S):
             try:
-                round_()
+                task()
             except SQLAlchemyError as error:
-                # The next round stores the same and more; what is lost if the process dies meanwhile, the log tells.
+                # The next call stores the same and more. If the process dies meanwhile, the log tells what was lost.
                 metrics.unstored_progress.inc()
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:
-                log.exception("the caretaker of running answers met an unexpected error")
+                log.exception("the monitor of running answers met an unexpected error")

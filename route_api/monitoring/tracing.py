@@ -5,12 +5,14 @@ first byte to its last, and each has a context of its own.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+_waits: dict[int, list[Any]] = {}
 
 
 @dataclass(slots=True)
@@ -30,6 +32,22 @@ class Trace:
     dify_s: float = 0.0
     status: int | None = None
     error: str | None = None
+
+    is_interrupted: bool = False
+
+    def interrupt(self) -> None:
+        """Temporary."""
+        self.is_interrupted = True
+        for shut in list(_waits.get(id(self), [])):
+            shut()
+
+    @contextmanager
+    def interruptible(self, shut: Any) -> Iterator[None]:
+        _waits.setdefault(id(self), []).append(shut)
+        try:
+            yield
+        finally:
+            _waits.pop(id(self), None)
 
     def waited_since(self, moment: float) -> None:
         """Add a wait for Dify that began at this moment of `perf_counter`."""

@@ -4,7 +4,6 @@ Pure functions and constants. `views/blueprint.py` applies them to each route, `
 Schemas are given by class: apispec copies all that it is given, and copying instances would double the time of a start.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from inspect import cleandoc
@@ -149,19 +148,3 @@ def _example(field: fields.Field[Any]) -> Any:
     if isinstance(field, fields.List):
         return [_example(field.inner)]
     raise LookupError(f"The field {field.name} of {type(field.parent).__name__} needs an example in its metadata.")
-
-
-TURN_IDS = ("conversation_id", "is_new_conversation", "message_id")
-"""What every event of a streamed answer has besides its piece of the text."""
-
-
-def event_stream_example(answer: Json) -> str:
-    """The server-sent events of an answer: its text in two pieces, all that the answer has in one piece, the end.
-
-    :param answer: an example of the same answer in one piece
-    """
-    data = answer["data"]
-    ids, text = {name: data[name] for name in TURN_IDS}, data["answer"]
-    events = [{"code": 0, "message": "", "data": {**ids, "answer": piece}} for piece in (text[:8], text[8:])]
-    events += [{**answer, "message": ""}, {"code": 0, "message": "", "data": True}]
-    return "".join(f"data: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events)

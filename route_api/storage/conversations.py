@@ -32,7 +32,7 @@ CONVERSATIONS = (
         Message.position.label("last_position"),
         func.substr(Message.query, 1, PREVIEW_LENGTH).label("last_query"),
         Message.meta_data["status"].as_string().label("last_status"),
-        Message.claimed_until.label("last_claimed_until"),
+        Message.leased_until.label("last_leased_until"),
         Message.create_time.label("last_time"),
     )
     .select_from(Conversation)
@@ -48,13 +48,13 @@ CHOSEN = (Conversation.id.in_(IDS), Conversation.user_id == bindparam("of_user")
 TO_DELETE = select(Conversation.id).where(*CHOSEN)
 ON_DIFY = (
     select(
-        Message.meta_data["carrier"].as_string().label("carrier"),
+        Message.meta_data["carrier"].as_string().label("backend"),
         Message.meta_data["dify_conversation_id"].as_string().label("dify_conversation_id"),
     )
     .where(Message.conversation_id.in_(IDS))
     .distinct()
 )
-IS_RUNNING = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.claimed_until > bindparam("now"))
+IS_RUNNING = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.leased_until > bindparam("now"))
 DELETE = delete(Conversation).where(*CHOSEN, ~IS_RUNNING)
 """All or none: whatever begins before this statement keeps them."""
 
@@ -102,10 +102,10 @@ def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name
 class DifyConversation(NamedTuple):
     """A conversation on Dify that holds turns of one of ours, which has several where its turns went several ways.
 
-    :param carrier: how they were carried (`chat/backends.py`)
+    :param backend: the name of the backend that asked Dify (`chat/backends.py`)
     """
 
-    carrier: str | None
+    backend: str | None
     dify_conversation_id: str
 
 
@@ -124,7 +124,7 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
         on_dify = connection.execute(ON_DIFY, {"ids": list(ids)}).all()
         if not connection.execute(DELETE, {**chosen, "now": utc_now()}).rowcount:
             raise ConversationBusy
-    return [DifyConversation(row.carrier, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
+    return [DifyConversation(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
 
 
 def conversation_row(row: Row[Any]) -> Json:
@@ -152,7 +152,7 @@ def last_message(row: Row[Any]) -> Json | None:
     """What a list shows of the last turn; None where a crash left a conversation without any."""
     if row.last_id is None:
         return None
-    status, _ = outcome(row.last_status, row.last_claimed_until)
+    status, _ = outcome(row.last_status, row.last_leased_until)
     return {
         "create_time": seconds(row.last_time),
         "message_id": dashed(row.last_id),

@@ -42,7 +42,7 @@ SHOWN = select(
     Message.feedback_score,
     Message.feedback_reason,
     Message.create_time,
-    Message.claimed_until,
+    Message.leased_until.label("leased_until"),
 )
 OF_USER = Conversation.user_id == bindparam("of_user")
 PAGE = SHOWN.where(
@@ -55,7 +55,7 @@ LENGTH = select(LAST_POSITION.label("length")).where(Conversation.id == bindpara
 """The last position is the number of messages: nothing takes a single one away."""
 ONE = SHOWN.join(Conversation).where(Message.id == bindparam("of_message"), OF_USER)
 ON_DIFY = (
-    select(Message.dify_message_id, Message.meta_data["carrier"].as_string().label("carrier"))
+    select(Message.dify_message_id, Message.meta_data["carrier"].as_string().label("backend"))
     .join(Conversation)
     .where(Message.id == bindparam("of_message"), OF_USER)
 )
@@ -66,9 +66,9 @@ RATE = (
 )
 TASK = select(
     Message.id,
-    Message.claimed_until,
+    Message.leased_until.label("leased_until"),
     Message.meta_data["task_id"].as_string().label("task_id"),
-    Message.meta_data["carrier"].as_string().label("carrier"),
+    Message.meta_data["carrier"].as_string().label("backend"),
 ).where(OF_USER)
 TASK_OF_MESSAGE = TASK.join(Conversation).where(Message.id == bindparam("of_message"))
 LAST_TASK = (
@@ -83,7 +83,7 @@ class DifyMessage(NamedTuple):
     """
 
     dify_message_id: str | None
-    carrier: str | None
+    backend: str | None
 
 
 class RunningTask(NamedTuple):
@@ -91,7 +91,7 @@ class RunningTask(NamedTuple):
 
     message_id: str
     task_id: str
-    carrier: str | None
+    backend: str | None
 
 
 def list_messages(
@@ -140,7 +140,7 @@ def find_on_dify(engine: Engine, user_id: str, message_id: str) -> DifyMessage:
         row = connection.execute(ON_DIFY, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
     if row is None:
         raise MessageNotFound(message_id)
-    return DifyMessage(row.dify_message_id, row.carrier)
+    return DifyMessage(row.dify_message_id, row.backend)
 
 
 def rate_message(engine: Engine, user_id: str, message_id: str, score: int | None, reason: str | None) -> DifyMessage:
@@ -170,10 +170,10 @@ def find_running_task(
     deadline = monotonic() + TASK_WAIT_S
     while True:
         row = _task(engine, user_id, conversation_id, message_id)
-        if not is_claimed(row.claimed_until):
+        if not is_leased(row.leased_until):
             return None
         if row.task_id:
-            return RunningTask(dashed(row.id), row.task_id, row.carrier)
+            return RunningTask(dashed(row.id), row.task_id, row.backend)
         if monotonic() > deadline:
             raise TurnNotStoppable
         sleep(TASK_POLL_S)
@@ -194,7 +194,7 @@ def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id:
 def message_row(row: Row[Any]) -> Json:
     """A row of `conversation/messages`."""
     said = row.meta_data.get("reason")
-    status, reason = outcome(row.meta_data["status"], row.claimed_until, said)
+    status, reason = outcome(row.meta_data["status"], row.leased_until, said)
     thinking, content = split_thinking(row.response)
     return {
         "chat_type": row.chat_type,
@@ -215,17 +215,17 @@ def message_row(row: Row[Any]) -> Json:
     }
 
 
-def outcome(status: str, claimed_until: datetime | None, reason: str | None = None) -> tuple[str, str | None]:
+def outcome(status: str, leased_until: datetime | None, reason: str | None = None) -> tuple[str, str | None]:
     """How a turn ended, and why if it did not end well. A pending one that nobody claims any more was interrupted: the
     process that wrote it died."""
-    if status == "pending" and not is_claimed(claimed_until):
+    if status == "pending" and not is_leased(leased_until):
         return "failed", "interrupted"
     return status, reason
 
 
-def is_claimed(claimed_until: datetime | None) -> bool:
+def is_leased(leased_until: datetime | None) -> bool:
     """Whether a process is still writing the answer."""
-    return claimed_until is not None and claimed_until > utc_now()
+    return leased_until is not None and leased_until > utc_now()
 
 
 def seconds(moment: datetime) -> int:

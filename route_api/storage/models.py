@@ -1,4 +1,4 @@
-"""The three tables of the owner's document 000, and what Route API must remember besides.
+"""The three tables of the owner's document 000, and the columns that Route API needs besides.
 
 `query` and `response` are long text where the document has 4,096 characters: models that think write more, and a strict
 MySQL would refuse the answer. Ids are UUIDs as 32 hex digits, as the document's `String(32)` says.
@@ -86,8 +86,8 @@ class Conversation(Base):
     kb_id: Mapped[str | None] = mapped_column(String(400))
     """The ids of its knowledge bases, comma-joined; ten at the most."""
     dify_conversation_id: Mapped[str | None] = mapped_column(String(36))
-    carrier: Mapped[str | None] = mapped_column(String(64))
-    """How its last turn was carried to Dify (`chat/backends.py`); Dify's conversation belongs to that way alone."""
+    backend: Mapped[str | None] = mapped_column("carrier", String(64))
+    """The backend that asked Dify in the last turn (`chat/backends.py`); Dify's conversation belongs to it alone."""
     dify_since: Mapped[int | None] = mapped_column(Integer)
     """Position of the first turn that Dify's own conversation holds."""
 
@@ -100,9 +100,9 @@ class Conversation(Base):
 class Message(Base):
     """One turn: the question and what was answered.
 
-    `position` counts the turns of a conversation from 1; time cannot order them, turns of one second look alike. The
-    row is also the claim on its conversation: while `claimed_until` lies ahead, a process is writing the answer. Two
-    turns that start at once take the same position, and the unique constraint lets only one of them in.
+    `position` counts the turns of a conversation from 1. Times cannot order them: two turns may have the same second.
+    The row is also the lease on its conversation: while `leased_until` lies ahead, a process is writing the answer.
+    Two turns that start at once take the same position, and the unique constraint lets only one of them in.
     """
 
     __tablename__ = "message"
@@ -118,7 +118,7 @@ class Message(Base):
     feedback_score: Mapped[int | None] = mapped_column(Integer)
     feedback_reason: Mapped[str | None] = mapped_column(String(255))
     create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
-    claimed_until: Mapped[datetime | None] = mapped_column(TIME)
+    leased_until: Mapped[datetime | None] = mapped_column("claimed_until", TIME)
     dify_message_id: Mapped[str | None] = mapped_column(String(36))
 
     conversation: Mapped[Conversation] = relationship(back_populates="messages")

@@ -1,11 +1,13 @@
-"""Turns in our database: claimed and stored before Dify is called, while the answer comes, and completed after.
+"""The rows of turns: how a turn's question, the answer so far, and its end are written.
 
-Statements that commit by themselves (`storage/database.py`), in an order that makes up for it: whichever is the last
-one to be carried out before a crash, the question is there, or nobody was told that it was taken.
+Reading finished messages is the business of `messages.py`, and of whole conversations that of `conversations.py`.
+
+Each statement commits by itself (`database.py`). The order of the statements makes up for that: whichever statement is
+the last before a crash, either the question is stored, or its caller was not told that it was taken.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,14 +15,14 @@ from sqlalchemy import Engine, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import ConversationBusy, ConversationNotFound
-from .database import PairedWrite, transaction
-from .models import IS_LAST, Conversation, Message, User, new_id, utc_now
+from .database import WritePair, transaction
+from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_now
 
 Json = dict[str, Any]
 
-CLAIM_S = 20.0
-"""Seconds that a claim lasts unless it is renewed, which the caretaker does (`chat/monitor.py`): how long a
-conversation stays closed after its process died."""
+LEASE_S = 20.0
+"""Seconds for which a turn has its conversation to itself. The monitor (`chat/monitor.py`) renews the lease while the
+turn runs, so after the death of a process its conversations are closed for this long."""
 
 NAME_LENGTH = 50
 """Characters of a conversation's name; the column holds no more."""
@@ -28,12 +30,12 @@ NAME_LENGTH = 50
 LAST_TURN = (
     select(
         Conversation.kb_id,
-        Conversation.carrier,
+        Conversation.backend.label("backend"),
         Conversation.dify_conversation_id,
         Conversation.dify_since,
         Message.id.label("message_id"),
         Message.position,
-        Message.claimed_until,
+        Message.leased_until.label("leased_until"),
         Message.meta_data,
         Message.dify_message_id,
     )
@@ -45,14 +47,14 @@ SUCCESSFUL = ("done", "stopped")
 """The statuses of turns that a model may be reminded of."""
 
 FAILED_TURNS = 50
-"""Rows that are read beyond those wanted, for the failed turns among them. A condition on `meta_data` would make
-PostgreSQL read and sort the whole conversation."""
+"""Rows that are read beyond the wanted ones, because failed turns may be among them. A condition on `meta_data` would
+make PostgreSQL read and sort the whole conversation."""
 
 PAST_TURNS = (
     select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
     .where(Message.conversation_id == bindparam("of_conversation"), Message.position < bindparam("before"))
     .order_by(Message.position.desc())
-    .limit(bindparam("most"))
+    .limit(bindparam("maximum"))
 )
 START_CONVERSATION = insert(Conversation).values(
     {name: bindparam(f"c_{name}") for name in ("id", "user_id", "name", "chat_type", "create_time", "kb_id")}
@@ -66,229 +68,273 @@ MESSAGE_COLUMNS = (
     "response",
     "meta_data",
     "create_time",
-    "claimed_until",
+    "leased_until",
 )
 ADD_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in MESSAGE_COLUMNS})
 STORE_PROGRESS = (
     update(Message)
-    # A completed message has no claim: progress that comes late must not overwrite it.
-    .where(Message.id == bindparam("of_message"), Message.claimed_until.is_not(None)).values(
-        {name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until")}
+    # A finished message has no lease: progress that comes late must not overwrite it.
+    .where(Message.id == bindparam("of_message"), Message.leased_until.is_not(None)).values(
+        {name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until")}
     )
 )
 MARK_INTERRUPTED = (
     update(Message)
-    # Still the same expired claim: its process may have been slow, not dead, and have completed the turn meanwhile.
-    .where(Message.id == bindparam("of_message"), Message.claimed_until == bindparam("expired")).values(
-        meta_data=bindparam("m_meta_data"), claimed_until=None
+    # Only under the same expired lease: its process may be slow, not dead, and may have finished the turn meanwhile.
+    .where(Message.id == bindparam("of_message"), Message.leased_until == bindparam("expired")).values(
+        meta_data=bindparam("m_meta_data"), leased_until=None
     )
 )
-COMPLETE_MESSAGE = (
+FINISH_MESSAGE = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
-    .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "claimed_until", "dify_message_id")})
+    .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until", "dify_message_id")})
 )
 MOVE_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
-    .values({name: bindparam(f"c_{name}") for name in ("carrier", "dify_conversation_id", "dify_since")})
+    .values({name: bindparam(f"c_{name}") for name in ("backend", "dify_conversation_id", "dify_since")})
 )
-START = PairedWrite(START_CONVERSATION, ADD_MESSAGE)
-COMPLETION_OF_A_MOVE = PairedWrite(MOVE_CONVERSATION, COMPLETE_MESSAGE)
-"""The conversation first: completing the message lets the next turn in, which must find Dify's id."""
+START = WritePair(START_CONVERSATION, ADD_MESSAGE)
+MOVE_AND_FINISH = WritePair(MOVE_CONVERSATION, FINISH_MESSAGE)
+"""The conversation comes first: to finish the message lets the next turn in, and that turn must find Dify's id."""
 
 
 @dataclass(frozen=True, slots=True)
-class DifyThread:
-    """Where on Dify a conversation goes on.
+class DifyConversation:
+    """The conversation on Dify in which one of ours goes on.
 
-    :param carrier: how its turns are carried (`chat/backends.py`)
-    :param since: position of the first turn that Dify's conversation holds; what was before, Dify does not know
+    :param backend: the name of the backend that made it (`chat/backends.py`), which alone can continue it
+    :param since: position of the first turn that it holds; Dify knows nothing of the turns before
     """
 
-    carrier: str
+    backend: str
     dify_conversation_id: str
     since: int
 
 
-@dataclass(slots=True)
-class Turn:
-    """A turn that this process has claimed.
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What is stored of a turn before Dify is asked.
 
+    :param conversation_id: 32 hex digits; None starts a conversation
+    :param kb_id: the id of the kb, several joined with commas, or None
+    :param name: the name of a new conversation; None takes the beginning of the query
+    :param asked: what the caller asked for besides; it stays in the message's `meta_data`
+    """
+
+    user_id: str
+    query: str
+    chat_type: str
+    conversation_id: str | None = None
+    kb_id: str | None = None
+    name: str | None = None
+    asked: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRow:
+    """A stored turn on which this process has a lease.
+
+    :param conversation_id: 32 hex digits, as `message_id`
     :param position: counted from 1
-    :param thread: where the conversation was going on when the turn began
+    :param dify_conversation: where the conversation was going on when the turn began
     :param last_dify_message_id: Dify's id of the turn before, if that turn succeeded
-    :param meta_data: what the message remembers besides its texts; `status` is pending until it is complete
+    :param asked: what the caller asked for besides
     """
 
     user_id: str
     conversation_id: str
     message_id: str
     position: int
-    thread: DifyThread | None
+    dify_conversation: DifyConversation | None
     last_dify_message_id: str | None
-    meta_data: Json
+    asked: Json
 
     @property
     def is_first(self) -> bool:
         return self.position == 1
 
-    def progress(self, text: str) -> Json:
-        """The parameters of `STORE_PROGRESS`: what came so far, and a fresh claim."""
+    @property
+    def ids(self) -> Json:
+        """The ids by which the API names the turn."""
         return {
-            "of_message": self.message_id,
-            "m_response": text,
-            "m_meta_data": dict(self.meta_data),
-            "m_claimed_until": utc_now() + timedelta(seconds=CLAIM_S),
+            "conversation_id": dashed(self.conversation_id),
+            "is_new_conversation": self.is_first,
+            "message_id": dashed(self.message_id),
         }
 
 
-def begin_turn(
-    engine: Engine,
-    *,
-    user_id: str,
-    conversation_id: str | None,
-    kb_id: str | None,
-    query: str,
-    chat_type: str,
-    name: str | None,
-    meta_data: Json,
-) -> Turn:
-    """Store the question and claim the conversation. A kb other than the conversation's starts a new one.
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ended.
 
-    :param conversation_id: 32 hex digits; None starts a conversation
-    :param kb_id: the id of the kb, several joined with commas, or None
+    :param response: the answer, or the part of it that came
+    :param status: done, stopped or failed
+    :param reason: why it did not end well; None if it did
+    :param dify_conversation: where on Dify the conversation goes on; None lets the next turn begin a new one there
+    :param dify_message_id: the message's id on Dify, None if Dify never named one
+    :param facts: what the message's `meta_data` keeps besides: `task_id`, `references`, `usage` …
+    """
+
+    response: str
+    status: str
+    reason: str | None
+    dify_conversation: DifyConversation | None
+    dify_message_id: str | None = None
+    facts: Json = field(default_factory=dict)
+
+
+def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
+    """Store the question and take the lease on its conversation. A kb other than the conversation's starts a new one.
+
     :raises ConversationNotFound: the user has no such conversation
     :raises ConversationBusy: another turn of it is running
     """
     now = utc_now()
     message: Json = {
         "m_id": new_id(),
-        "m_chat_type": chat_type,
-        "m_query": query,
+        "m_chat_type": new.chat_type,
+        "m_query": new.query,
         "m_response": "",
-        "m_meta_data": {"status": "pending", **meta_data},
+        "m_meta_data": _meta_data(new.asked, "pending"),
         "m_create_time": now,
-        "m_claimed_until": now + timedelta(seconds=CLAIM_S),
+        "m_leased_until": now + timedelta(seconds=LEASE_S),
     }
-    if conversation_id is not None:
-        turn = _continue(engine, user_id, conversation_id, kb_id, message, now)
-        if turn is not None:
-            return turn
+    if new.conversation_id is not None:
+        row = _continue_conversation(engine, new, new.conversation_id, message, now)
+        if row is not None:
+            return row
     conversation: Json = {
         "c_id": new_id(),
-        "c_user_id": user_id,
-        "c_name": (name or " ".join(query.split()))[:NAME_LENGTH],
-        "c_chat_type": chat_type,
+        "c_user_id": new.user_id,
+        "c_name": (new.name or " ".join(new.query.split()))[:NAME_LENGTH],
+        "c_chat_type": new.chat_type,
         "c_create_time": now,
-        "c_kb_id": kb_id,
+        "c_kb_id": new.kb_id,
     }
     message |= {"m_conversation_id": conversation["c_id"], "m_position": 1}
     try:
         START.execute(engine, conversation, message)
     except IntegrityError:
-        # The user's first turn ever: looking first would cost every other turn a query.
-        _remember_user(engine, user_id)
+        # The user's first turn ever. To look for the user first would cost every other turn a query.
+        _add_user(engine, new.user_id)
         START.execute(engine, conversation, message)
-    return Turn(user_id, conversation["c_id"], message["m_id"], 1, None, None, message["m_meta_data"])
+    return TurnRow(new.user_id, conversation["c_id"], message["m_id"], 1, None, None, new.asked)
 
 
-def _continue(
-    engine: Engine, user_id: str, conversation_id: str, kb_id: str | None, message: Json, now: datetime
-) -> Turn | None:
-    """Add the message to the conversation; None if the conversation is about another kb."""
+def _continue_conversation(
+    engine: Engine, new: NewTurn, conversation_id: str, message: Json, now: datetime
+) -> TurnRow | None:
+    """Add the message to its conversation.
+
+    :returns: None if the conversation is about another kb
+    """
     try:
         with engine.connect() as connection:
-            last = connection.execute(LAST_TURN, {"of_conversation": conversation_id, "of_user": user_id}).first()
+            of_user = {"of_conversation": conversation_id, "of_user": new.user_id}
+            last = connection.execute(LAST_TURN, of_user).first()
             if last is None:
                 raise ConversationNotFound(conversation_id)
-            if kb_id is not None and kb_id != last.kb_id:
+            if new.kb_id is not None and new.kb_id != last.kb_id:
                 return None
-            if last.claimed_until is not None:
-                if last.claimed_until > now:
+            if last.leased_until is not None:
+                if last.leased_until > now:
                     raise ConversationBusy
                 connection.execute(MARK_INTERRUPTED, _interrupted(last))
             message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
             connection.execute(ADD_MESSAGE, message)
-    except IntegrityError as error:
+    except IntegrityError as error:  # Another turn has taken this position at the same moment.
         raise ConversationBusy from error
-    thread = None
+    dify_conversation = None
     if last.dify_conversation_id:
-        thread = DifyThread(last.carrier or "app", last.dify_conversation_id, last.dify_since or 1)
-    succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL
-    return Turn(
-        user_id,
+        dify_conversation = DifyConversation(last.backend or "app", last.dify_conversation_id, last.dify_since or 1)
+    has_succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL
+    return TurnRow(
+        new.user_id,
         conversation_id,
         message["m_id"],
         message["m_position"],
-        thread,
-        last.dify_message_id if succeeded else None,
-        message["m_meta_data"],
+        dify_conversation,
+        last.dify_message_id if has_succeeded else None,
+        new.asked,
     )
 
 
 def _interrupted(last: Row[Any]) -> Json:
-    """The parameters of `MARK_INTERRUPTED` for a turn whose process died: what it stored stays, its status is true."""
-    meta_data = {**(last.meta_data or {}), "status": "failed", "reason": "interrupted"}
-    return {"of_message": last.message_id, "expired": last.claimed_until, "m_meta_data": meta_data}
+    """The parameters of `MARK_INTERRUPTED` for a turn whose process died. The part that was stored stays."""
+    meta_data = _meta_data(last.meta_data or {}, "failed", "interrupted")
+    return {"of_message": last.message_id, "expired": last.leased_until, "m_meta_data": meta_data}
 
 
-def _remember_user(engine: Engine, user_id: str) -> None:
+def _add_user(engine: Engine, user_id: str) -> None:
     try:
         with engine.connect() as connection:
             connection.execute(insert(User).values(id=user_id))
     except IntegrityError:
-        # Another request of this user was faster; the row is there, which is all we want.
-        return
+        return  # Another request of this user was faster. The row is there, which is all that is wanted.
 
 
-def past_turns(engine: Engine, turn: Turn, *, before: int, most: int) -> list[Row[Any]]:
-    """The turns before this position that a model may be reminded of, `most` at the most, the latest first."""
+def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> list[Row[Any]]:
+    """The successful turns of a conversation before a position, the latest first.
+
+    :param row: a turn of the conversation
+    :param maximum: how many turns at the most
+    """
     with engine.connect() as connection:
-        parameters = {"of_conversation": turn.conversation_id, "before": before, "most": most + FAILED_TURNS}
+        parameters = {"of_conversation": row.conversation_id, "before": before, "maximum": maximum + FAILED_TURNS}
         rows = connection.execute(PAST_TURNS, parameters).all()
-    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL][:most]
+    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL][:maximum]
 
 
-def store_progress(engine: Engine, rows: Sequence[Json]) -> None:
-    """Store what has come of several running answers, in one transaction: each by itself would be one flush to disk.
+def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
+    """The parameters of `STORE_PROGRESS`: the answer so far, and a fresh lease.
 
-    :param rows: `Turn.progress` of each
+    :param task_id: the task in which Dify writes the answer, None while Dify has not named it
+    """
+    return {
+        "of_message": row.message_id,
+        "m_response": response,
+        "m_meta_data": _meta_data(row.asked, "pending", task_id=task_id),
+        "m_leased_until": utc_now() + timedelta(seconds=LEASE_S),
+    }
+
+
+def store_progress(engine: Engine, progress: Sequence[Json]) -> None:
+    """Store what has come of several answers, in one transaction: each by itself would be one flush to disk.
+
+    :param progress: what :func:`progress_of` gives for each answer
     """
     with transaction(engine) as connection:
-        connection.execute(STORE_PROGRESS, rows)
+        connection.execute(STORE_PROGRESS, progress)
 
 
-def complete_turn(
-    engine: Engine,
-    turn: Turn,
-    response: str,
-    status: str,
-    *,
-    thread: DifyThread | None,
-    dify_message_id: str | None = None,
-) -> None:
-    """Store what was answered and let go of the conversation.
-
-    :param status: done, stopped or failed
-    :param thread: where on Dify the conversation goes on; None lets the next turn begin a new one there
-    """
-    turn.meta_data["status"] = status
-    completed = {
-        "of_message": turn.message_id,
-        "m_response": response,
-        "m_meta_data": turn.meta_data,
-        "m_claimed_until": None,
-        "m_dify_message_id": dify_message_id,
+def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
+    """Store the end of a turn and give the lease on its conversation back."""
+    finished = {
+        "of_message": row.message_id,
+        "m_response": end.response,
+        "m_meta_data": _meta_data(row.asked, end.status, end.reason, **end.facts),
+        "m_leased_until": None,
+        "m_dify_message_id": end.dify_message_id,
     }
-    if thread == turn.thread:
+    if end.dify_conversation == row.dify_conversation:
         with engine.connect() as connection:
-            connection.execute(COMPLETE_MESSAGE, completed)
+            connection.execute(FINISH_MESSAGE, finished)
         return
+    goes_on = end.dify_conversation
     moved = {
-        "of_conversation": turn.conversation_id,
-        "c_carrier": thread and thread.carrier,
-        "c_dify_conversation_id": thread and thread.dify_conversation_id,
-        "c_dify_since": thread and thread.since,
+        "of_conversation": row.conversation_id,
+        "c_backend": goes_on and goes_on.backend,
+        "c_dify_conversation_id": goes_on and goes_on.dify_conversation_id,
+        "c_dify_since": goes_on and goes_on.since,
     }
-    COMPLETION_OF_A_MOVE.execute(engine, moved, completed)
+    MOVE_AND_FINISH.execute(engine, moved, finished)
+
+
+def _meta_data(asked: Json, status: str, reason: str | None = None, **facts: Any) -> Json:
+    """The `meta_data` of a message: the only place where one is put together."""
+    meta_data = {**asked, **{name: value for name, value in facts.items() if value is not None}, "status": status}
+    if reason is not None:
+        meta_data["reason"] = reason
+    return meta_data

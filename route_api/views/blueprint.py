@@ -7,13 +7,13 @@ import flask_smorest
 from marshmallow import Schema
 
 from ..access.callers import CALLERS, PUBLIC, access_of
+from ..chat.stream_events import example_stream
 from ..errors import ApiError, Forbidden
 from ..openapi.document import (
     ACCESS_WORDS,
     ANY_ERRORS,
     CALLER_ERRORS,
     INPUT_ERRORS,
-    event_stream_example,
     example_of,
     failure_responses,
     multipart_body,
@@ -60,7 +60,7 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
             200,
             schema={"type": "string"},
             content_type="text/event-stream",
-            example=event_stream_example(example_of(answer)),
+            example=example_stream(example_of(answer)),
             success=True,
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 from flask import Response, request, stream_with_context
 
 from ..access.limits import enter_turn
-from ..chat.backends import Wish
-from ..chat.turn import Chat, Question
+from ..chat.request import ChatRequest, ModelOptions
+from ..chat.turn import answer_turn, stream_turn
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
@@ -61,32 +61,32 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
     """
     with ExitStack() as at_the_end:
         at_the_end.callback(enter_turn(given["user_id"]))
-        turn = Chat(question(given, has_kb=has_kb))
+        chat_request = chat_request_of(given, has_kb=has_kb)
         if given["streaming"]:
-            answer = event_stream(turn.stream(request.environ.get("gunicorn.socket")))
+            answer = event_stream(stream_turn(chat_request, request.environ.get("gunicorn.socket")))
             answer.call_on_close(at_the_end.pop_all().close)
             return answer
-        data, beside_data = turn.answer()
+        data, beside_data = answer_turn(chat_request)
     return success(data, "Chat successful!", **beside_data)
 
 
-def question(given: dict[str, Any], *, has_kb: bool) -> Question:
-    """The checked parameters as the question that they are."""
+def chat_request_of(given: dict[str, Any], *, has_kb: bool) -> ChatRequest:
+    """The checked parameters as a request for a turn."""
     kb_id, history = given.get("kb_id"), given["history"]
     if history is None and given["history_len"] != -1:
         history = given["history_len"]
-    return Question(
+    return ChatRequest(
         user_id=given["user_id"],
-        text=given["message"],
+        message=given["message"],
         conversation_id=given["conversation_id"],
         conversation_name=given["conversation_name"],
         kb_ids=tuple(dict.fromkeys([*([kb_id] if kb_id else []), *given.get("kb_ids", [])])),
         has_kb=has_kb,
-        wish=Wish(given["model_name"], given["temperature"], given["max_tokens"]),
+        options=ModelOptions(given["model_name"], given["temperature"], given["max_tokens"]),
         history=history,
         prompt_name=given["prompt_name"],
         think=given["think"],
-        cumulative=given["stream_mode"] == "cumulative",
+        is_cumulative=given["stream_mode"] == "cumulative",
     )
 
 

@@ -120,11 +120,11 @@ def remove_conversations(given: dict[str, Any]) -> Response:
 def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str) -> None:
     """Let Dify forget conversations as well, as far as it does in reasonable time; the log names what it keeps."""
     give_up_at = monotonic() + DELETE_ON_DIFY_S
-    for carrier, dify_conversation_id in left:
+    for backend, dify_conversation_id in left:
         try:
             if monotonic() > give_up_at:
                 raise DifyTimeout("the others took too long.")
-            backends.api_of(carrier).delete_conversation(dify_conversation_id, user_id)
+            backends.api_of(backend).delete_conversation(dify_conversation_id, user_id)
         except DifyError as error:
             log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)
             if isinstance(error, (DifyUnreachable, DifyTimeout)):
@@ -156,5 +156,5 @@ def stop_answer(given: dict[str, Any]) -> Response:
     task = messages.find_running_task(db.engine, **given)
     if task is None:
         return success({"message_id": given["message_id"], "stopped": False})
-    backends.api_of(task.carrier).stop(task.task_id, given["user_id"])
+    backends.api_of(task.backend).stop(task.task_id, given["user_id"])
     return success({"message_id": task.message_id, "stopped": True})

@@ -56,7 +56,7 @@ def pass_on(on_dify: messages.DifyMessage, user_id: str, score: int | None, reas
         return False
     rating: Rating | None = None if score is None else "like" if score >= LIKED_FROM else "dislike"
     try:
-        api = backends.api_of(on_dify.carrier)
+        api = backends.api_of(on_dify.backend)
         if not isinstance(api, ChatApi):
             return False  # Dify takes feedback by its service API alone, which does not know what the debugger said
         api.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
@@ -84,6 +84,6 @@ def suggested_by_dify(on_dify: messages.DifyMessage, user_id: str) -> list[str]:
     if on_dify.dify_message_id is None:
         return []
     try:
-        return backends.api_of(on_dify.carrier).suggested(on_dify.dify_message_id, user_id)
+        return backends.api_of(on_dify.backend).suggested(on_dify.dify_message_id, user_id)
     except (DifyForbidden, DifyNotFound, DifyRejected):
         return []

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from route_api.chat.backends import Carrier, Wish, api_of, choose_carrier
+from route_api.chat.backends import Backend, api_of, choose_backend
+from route_api.chat.request import ModelOptions
 from route_api.errors import NotSupported, ValidationFailed
 
 from ..conftest import MakeApp
@@ -70,78 +71,81 @@ def dify(make_app: MakeApp, request: pytest.FixtureRequest) -> Iterator[Dify]:
         yield stub
 
 
-def way(carrier: Carrier) -> tuple[str, str]:
-    return carrier.name, carrier.api.way  # type: ignore[union-attr]
+def way(backend: Backend) -> tuple[str, str]:
+    return backend.name, backend.api.way  # type: ignore[union-attr]
 
 
 def test_a_turn_that_asks_for_nothing_goes_the_service_way(dify: Dify, any_settings: dict[str, str]) -> None:
-    carrier = choose_carrier(Wish())
-    assert way(carrier) == ("app", "service None")
-    assert (carrier.is_debugger, dify.asked) == (False, ["parameters"])
+    backend = choose_backend(ModelOptions())
+    assert way(backend) == ("app", "service None")
+    assert (backend.is_debugger, dify.asked) == (False, ["parameters"])
 
 
 def test_a_model_with_an_app_of_its_own_goes_the_service_way(dify: Dify, any_settings: dict[str, str]) -> None:
-    assert way(choose_carrier(Wish("mistral-app"))) == ("app:mistral-app", "service mistral-app")
+    assert way(choose_backend(ModelOptions("mistral-app"))) == ("app:mistral-app", "service mistral-app")
     assert dify.asked == ["parameters"]
 
 
 def test_what_dify_said_holds_for_a_while(dify: Dify) -> None:
     for _ in range(3):
-        choose_carrier(Wish())
-        choose_carrier(Wish(temperature=0.1))
+        choose_backend(ModelOptions())
+        choose_backend(ModelOptions(temperature=0.1))
     assert sorted(dify.asked) == ["app", "config", "parameters", "rules of qwen3:4b"]
 
 
-@pytest.mark.parametrize("wish", [Wish(temperature=0.0), Wish(max_tokens=77), Wish("mistral-app", temperature=0.5)])
-def test_parameters_go_by_the_debugger(dify: Dify, wish: Wish) -> None:
-    carrier = choose_carrier(wish)
-    base = wish.model_name
-    assert way(carrier) == (f"debugger:{base}" if base else "debugger", f"debugger app-of-{base}")
-    assert carrier.model_config is not None
-    parameters = carrier.model_config["model"]["completion_params"]
-    assert wish.temperature is None or parameters["temperature"] == wish.temperature
-    assert wish.max_tokens is None or parameters["num_predict"] == wish.max_tokens
-    assert set(carrier.form) == {"instructions", "context", "history"}
+@pytest.mark.parametrize(
+    "options",
+    [ModelOptions(temperature=0.0), ModelOptions(max_tokens=77), ModelOptions("mistral-app", temperature=0.5)],
+)
+def test_parameters_go_by_the_debugger(dify: Dify, options: ModelOptions) -> None:
+    backend = choose_backend(options)
+    base = options.model_name
+    assert way(backend) == (f"debugger:{base}" if base else "debugger", f"debugger app-of-{base}")
+    assert backend.model_config is not None
+    parameters = backend.model_config["model"]["completion_params"]
+    assert options.temperature is None or parameters["temperature"] == options.temperature
+    assert options.max_tokens is None or parameters["num_predict"] == options.max_tokens
+    assert set(backend.variables) == {"instructions", "context", "history"}
 
 
 @pytest.mark.parametrize("name", ["mistral:latest", f"mistral:latest@{OLLAMA}"])
 def test_another_model_goes_by_the_debugger_with_its_provider(dify: Dify, name: str) -> None:
-    carrier = choose_carrier(Wish(name))
-    assert carrier.model_config is not None
-    model = carrier.model_config["model"]
+    backend = choose_backend(ModelOptions(name))
+    assert backend.model_config is not None
+    model = backend.model_config["model"]
     assert (model["provider"], model["name"]) == (OLLAMA, "mistral:latest")
 
 
 def test_the_apps_own_model_needs_no_debugger(dify: Dify) -> None:
-    assert way(choose_carrier(Wish("qwen3:4b"))) == ("app", "service None")
+    assert way(choose_backend(ModelOptions("qwen3:4b"))) == ("app", "service None")
 
 
 @pytest.mark.parametrize("name", ["nope", "mistral:latest@another/provider"])
 def test_an_unknown_model_is_refused_with_the_names_that_there_are(dify: Dify, name: str) -> None:
     with pytest.raises(ValidationFailed, match=r"mistral:latest, qwen3:4b"):
-        choose_carrier(Wish(name))
+        choose_backend(ModelOptions(name))
 
 
 def test_a_value_that_the_model_does_not_take_is_refused(dify: Dify) -> None:
     with pytest.raises(ValidationFailed, match="temperature"):
-        choose_carrier(Wish(temperature=1.5))
+        choose_backend(ModelOptions(temperature=1.5))
 
 
 @pytest.mark.parametrize(
-    "wish, settings",
+    "options, settings",
     [
-        (Wish("nope"), ["DIFY_APPS", "DIFY_CONSOLE_EMAIL"]),
-        (Wish(temperature=0.5), ["DIFY_CONSOLE_EMAIL"]),
-        (Wish("mistral-app", max_tokens=5), ["DIFY_CONSOLE_PASSWORD"]),
+        (ModelOptions("nope"), ["DIFY_APPS", "DIFY_CONSOLE_EMAIL"]),
+        (ModelOptions(temperature=0.5), ["DIFY_CONSOLE_EMAIL"]),
+        (ModelOptions("mistral-app", max_tokens=5), ["DIFY_CONSOLE_PASSWORD"]),
     ],
 )
 def test_without_a_console_the_refusal_says_what_to_configure(
-    make_app: MakeApp, wish: Wish, settings: list[str]
+    make_app: MakeApp, options: ModelOptions, settings: list[str]
 ) -> None:
     app = make_app()
     app.extensions["route_api"].dify = stub = Dify()
     with app.app_context(), pytest.raises(NotSupported) as refusal:
-        choose_carrier(wish)
+        choose_backend(options)
     assert all(name in refusal.value.message for name in settings) and stub.asked == []
 
 

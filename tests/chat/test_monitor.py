@@ -4,17 +4,20 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-import gevent
 import pytest
 from flask import Flask
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from route_api.chat.monitor import LiveTurn, TurnMonitor
+from route_api.chat.monitor import TurnInProgress, TurnMonitor
 from route_api.errors import GatewayStopped
 from route_api.extensions import db
+from route_api.monitoring.tracing import Trace
+from route_api.storage import turns
 from route_api.storage.models import Message
-from route_api.storage.turns import Turn, begin_turn, complete_turn
+from route_api.storage.turns import NewTurn, TurnEnd, begin_turn
+
+DONE = TurnEnd("全部", "done", None, None)
 
 
 @pytest.fixture
@@ -25,8 +28,8 @@ def engine(app: Flask) -> Engine:
 
 @pytest.fixture
 def monitor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TurnMonitor:
-    """One whose rounds the test makes itself."""
-    monkeypatch.setattr(TurnMonitor, "_run", lambda *_: None)
+    """One whose threads do nothing: the test calls `poll` and `flush` itself."""
+    monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 1000.0)
     return TurnMonitor(engine)
 
 
@@ -39,72 +42,8 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
     callers.close()
 
 
-def turn_of(engine: Engine) -> Turn:
-    asked = {"conversation_id": None, "kb_id": None, "query": "?", "chat_type": "chat", "name": None, "meta_data": {}}
-    return begin_turn(engine, user_id="alice", **asked)
-
-
-def stored(engine: Engine, turn: Turn) -> Message:
-    with engine.connect() as connection:
-        return connection.execute(select(Message.__table__).where(Message.id == turn.message_id)).one()
-
-
-def test_what_has_come_is_stored_in_the_next_round(engine: Engine, monitor: TurnMonitor) -> None:
-    live = LiveTurn(turn_of(engine), None)
-    monitor.admit(live)
-    live.text = "部分"
-    monitor.store()
-    assert stored(engine, live.turn).response == "部分"
-
-
-def test_a_caller_who_stays_is_not_taken_for_gone(
-    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
-) -> None:
-    ours, callers = connection
-    live = LiveTurn(turn_of(engine), ours)
-    live.interrupt = lambda: pytest.fail("the caller is still there")
-    monitor.admit(live)
-    monitor.look()
-    callers.sendall(b"GET /the-next-request")
-    monitor.look()
-    assert live.ended_by is None and ours.recv(3) == b"GET"
-
-
-def test_a_caller_who_leaves_is_noticed_once_without_a_token(
-    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
-) -> None:
-    ours, callers = connection
-    live = LiveTurn(turn_of(engine), ours)
-    interrupts: list[bool] = []
-    live.interrupt = lambda: interrupts.append(True)
-    monitor.admit(live)
-    callers.close()
-    monitor.look()
-    monitor.look()
-    assert live.ended_by == "caller_left" and interrupts == [True]
-
-
-def test_an_answer_that_the_database_did_not_take_is_stored_later(engine: Engine, monitor: TurnMonitor) -> None:
-    live = LiveTurn(turn_of(engine), None)
-    monitor.admit(live)
-    away = iter([True, True, False])
-
-    def store() -> None:
-        if next(away):
-            raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
-        complete_turn(engine, live.turn, "全部", "done", thread=None)
-
-    monitor.complete(live, store)
-    monitor.store()
-    assert stored(engine, live.turn).meta_data["status"] == "pending"
-    monitor.store()
-    row = stored(engine, live.turn)
-    assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
-    monitor.store()
-
-
 class Events:
-    """Stands in for Dify's; remembers what is asked of it."""
+    """Stands in for Dify's events, and remembers what is asked of them."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -113,117 +52,191 @@ class Events:
         return lambda: self.asked.append(name)
 
 
-def test_the_wait_for_events_is_looked_after_in_each_round(engine: Engine, monitor: TurnMonitor) -> None:
-    live, events = LiveTurn(turn_of(engine), None), Events()
-    monitor.admit(live)
-    monitor.look()
-    live.watch(events)  # type: ignore[arg-type]
-    monitor.look()
-    monitor.look()
+def turn_of(engine: Engine, caller: socket.socket | None = None, trace: Trace | None = None) -> TurnInProgress:
+    row = begin_turn(engine, NewTurn("alice", "?", "chat"))
+    return TurnInProgress(row, trace or Trace(), caller)
+
+
+def stored(engine: Engine, turn: TurnInProgress) -> Message:
+    with engine.connect() as connection:
+        return connection.execute(select(Message.__table__).where(Message.id == turn.row.message_id)).one()
+
+
+def test_what_has_come_is_stored_by_the_next_flush(engine: Engine, monitor: TurnMonitor) -> None:
+    turn = turn_of(engine)
+    monitor.register(turn)
+    turn.text, turn.last_event = "部分", {"task_id": "t"}
+    monitor.flush()
+    row = stored(engine, turn)
+    assert (row.response, row.meta_data) == ("部分", {"status": "pending", "task_id": "t"})
+
+
+def test_a_caller_who_stays_is_not_taken_for_gone(
+    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    turn, events = turn_of(engine, ours), Events()
+    turn.watch(events)  # type: ignore[arg-type]
+    monitor.register(turn)
+    monitor.poll()
+    callers.sendall(b"GET /the-next-request")
+    monitor.poll()
+    assert turn.ended_by is None and "interrupt" not in events.asked and ours.recv(3) == b"GET"
+
+
+def test_to_look_for_the_caller_does_not_change_how_the_server_waits_for_them(
+    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    """A flag of the connection itself would be shared: the worker's own writes would fail instead of waiting."""
+    ours, callers = connection
+    monitor.register(turn_of(engine, ours))
+    monitor.poll()
+    read: list[int] = []
+
+    def read_slowly() -> None:
+        while data := callers.recv(1_000_000):
+            read.append(len(data))
+
+    reader = threading.Timer(0.3, read_slowly)
+    reader.start()
+    ours.sendall(b"x" * 5_000_000)
+    ours.shutdown(socket.SHUT_WR)
+    reader.join(10)
+    assert sum(read) == 5_000_000
+
+
+def test_a_caller_who_leaves_is_noticed_once_without_a_token(
+    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    turn, events = turn_of(engine, ours), Events()
+    turn.watch(events)  # type: ignore[arg-type]
+    monitor.register(turn)
+    callers.close()
+    monitor.poll()
+    monitor.poll()
+    assert turn.ended_by == "caller_left" and events.asked.count("interrupt") == 1
+
+
+def test_an_answer_that_the_database_did_not_take_is_stored_later(
+    engine: Engine, monitor: TurnMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = turn_of(engine)
+    monitor.register(turn)
+    be_away(monkeypatch, times=2)
+    monitor.finish(turn, DONE)
+    monitor.flush()
+    assert stored(engine, turn).meta_data["status"] == "pending"
+    monitor.flush()
+    row = stored(engine, turn)
+    assert (row.response, row.meta_data["status"], row.claimed_until) == ("全部", "done", None)
+    monitor.flush()
+
+
+def be_away(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """The database fails so many times, then it answers again."""
+    left = iter(range(times))
+
+    def finish(engine: Engine, row: turns.TurnRow, end: TurnEnd) -> None:
+        if next(left, None) is not None:
+            raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
+        turns.finish_turn(engine, row, end)
+
+    monkeypatch.setattr("route_api.chat.monitor.finish_turn", finish)
+
+
+def test_the_wait_for_events_is_checked_by_each_poll(engine: Engine, monitor: TurnMonitor) -> None:
+    turn, events = turn_of(engine), Events()
+    monitor.register(turn)
+    monitor.poll()
+    turn.watch(events)  # type: ignore[arg-type]
+    monitor.poll()
+    monitor.poll()
     assert events.asked == ["leave_timing", "end_silence", "end_silence"]
-    monitor.complete(live, lambda: None)
-    monitor.look()
+    monitor.finish(turn, DONE)
+    monitor.poll()
     assert len(events.asked) == 3
 
 
-def test_a_database_that_hangs_does_not_keep_the_wait_for_events_from_being_looked_after(
+def test_a_database_that_hangs_does_not_keep_the_wait_for_events_from_being_checked(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs, looked, answers = threading.Event(), threading.Event(), threading.Event()
+    hangs, checked, answers = threading.Event(), threading.Event(), threading.Event()
 
     def store_progress(*_: object) -> None:
         hangs.set()
         answers.wait(10)
 
-    monkeypatch.setattr("route_api.chat.monitor.ROUND_S", 0.01)
+    class Silent(Events):
+        def end_silence(self) -> None:
+            if hangs.is_set():
+                checked.set()
+
+    monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 0.01)
     monkeypatch.setattr("route_api.chat.monitor.store_progress", store_progress)
-    monitor, live = TurnMonitor(engine), LiveTurn(turn_of(engine), None)
-    live.end_silence = lambda: looked.set() if hangs.is_set() else None
-    live.text = "部分"
-    monitor.admit(live)
+    monitor, turn = TurnMonitor(engine), turn_of(engine)
+    turn.watch(Silent())  # type: ignore[arg-type]
+    turn.text = "部分"
+    monitor.register(turn)
     try:
-        assert hangs.wait(5) and looked.wait(5)
+        assert hangs.wait(5) and checked.wait(5)
     finally:
         answers.set()
-        monitor.complete(live, lambda: None)
+        monitor.finish(turn, DONE)
 
 
 def test_a_turn_that_waits_for_difys_first_word_is_ended_where_it_waits(engine: Engine, monitor: TurnMonitor) -> None:
-    live = LiveTurn(turn_of(engine), None)
-    monitor.admit(live)
-
-    def wait_for_dify() -> str:
-        try:
-            with live.abortable():
-                gevent.sleep(30)
-        except GatewayStopped:
-            return "told"
-        return "waited"
-
-    waiting = gevent.spawn(wait_for_dify)
-    gevent.sleep(0)
-    monitor.end_turns()
-    assert waiting.get(timeout=5) == "told"
-
-
-def test_a_turn_that_got_its_answer_at_the_last_moment_is_left_in_peace(engine: Engine, monitor: TurnMonitor) -> None:
-    """It stores now; to be ended in the midst of that would lose the answer."""
-    live = LiveTurn(turn_of(engine), None)
-    monitor.admit(live)
-    answered = gevent.event.Event()
-
-    def wait_and_store() -> str:
-        with live.abortable():
-            answered.wait()
-        gevent.sleep(0.05)
-        return "stored"
-
-    storing = gevent.spawn(wait_and_store)
-    gevent.sleep(0)
-    answered.set()
-    monitor.end_turns()
-    assert storing.get(timeout=5) == "stored"
+    trace = Trace()
+    turn = turn_of(engine, trace=trace)
+    monitor.register(turn)
+    ended = threading.Event()
+    with trace.interruptible(ended.set):
+        monitor.end_turns()
+    assert ended.is_set() and turn.ended_by == "gateway_stopped"
 
 
 def test_a_stream_is_interrupted_once_when_the_gateway_stops(engine: Engine, monitor: TurnMonitor) -> None:
-    live = LiveTurn(turn_of(engine), None)
-    interrupts: list[bool] = []
-    live.interrupt = lambda: interrupts.append(True)
-    monitor.admit(live)
+    trace, events = Trace(), Events()
+    turn = turn_of(engine, trace=trace)
+    turn.watch(events)  # type: ignore[arg-type]
+    monitor.register(turn)
     monitor.end_turns()
-    assert (live.ended_by, interrupts) == ("gateway_stopped", [True])
+    assert (turn.ended_by, events.asked) == ("gateway_stopped", ["leave_timing", "interrupt"])
+    assert not trace.is_interrupted, "Dify is to be told to stop on the same trace"
+
+
+def test_a_stream_that_begins_just_when_the_gateway_stops_is_interrupted(engine: Engine, monitor: TurnMonitor) -> None:
+    turn, events = turn_of(engine), Events()
+    monitor.register(turn)
+    monitor.end_turns()
+    turn.watch(events)  # type: ignore[arg-type]
+    assert events.asked == ["leave_timing", "interrupt"]
 
 
 def test_a_turn_that_comes_after_the_last_was_ended_is_refused(engine: Engine, monitor: TurnMonitor) -> None:
     monitor.end_turns()
     with pytest.raises(GatewayStopped):
-        monitor.admit(LiveTurn(turn_of(engine), None))
+        monitor.register(turn_of(engine))
 
 
 def test_the_connection_of_a_caller_who_does_not_read_is_dropped_at_the_end(
     engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
 ) -> None:
     ours, callers = connection
-    monitor.admit(LiveTurn(turn_of(engine), ours))
-    monitor.leave_callers()
+    monitor.register(turn_of(engine, ours))
+    monitor.drop_callers()
     assert callers.recv(1) == b""
     with pytest.raises(BrokenPipeError):
         ours.send(b"data")
 
 
 def test_an_answer_that_is_not_stored_yet_is_tried_again_when_the_process_ends(
-    engine: Engine, monitor: TurnMonitor
+    engine: Engine, monitor: TurnMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = LiveTurn(turn_of(engine), None)
-    monitor.admit(live)
-    away = iter([True, False])
-
-    def store() -> None:
-        if next(away):
-            raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
-        complete_turn(engine, live.turn, "全部", "done", thread=None)
-
-    monitor.complete(live, store)
+    turn = turn_of(engine)
+    monitor.register(turn)
+    be_away(monkeypatch, times=1)
+    monitor.finish(turn, DONE)
     monitor.end_turns()
-    monitor.store_rest()
-    assert stored(engine, live.turn).response == "全部"
+    monitor.flush_ends()
+    assert stored(engine, turn).response == "全部"

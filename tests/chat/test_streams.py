@@ -204,7 +204,7 @@ def test_an_answer_that_dify_replaces_is_stored_as_replaced(
     assert [row.response for row in messages(app)] == ["-"]
 
 
-def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+def test_the_lease_is_renewed_while_the_model_talks(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
     any_dify.play("chat/stop")
     any_dify.play("chat/streaming-stopped")
@@ -213,8 +213,8 @@ def test_the_claim_is_renewed_while_the_model_talks(app: Flask, client: FlaskCli
     for _ in range(4):
         next(answer.response)
     with app.app_context(), db.engine.begin() as connection:
-        connection.execute(update(Message).values(claimed_until=utc_now()))
-    app.extensions["route_api"].turn_monitor.store()
+        connection.execute(update(Message).values(leased_until=utc_now()))
+    app.extensions["route_api"].turn_monitor.flush()
     (renewed,) = messages(app)
     assert renewed.claimed_until > utc_now() + timedelta(seconds=10) and begun.id == renewed.id
     assert renewed.response and renewed.meta_data["status"] == "pending" and renewed.meta_data["task_id"]

@@ -274,7 +274,7 @@ def test_a_claim_that_has_run_out_is_taken_over(app: Flask, client: FlaskClient,
     conversation_id = ask(client).json["data"]["conversation_id"]
     for hence, status in ((60, 409), (-1, 200)):
         with app.app_context(), db.engine.begin() as connection:
-            connection.execute(update(Message).values(claimed_until=utc_now() + timedelta(seconds=hence)))
+            connection.execute(update(Message).values(leased_until=utc_now() + timedelta(seconds=hence)))
         assert ask(client, conversation_id=conversation_id).status_code == status
 
 

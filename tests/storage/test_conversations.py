@@ -167,9 +167,9 @@ def test_a_turn_that_did_not_end_well_says_why(engine: Engine, status: str) -> N
     assert (row["status"], row["reason"]) == (status, "dify_timeout")
 
 
-def test_a_running_turn_is_pending_until_its_claim_ends(engine: Engine) -> None:
+def test_a_running_turn_is_pending_until_its_lease_ends(engine: Engine) -> None:
     conversation_id = add_conversation(engine)
-    gone = {"meta_data": {"status": "pending"}, "claimed_until": utc_now() - timedelta(seconds=1)}
+    gone = {"meta_data": {"status": "pending"}, "leased_until": utc_now() - timedelta(seconds=1)}
     add_message(engine, conversation_id, 1, response="一半", **gone)
     (row,), _ = messages_of(engine, conversation_id)
     assert (row["status"], row["reason"], row["response"]) == ("failed", "interrupted", "一半")
@@ -286,7 +286,7 @@ def test_a_conversation_in_which_an_answer_is_being_written_is_not_deleted(engin
 
 def test_a_conversation_whose_process_died_can_be_deleted(engine: Engine) -> None:
     conversation_id = add_conversation(engine)
-    add_message(engine, conversation_id, meta_data={"status": "pending"}, claimed_until=utc_now() - A_MINUTE)
+    add_message(engine, conversation_id, meta_data={"status": "pending"}, leased_until=utc_now() - A_MINUTE)
     delete_conversations(engine, "alice", [conversation_id])
     assert count_rows(engine, Conversation, Message) == (0, 0)
 
@@ -373,7 +373,7 @@ def test_where_nothing_is_running_there_is_no_task(engine: Engine) -> None:
     conversation_id = add_conversation(engine)
     assert find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None) is None
     done = add_message(engine, conversation_id, 1, meta_data={"status": "done", "task_id": "old"})
-    gone = {"meta_data": {"status": "pending", "task_id": "gone"}, "claimed_until": utc_now() - A_MINUTE}
+    gone = {"meta_data": {"status": "pending", "task_id": "gone"}, "leased_until": utc_now() - A_MINUTE}
     died = add_message(engine, conversation_id, 2, **gone)
     assert find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None) is None
     for message_id in (done, died):

@@ -13,7 +13,17 @@ from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.storage import turns
 from route_api.storage.models import Conversation, Message, User, utc_now
-from route_api.storage.turns import DifyThread, Turn, begin_turn, complete_turn, past_turns, store_progress
+from route_api.storage.turns import (
+    DifyConversation,
+    NewTurn,
+    TurnEnd,
+    TurnRow,
+    begin_turn,
+    finish_turn,
+    past_turns,
+    progress_of,
+    store_progress,
+)
 
 from ..support import databases
 
@@ -22,20 +32,26 @@ KB = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 OTHER_KB = "02e54617-65ef-435f-815a-85ed6579e634"
 
 
-def begin(engine: Engine, user_id: str = "alice", **given: Any) -> Turn:
-    asked = {"conversation_id": None, "kb_id": None, "query": "葫芦庙在哪里？", "chat_type": "chat", "name": None}
-    return begin_turn(engine, user_id=user_id, **{**asked, "meta_data": {}, **given})
+def begin(engine: Engine, user_id: str = "alice", **given: Any) -> TurnRow:
+    return begin_turn(engine, NewTurn(**{"user_id": user_id, "query": "葫芦庙在哪里？", "chat_type": "chat", **given}))
 
 
-def finish(engine: Engine, turn: Turn, response: str = "", status: str = "done", **given: Any) -> None:
-    complete_turn(engine, turn, response, status, **{"thread": None, **given})
+def finish(
+    engine: Engine,
+    turn: TurnRow,
+    response: str = "",
+    status: str = "done",
+    dify_conversation: DifyConversation | None = None,
+    dify_message_id: str | None = None,
+) -> None:
+    finish_turn(engine, turn, TurnEnd(response, status, None, dify_conversation, dify_message_id))
 
 
-def die(engine: Engine, turn: Turn) -> None:
-    """The process of this turn dies, and its claim ends."""
+def die(engine: Engine, turn: TurnRow) -> None:
+    """The process of this turn dies, and its lease ends."""
     past = utc_now() - timedelta(seconds=1)
     with engine.connect() as connection:
-        connection.execute(update(Message).where(Message.id == turn.message_id).values(claimed_until=past))
+        connection.execute(update(Message).where(Message.id == turn.message_id).values(leased_until=past))
 
 
 def row(engine: Engine, message_id: str) -> Any:
@@ -65,22 +81,22 @@ def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:
 
 
 def test_the_question_is_stored_before_the_answer(engine: Engine) -> None:
-    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, meta_data={"kb_ids": [KB]})
+    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, asked={"kb_ids": [KB]})
     stored = row(engine, turn.message_id)
     assert (stored.query, stored.response, stored.position) == ("问" * 10_000 + "😀", "", 1)
     assert stored.meta_data == {"status": "pending", "kb_ids": [KB]}
     assert stored.claimed_until > utc_now()
 
 
-def test_the_answer_ends_the_claim_and_keeps_difys_ids(engine: Engine) -> None:
+def test_the_answer_ends_the_lease_and_keeps_difys_ids(engine: Engine) -> None:
     turn = begin(engine)
-    thread = DifyThread("app", KB, 1)
-    finish(engine, turn, "答" * 70_000, thread=thread, dify_message_id=OTHER_KB)
+    on_dify = DifyConversation("app", KB, 1)
+    finish(engine, turn, "答" * 70_000, dify_conversation=on_dify, dify_message_id=OTHER_KB)
     stored = row(engine, turn.message_id)
     assert (stored.response, stored.claimed_until, stored.dify_message_id) == ("答" * 70_000, None, OTHER_KB)
     assert stored.meta_data["status"] == "done"
     second = begin(engine, conversation_id=turn.conversation_id)
-    assert (second.is_first, second.position, second.thread) == (False, 2, thread)
+    assert (second.is_first, second.position, second.dify_conversation) == (False, 2, on_dify)
     assert second.last_dify_message_id == OTHER_KB
 
 
@@ -124,9 +140,9 @@ def test_a_turn_that_has_ended_lets_the_next_one_in(engine: Engine, status: str)
     assert not begin(engine, conversation_id=turn.conversation_id).is_first
 
 
-def test_the_claim_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(engine: Engine) -> None:
+def test_the_lease_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(engine: Engine) -> None:
     turn = begin(engine)
-    store_progress(engine, [turn.progress("说到一")])
+    store_progress(engine, [progress_of(turn, "说到一", None)])
     die(engine, turn)
     second = begin(engine, conversation_id=turn.conversation_id)
     assert second.position == 2
@@ -150,12 +166,11 @@ def test_a_process_that_was_slow_and_not_dead_keeps_its_answer(engine: Engine, m
     assert (stored.response, stored.meta_data) == ("全部", {"status": "done"})
 
 
-def test_progress_is_stored_and_renews_the_claim(engine: Engine) -> None:
+def test_progress_is_stored_and_renews_the_lease(engine: Engine) -> None:
     begun = [begin(engine), begin(engine)]
     for turn in begun:
         die(engine, turn)
-        turn.meta_data["task_id"] = "t"
-    store_progress(engine, [turn.progress(f"部分{number}") for number, turn in enumerate(begun)])
+    store_progress(engine, [progress_of(turn, f"部分{number}", "t") for number, turn in enumerate(begun)])
     for number, turn in enumerate(begun):
         stored = row(engine, turn.message_id)
         assert (stored.response, stored.meta_data) == (f"部分{number}", {"status": "pending", "task_id": "t"})
@@ -165,7 +180,7 @@ def test_progress_is_stored_and_renews_the_claim(engine: Engine) -> None:
 
 def test_progress_that_comes_late_changes_nothing(engine: Engine) -> None:
     turn = begin(engine)
-    late = turn.progress("部分")
+    late = progress_of(turn, "部分", None)
     finish(engine, turn, "全部")
     store_progress(engine, [late])
     stored = row(engine, turn.message_id)
@@ -176,18 +191,18 @@ def test_of_two_messages_at_the_same_time_one_wins(engine: Engine) -> None:
     turn = begin(engine)
     finish(engine, turn)
     results = at_once(8, lambda: begin(engine, conversation_id=turn.conversation_id))
-    assert sorted(isinstance(result, Turn) for result in results) == [False] * 7 + [True]
-    assert {type(result) for result in results} == {Turn, ConversationBusy}
+    assert sorted(isinstance(result, TurnRow) for result in results) == [False] * 7 + [True]
+    assert {type(result) for result in results} == {TurnRow, ConversationBusy}
     assert count(engine, Message) == 2
 
 
 def test_the_first_turns_of_one_user_at_the_same_time_all_go_well(engine: Engine) -> None:
     results = at_once(8, lambda: begin(engine, "new"))
-    assert {type(result) for result in results} == {Turn}
+    assert {type(result) for result in results} == {TurnRow}
     assert (count(engine, User), count(engine, Conversation), count(engine, Message)) == (1, 8, 8)
 
 
-def at_once(how_many: int, ask: Callable[[], Turn]) -> list[Any]:
+def at_once(how_many: int, ask: Callable[[], TurnRow]) -> list[Any]:
     """What came of asking from several threads at the same time: turns and errors."""
 
     def attempt(_: int) -> Any:
@@ -214,19 +229,19 @@ def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:
 
 def test_another_kb_starts_a_conversation_and_the_same_one_goes_on(engine: Engine) -> None:
     turn = begin(engine, kb_id=KB)
-    finish(engine, turn, thread=DifyThread("app", KB, 1))
+    finish(engine, turn, dify_conversation=DifyConversation("app", KB, 1))
     other = begin(engine, kb_id=OTHER_KB, conversation_id=turn.conversation_id)
-    assert (other.is_first, other.thread) == (True, None)
+    assert (other.is_first, other.dify_conversation) == (True, None)
     same = begin(engine, kb_id=KB, conversation_id=turn.conversation_id)
     assert (same.is_first, same.conversation_id) == (False, turn.conversation_id)
 
 
 def test_a_conversation_moves_on_dify_and_may_leave_it(engine: Engine) -> None:
     turn = begin(engine)
-    for thread in (DifyThread("app", KB, 1), DifyThread("debugger", OTHER_KB, 2), None):
-        finish(engine, turn, thread=thread)
+    for on_dify in (DifyConversation("app", KB, 1), DifyConversation("debugger", OTHER_KB, 2), None):
+        finish(engine, turn, dify_conversation=on_dify)
         turn = begin(engine, conversation_id=turn.conversation_id)
-        assert turn.thread == thread
+        assert turn.dify_conversation == on_dify
 
 
 # ------------------------------------------------------------------ history
@@ -237,7 +252,7 @@ def test_past_turns_come_latest_first_without_the_failed_ones(engine: Engine) ->
     for number, status in enumerate(["done", "failed", "stopped", "done"], start=2):
         finish(engine, turn, f"答{number - 1}", status)
         turn = begin(engine, conversation_id=turn.conversation_id, query=f"问{number}")
-    rows = past_turns(engine, turn, before=turn.position, most=10)
+    rows = past_turns(engine, turn, before=turn.position, maximum=10)
     assert [(past.query, past.response) for past in rows] == [("问4", "答4"), ("问3", "答3"), ("问1", "答1")]
-    assert [past.position for past in past_turns(engine, turn, before=3, most=10)] == [1]
-    assert [past.position for past in past_turns(engine, turn, before=turn.position, most=3)] == [4, 3, 1]
+    assert [past.position for past in past_turns(engine, turn, before=3, maximum=10)] == [1]
+    assert [past.position for past in past_turns(engine, turn, before=turn.position, maximum=3)] == [4, 3, 1]

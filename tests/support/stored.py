@@ -45,7 +45,7 @@ def add_running(engine: Engine, conversation_id: str, position: int = 1, **meta_
     """A turn whose answer is being written."""
     pending = {"status": "pending", **meta_data}
     return add_message(
-        engine, conversation_id, position, response="", meta_data=pending, claimed_until=utc_now() + A_MINUTE
+        engine, conversation_id, position, response="", meta_data=pending, leased_until=utc_now() + A_MINUTE
     )
 
 
