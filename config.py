@@ -167,6 +167,16 @@ class Config:
     HOST: str = setting("127.0.0.1", "the address to listen on; `0.0.0.0` in a container")
     PORT: int = setting(8000, "the port to listen on", check=validate.Range(min=1, max=65535))
     WORKERS: int = setting(2, "gunicorn worker processes", check=validate.Range(min=1, max=64))
+    WORKER_CLASS: str = setting(
+        "gevent",
+        "how a worker carries requests: `gevent`: in greenlets, `gthread`: in threads (see docs/deployment.md)",
+        check=validate.OneOf(["gevent", "gthread"]),
+    )
+    THREADS: int = setting(
+        500,
+        "threads of a `gthread` worker; each running request and open stream takes one",
+        check=validate.Range(min=1, max=1000),
+    )
     STOP_GRACE: int = setting(
         30, "seconds that running answers get to end when the gateway is stopped", check=validate.Range(min=1, max=3600)
     )

@@ -3,19 +3,18 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
 from flask import Flask
-from gevent import Timeout, get_hub, monkey
 from psycopg.abc import PQGen
-from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, Update, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..extensions import db
@@ -38,7 +37,7 @@ COMMON_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,
 }
 """Every statement is a transaction of its own: BEGIN and COMMIT would be two more round trips for each. What belongs
-together is a `PairedWrite`, or asks for a transaction by name (`migrations/env.py`). What users wrote, and the hashes
+together is a `WritePair`, or asks for a transaction by name (`migrations/env.py`). What users wrote, and the hashes
 of their passwords, stay out of errors and thus of the log."""
 
 POOL_SIZE = 10
@@ -48,7 +47,7 @@ CONNECT_S = 5
 """Seconds to wait for a connection; psycopg would wait for more than two minutes."""
 
 ANSWER_S = 30
-"""Seconds after which a statement is given up where gevent serves. A command line, and with it a migration, waits."""
+"""Seconds after which a statement is given up. A migration waits for as long as it takes (:func:`unlimited`)."""
 
 IDLE_S = 5.0
 """Seconds after which a pooled connection is tried before it is used."""
@@ -62,7 +61,7 @@ def engine_options(database_uri: str) -> dict[str, Any]:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return COMMON_OPTIONS
     limits: dict[str, Any] = {"connect_timeout": CONNECT_S}
-    if url.get_backend_name() != "postgresql" and monkey.is_module_patched("socket"):
+    if url.get_backend_name() != "postgresql":  # For PostgreSQL, `TimedConnection` has the limit.
         limits |= {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
     return {
         **COMMON_OPTIONS,
@@ -86,8 +85,15 @@ def init_app(app: Flask) -> None:
         event.listen(engine, "checkout", partial(_try_if_idle, engine.dialect))
 
 
-def _connect_to_postgresql(_dialect: Any, _record: Any, arguments: Any, options: Any) -> "CooperativeConnection":
-    return CooperativeConnection.connect(*arguments, **options)
+def _connect_to_postgresql(_dialect: Any, _record: Any, arguments: Any, options: Any) -> "TimedConnection":
+    return TimedConnection.connect(*arguments, **options)
+
+
+def unlimited(engine: Engine) -> Engine:
+    """An engine for the same database whose statements may take any time, for migrations."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return create_engine(engine.url, hide_parameters=True)
 
 
 def _remember_use(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -107,92 +113,52 @@ def _try_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
         raise DisconnectionError from error
 
 
-class CooperativeConnection(psycopg.Connection[Any]):
-    """A connection to PostgreSQL whose waits cost little where gevent serves: psycopg waits by `select.poll`, for which
-    gevent makes three objects and goes around its loop once more. That was a twentieth of a turn's cost."""
-
-    @cached_property
-    def writer(self) -> psycopg.Cursor[Any]:
-        """A cursor for finished SQL, which remembers how to write each type."""
-        return self.cursor()
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection to PostgreSQL that gives a statement up after :data:`ANSWER_S`. psycopg has no such limit, and
+    `statement_timeout` is kept by PostgreSQL itself, so it does not help while PostgreSQL stands still."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Carry out a dialogue with the server; wherever it waits, let others go on.
+        """Wait for PostgreSQL's answers, as psycopg does for each statement.
 
-        Whatever ends a wait closes the connection: the answer may still come, and would be taken for the next one.
+        The connection is closed when the wait ends without an answer: the answer may still come, and the next statement
+        would take it for its own.
 
-        :raises psycopg.OperationalError: ANSWER_S are over
+        :raises psycopg.OperationalError: no answer within ANSWER_S
         """
-        if timeout is not None or not monkey.is_module_patched("select"):
-            return super().wait(gen, interval, timeout)
-        hub = get_hub()
-        late = Timeout.start_new(ANSWER_S, psycopg.OperationalError(f"no answer within {ANSWER_S} seconds"))
+        begun = monotonic()
         try:
-            wanted = next(gen)
-            while True:
-                watcher = hub.loop.io(self.pgconn.socket, wanted)
-                try:
-                    hub.wait(watcher)
-                except BaseException:
-                    self.close()
-                    raise
-                finally:
-                    watcher.close()
-                wanted = gen.send(wanted)
-        except StopIteration as end:
-            return cast(T, end.value)
-        finally:
-            late.close()
+            return super().wait(gen, interval, ANSWER_S if timeout is None else timeout)
+        except psycopg.Error as error:
+            if timeout is not None or monotonic() - begun < ANSWER_S:
+                raise
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {ANSWER_S} seconds") from error
+        except BaseException:  # gunicorn ends this greenlet, for example.
+            self.close()
+            raise
 
 
-class PairedWrite:
-    """Two writes that belong together: one statement where the database can, else one after the other.
-
-    PostgreSQL takes the first as a common table expression of the second, in one round trip and one transaction, and as
-    finished SQL: what SQLAlchemy does for a statement of its own at each execution was a tenth of a turn's cost.
-    """
+class WritePair:
+    """Two writes that belong together. PostgreSQL takes the first as a common table expression of the second, in one
+    round trip and one transaction; the other databases get one after the other."""
 
     def __init__(self, first: Insert | Update, second: Insert | Update) -> None:
-        """Both with named parameters, whose names must differ."""
+        """Both take named parameters, whose names must differ."""
         self._first = first
         self._second = second
-        self._as_one: str | None = None
+        self._as_one = second.add_cte(first.cte())
 
     def execute(self, engine: Engine, first: dict[str, Any], second: dict[str, Any]) -> None:
         """Carry both out, with the parameters of each.
 
         :raises DBAPIError: as SQLAlchemy does, `IntegrityError` for one
         """
-        if engine.dialect.name != "postgresql":
-            with engine.connect() as connection:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(self._as_one, {**first, **second})
+            else:
                 connection.execute(self._first, first)
                 connection.execute(self._second, second)
-            return
-        if self._as_one is None:
-            self._as_one = str(self._second.add_cte(self._first.cte()).compile(dialect=engine.dialect))
-        parameters = {name: to_json(value) if isinstance(value, dict) else value for name, value in second.items()}
-        _hand_to_psycopg(engine, self._as_one, {**first, **parameters})
-
-
-def _hand_to_psycopg(engine: Engine, sql: str, parameters: dict[str, Any]) -> None:
-    """Execute finished SQL on a pooled connection: through SQLAlchemy's own it costs half as much again.
-
-    Errors leave as SQLAlchemy's, and a broken connection is replaced, as there.
-    """
-    pooled: PoolProxiedConnection | None = None
-    try:
-        pooled = engine.raw_connection()
-        cast(CooperativeConnection, pooled.driver_connection).writer.execute(sql, parameters)
-    except psycopg.Error as error:
-        lost = pooled is None or engine.dialect.is_disconnect(cast(Any, error), pooled.driver_connection, None)
-        if lost and pooled is not None:
-            pooled.invalidate(error)
-        raise DBAPIError.instance(
-            sql, None, error, psycopg.Error, connection_invalidated=lost, dialect=engine.dialect
-        ) from error
-    finally:
-        if pooled is not None:
-            pooled.close()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from typing import Any, NoReturn, cast
 
 import orjson
 from flask import Request, current_app, request
-from gevent import Timeout, monkey
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
@@ -14,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, Unsupport
 
 from ..access.callers import speak_for_caller
 from ..errors import ValidationFailed
+from ..monitoring.deadlines import deadlines
 from ..schemas.base import Id, describe_problems
 from .blueprint import DocumentedBlueprint
 
@@ -55,7 +55,7 @@ class ParametersParser(FlaskParser):
         req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
         if not has_body(req):
             return self._parameters(req, schema)
-        with within_time():
+        with body_in_time(req):
             return self._parameters(req, schema)
 
     def load_files(self, req: Request, schema: Schema) -> Any:
@@ -124,16 +124,21 @@ def limit_form(req: Request) -> None:
 
 
 @contextmanager
-def within_time() -> Iterator[None]:
-    """Give up on a caller who sends a body too slowly. Only where gevent serves can anything interrupt the wait.
+def body_in_time(req: Request) -> Iterator[None]:
+    """Give up on a caller who sends a body too slowly. Without gunicorn, as in tests, there is no limit.
 
-    :raises RequestTimeout: BODY_S are over
+    :raises RequestTimeout: the body has not come within BODY_S
     """
-    if not monkey.is_module_patched("socket"):
+    connection = req.environ.get("gunicorn.socket")
+    if connection is None:
         yield
         return
-    with Timeout(BODY_S, RequestTimeout("The body did not come in time.")):
-        yield
+    with deadlines.limit(connection, BODY_S) as deadline:
+        try:
+            yield
+        finally:
+            if deadline.has_passed:
+                raise RequestTimeout("The body did not come in time.")
 
 
 def path_id(name: str, text: str) -> str:

@@ -64,8 +64,6 @@ print("stopped:", all(each.exception for each in stopped), "and again:", {ask("S
 """
 
 GIVEN_UP = """
-from gevent import monkey
-monkey.patch_all()
 import sys, time
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -90,9 +88,7 @@ with engine.connect() as connection:
 SLEEP = {"postgresql": "SELECT pg_sleep(5)", "mysql": "SELECT SLEEP(5)"}
 
 
-TWO_USERS = database.PairedWrite(
-    insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second"))
-)
+TWO_USERS = database.WritePair(insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second")))
 
 
 def kill(server: str, process: int) -> None:
@@ -133,7 +129,7 @@ def test_the_statements_of_a_transaction_succeed_or_fail_together(engine: Engine
         assert connection.execute(select(User.id)).all() == []
 
 
-def test_a_paired_write_stores_both_and_fails_as_sqlalchemy_does(engine: Engine) -> None:
+def test_a_pair_of_writes_stores_both_and_fails_as_sqlalchemy_does(engine: Engine) -> None:
     TWO_USERS.execute(engine, {"first": "alice"}, {"second": "bob"})
     with pytest.raises(IntegrityError):
         TWO_USERS.execute(engine, {"first": "carol"}, {"second": "bob"})
@@ -142,7 +138,7 @@ def test_a_paired_write_stores_both_and_fails_as_sqlalchemy_does(engine: Engine)
         assert users(engine) == ["alice", "bob"], "there they are one statement"
 
 
-def test_a_paired_write_on_a_broken_connection_fails_once(engine: Engine) -> None:
+def test_a_pair_of_writes_on_a_broken_connection_fails_once(engine: Engine) -> None:
     server = engine.dialect.name
     if server == "sqlite":
         return  # It has no connection that could break.
@@ -170,10 +166,14 @@ def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
     ], done.stderr
 
 
+PATCHED = "from gevent import monkey\nmonkey.patch_all()\n"
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("server", SLEEP)
-def test_a_server_that_hangs_is_given_up_where_gevent_serves(server: str) -> None:
+@pytest.mark.parametrize("first", [PATCHED, ""], ids=["gevent", "threads"])
+def test_a_server_that_hangs_is_given_up(server: str, first: str) -> None:
     with databases.fresh_database(server, f"{databases.NAME}_hangs") as url:
-        program = [sys.executable, "-c", GIVEN_UP, url, SLEEP[server]]
+        program = [sys.executable, "-c", first + GIVEN_UP, url, SLEEP[server]]
         done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == ["given up: True True", "and again: 1"], done.stderr
