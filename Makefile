@@ -1,4 +1,4 @@
-# Route API. `make serve` and `make test` are all that a new person needs.
+# Route API. Begin with `make serve` and `make test`.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +12,14 @@ NEWMAN := postman/node_modules/.bin/newman
 .PHONY: help serve test check format docs postman newman clean
 
 help:
-	@echo "make serve    set everything up and serve on http://127.0.0.1:8000 (PORT=... for another port)"
-	@echo "make test     run every test that this machine can run"
-	@echo "make check    formatting, linters, types, import contracts"
-	@echo "make format   rewrite the code in the one format"
-	@echo "make docs     write docs/api.md anew from the code"
-	@echo "make postman  replay QA's collection against a running gateway (BASE_URL=... API_KEY=...)"
-	@echo "make newman   install what replays it; needs npm"
+	@echo "make serve    install everything and serve on http://127.0.0.1:8000 (PORT=... for another port)"
+	@echo "make test     run every test that this machine can run, and list the skipped tests"
+	@echo "make check    check formatting, style, types and import contracts"
+	@echo "make format   format the code"
+	@echo "make docs     generate docs/api.md from the code"
+	@echo "make postman  run the Postman collection against a running gateway (BASE_URL=... API_KEY=...)"
+	@echo "make newman   install newman, which runs the collection; needs npm"
+	@echo "make clean    remove the virtual environment and newman"
 
 serve: $(VENV)/serve
 	@exec $(BIN)/python -m route_api

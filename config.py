@@ -1,7 +1,7 @@
-"""Every setting of Route API: its name, its type, its default and one line of meaning, each in one place.
+"""Every setting of Route API: its name, its type, its default and its meaning in one line.
 
-Settings come from the environment and from a `.env` file beside this one (the environment wins). All that is wrong
-with them is reported at once, in words.
+The settings are read from the environment and from the file `.env` in the folder of this file; the environment wins.
+All wrong settings are reported together.
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,20 +14,25 @@ from marshmallow import ValidationError, validate
 
 PROJECT_DIR = Path(__file__).resolve().parent
 LONGEST_APP_NAME = 50
-"""Characters; the name is remembered with each conversation that the app answers."""
+"""Maximum number of characters. The name is stored with each conversation that the app answers."""
 
 SHORTEST_KEY = 16
-"""Characters of a key that somebody could try to guess."""
+"""Minimum number of characters of a key. A shorter key could be guessed."""
 
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.sqlite3'}"
 
 
 class ConfigError(Exception):
-    """The settings cannot be used; the text names each wrong one and says what would be right."""
+    """The settings cannot be used. The text names each wrong setting and the correct form."""
 
 
 def setting(default: Any, meaning: str, *, check: Any = None, secret: bool = False) -> Any:
-    """A field of `Config`: `check` is a marshmallow validator, `secret` keeps the value out of the repr."""
+    """A field of `Config`.
+
+    :param meaning: one line; the table in the README repeats it
+    :param check: a marshmallow validator of the value
+    :param secret: keep the value out of the repr and out of the log
+    """
     metadata = {"meaning": meaning, "check": check, "secret": secret}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: default.copy(), metadata=metadata, repr=not secret)
@@ -35,7 +40,10 @@ def setting(default: Any, meaning: str, *, check: Any = None, secret: bool = Fal
 
 
 def dify_address(value: str) -> None:
-    """An http(s) address without a path: `/v1` and `/console/api` are added by the client."""
+    """Accept an http(s) address without `/v1`: the client appends `/v1` or `/console/api`.
+
+    :raises ValidationError: the value is something else
+    """
     parts = urlsplit(value)
     if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
         raise ValidationError("must be an address such as http://dify.example.com")
@@ -44,7 +52,11 @@ def dify_address(value: str) -> None:
 
 
 def pairs(value: str) -> dict[str, str]:
-    """`name=key,name=key` as a dictionary; what environs has for this fails with an error of its insides."""
+    """Parse `name=key,name=key`. environs' own parser of dictionaries raises an internal error for a wrong value.
+
+    :returns: the keys by name
+    :raises ValidationError: a pair lacks its name or its key
+    """
     parts = [part.partition("=") for part in value.split(",")]
     if not all(name.strip() and key.strip() for name, _, key in parts):
         raise ValidationError("must be pairs such as qwen3:4b=app-key, comma-separated")
@@ -52,7 +64,10 @@ def pairs(value: str) -> dict[str, str]:
 
 
 def long(value: str) -> None:
-    """Nothing that could be guessed: a key is random, and long."""
+    """Accept a key of SHORTEST_KEY characters or more.
+
+    :raises ValidationError: the key is shorter
+    """
     if len(value) < SHORTEST_KEY:
         raise ValidationError(
             f"must have {SHORTEST_KEY} characters or more;"
@@ -61,13 +76,21 @@ def long(value: str) -> None:
 
 
 def long_keys(values: list[str]) -> None:
-    """Several of them."""
+    """Accept a list of keys of SHORTEST_KEY characters or more.
+
+    :raises ValidationError: a key is shorter
+    """
     for value in values:
         long(value)
 
 
 def cors_origins(values: list[str]) -> None:
-    """Origins as browsers send them: compared letter by letter, so that a path or a pattern would never match."""
+    """Accept origins in the form in which browsers send them, or `*`.
+
+    Origins are compared as texts, so an entry with a path or a pattern would never match.
+
+    :raises ValidationError: an entry is something else
+    """
     for value in values:
         parts = urlsplit(value)
         if value != "*" and (
@@ -77,7 +100,10 @@ def cors_origins(values: list[str]) -> None:
 
 
 def limits_storage(value: str) -> None:
-    """What the counters of callers can be kept in."""
+    """Accept an address at which the counters of requests can be kept.
+
+    :raises ValidationError: it is neither memory:// nor the address of a Redis
+    """
     if urlsplit(value).scheme not in ("memory", "redis", "rediss"):
         raise ValidationError("must be memory:// or an address such as redis://127.0.0.1:6379/0")
 
@@ -89,10 +115,14 @@ class Config:
     DIFY_BASE_URL: str = setting("", "Dify's address, without `/v1`; empty: the embedded sandbox", check=dify_address)
     DIFY_DATASET_API_KEY: str = setting("", "a dataset key of Dify's knowledge API (`dataset-…`)", secret=True)
     DIFY_APP_API_KEY: str = setting("", "the key of the Dify chat app that answers (`app-…`)", secret=True)
-    DIFY_APPS: dict[str, str] = setting({}, "further chat apps, `model name=app key`, comma-separated", secret=True)
-    DIFY_CONSOLE_EMAIL: str = setting("", "a Dify account, for what its service API lacks (see the README)")
-    DIFY_CONSOLE_PASSWORD: str = setting("", "the password of that account", secret=True)
-    DIFY_FILES_URL: str = setting("", "Dify's own `FILES_URL`, if its files have another address", check=dify_address)
+    DIFY_APPS: dict[str, str] = setting({}, "more chat apps, as `model name=app key`, comma-separated", secret=True)
+    DIFY_CONSOLE_EMAIL: str = setting(
+        "", "e-mail of a Dify admin, for what Dify's service API cannot do (see the README)"
+    )
+    DIFY_CONSOLE_PASSWORD: str = setting("", "the password of that admin", secret=True)
+    DIFY_FILES_URL: str = setting(
+        "", "Dify's own setting `FILES_URL`, if Dify serves files at another address", check=dify_address
+    )
     DIFY_CONNECT_TIMEOUT: float = setting(
         5.0, "seconds to wait for a connection to Dify", check=validate.Range(min=0.1)
     )
@@ -104,7 +134,7 @@ class Config:
         300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
     )
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
-    DIFY_EMBEDDING_PROVIDER: str = setting("", "its provider, `langgenius/ollama/ollama` for example")
+    DIFY_EMBEDDING_PROVIDER: str = setting("", "the provider of that model, for example `langgenius/ollama/ollama`")
     DATABASE_URL: str = setting(DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True)
     AUTH: str = setting(
         "",
@@ -114,7 +144,7 @@ class Config:
     )
     API_KEYS: list[str] = setting(
         [],
-        "service keys of backends, comma-separated, several while one replaces another",
+        "service keys of backends, comma-separated; list the old and the new key while you replace one",
         secret=True,
         check=long_keys,
     )
@@ -124,72 +154,88 @@ class Config:
     )
     REGISTRATION: str = setting(
         "closed",
-        "who may register users: `closed`: service keys and the operator, `open`: everybody for themselves",
+        "who may register users: `closed`: service keys and the operator; `open`: everybody, for themselves",
         check=validate.OneOf(["closed", "open"]),
     )
     PROXIES: int = setting(
-        0, "proxies in front whose `X-Forwarded-For` is believed; 1 behind nginx", check=validate.Range(0, 10)
+        0,
+        "number of proxies in front of the gateway whose `X-Forwarded-For` is trusted; 1 behind nginx",
+        check=validate.Range(0, 10),
     )
     RATE_LIMIT: int = setting(
-        1200, "requests a minute of one user, or of one address without a login; `0`: any", check=validate.Range(0)
+        1200,
+        "requests per minute of one user, or of one address without a login; `0`: no limit",
+        check=validate.Range(0),
     )
-    RATE_LIMIT_SERVICE: int = setting(60000, "requests a minute of one service key; `0`: any", check=validate.Range(0))
+    RATE_LIMIT_SERVICE: int = setting(
+        60000, "requests per minute of one service key; `0`: no limit", check=validate.Range(0)
+    )
     LIMITS_STORAGE: str = setting(
         "memory://",
-        "where callers are counted: `memory://`: in each process by itself, `redis://host:6379/0`: together",
+        "where requests are counted: `memory://`: in each process separately; `redis://host:6379/0`: for all processes"
+        " together",
         secret=True,
         check=limits_storage,
     )
     TURNS_PER_USER: int = setting(
-        10, "answers that one user may have written at once; `0`: any", check=validate.Range(0)
+        10, "answers that may be in progress for one user at the same time; `0`: no limit", check=validate.Range(0)
     )
     UPLOADS_PER_CALLER: int = setting(
-        8, "uploads that one caller may have running at once; `0`: any", check=validate.Range(0)
+        8, "uploads that one caller may run at the same time; `0`: no limit", check=validate.Range(0)
     )
-    MAX_UPLOAD_MB: int = setting(600, "megabytes of one upload request", check=validate.Range(1))
-    MAX_JSON_MB: int = setting(4, "megabytes of any other request body", check=validate.Range(1, 100))
-    MAX_PAGE_SIZE: int = setting(1000, "rows that one page of a list may have", check=validate.Range(1, 1000))
-    MAX_QUESTION_LENGTH: int = setting(100_000, "characters of a question", check=validate.Range(1, 100_000))
+    MAX_UPLOAD_MB: int = setting(600, "largest upload request, in megabytes", check=validate.Range(1))
+    MAX_JSON_MB: int = setting(4, "largest body of any other request, in megabytes", check=validate.Range(1, 100))
+    MAX_PAGE_SIZE: int = setting(1000, "largest page of a list, in rows", check=validate.Range(1, 1000))
+    MAX_QUESTION_LENGTH: int = setting(100_000, "longest question, in characters", check=validate.Range(1, 100_000))
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
-    PROMPTS_FILE: Path = setting(PROJECT_DIR / "prompts.toml", "the prompt templates, which `prompt_name` chooses from")
+    PROMPTS_FILE: Path = setting(
+        PROJECT_DIR / "prompts.toml", "the file with the prompt templates; `prompt_name` selects one of them"
+    )
     CORS_ORIGINS: list[str] = setting(
-        [], "origins of browsers that may call, comma-separated; `*`: any", check=cors_origins
+        [], "origins whose web pages may call the API, comma-separated; `*`: any origin", check=cors_origins
     )
     ERROR_HTTP_STATUS: int = setting(
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )
-    LOG_LEVEL: str = setting("INFO", "level of the log", check=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    LOG_LEVEL: str = setting(
+        "INFO", "lowest level that is logged", check=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])
+    )
     LOG_FORMAT: str = setting(
         "",
-        "form of the log: `json` or `text`; empty: `text` for `make serve` at a terminal, else `json`",
+        "format of the log: `json` or `text`; empty: `text` for `make serve` at a terminal, else `json`",
         check=validate.OneOf(["json", "text"]),
     )
     HOST: str = setting("127.0.0.1", "the address to listen on; `0.0.0.0` in a container")
     PORT: int = setting(8000, "the port to listen on", check=validate.Range(min=1, max=65535))
-    WORKERS: int = setting(2, "gunicorn worker processes", check=validate.Range(min=1, max=64))
+    WORKERS: int = setting(2, "number of gunicorn worker processes", check=validate.Range(min=1, max=64))
     WORKER_CLASS: str = setting(
         "gevent",
-        "how a worker carries requests: `gevent`: in greenlets, `gthread`: in threads (see docs/deployment.md)",
+        "what carries a request in a worker: `gevent`: a greenlet; `gthread`: a thread (see docs/deployment.md)",
         check=validate.OneOf(["gevent", "gthread"]),
     )
     THREADS: int = setting(
         500,
-        "threads of a `gthread` worker; each running request and open stream takes one",
+        "number of threads of a `gthread` worker; each running request and open stream takes one",
         check=validate.Range(min=1, max=1000),
     )
     STOP_GRACE: int = setting(
-        30, "seconds that running answers get to end when the gateway is stopped", check=validate.Range(min=1, max=3600)
+        30,
+        "seconds that running answers have to end after the gateway is told to stop",
+        check=validate.Range(min=1, max=3600),
     )
-    SANDBOX_PORT: int = setting(0, "port of the sandbox, on 127.0.0.1; `0`: a free one", check=validate.Range(0, 65535))
-    SANDBOX_DATA_DIR: Path = setting(PROJECT_DIR / "var" / "sandbox", "where the sandbox keeps files and database")
-    SANDBOX_LLM_URL: str = setting("", "an OpenAI-compatible server that answers in the sandbox (`…/v1`)")
-    SANDBOX_LLM_MODEL: str = setting("", "the model to ask for there")
+    SANDBOX_PORT: int = setting(
+        0, "port of the sandbox on 127.0.0.1; `0`: any free port", check=validate.Range(0, 65535)
+    )
+    SANDBOX_DATA_DIR: Path = setting(PROJECT_DIR / "var" / "sandbox", "the folder for the sandbox's files and database")
+    SANDBOX_LLM_URL: str = setting("", "an OpenAI-compatible server that writes the sandbox's answers (`…/v1`)")
+    SANDBOX_LLM_MODEL: str = setting("", "the name of the model to use on that server")
 
     @classmethod
     def load(cls, **overrides: Any) -> "Config":
-        """Read the settings; `overrides` win over the environment (tests).
+        """Read the settings.
 
-        :raises ConfigError: every wrong setting at once
+        :param overrides: values that replace the environment; `.env` is then not read. For tests
+        :raises ConfigError: at least one setting is wrong; the text names all of them
         """
         env = Env(eager=False)
         env.add_parser("pairs", pairs)
@@ -219,8 +265,12 @@ class Config:
             raise ConfigError("\n".join(problems))
 
     def missing_to_serve(self) -> list[str]:
-        """What must be set before requests are taken, in words; not needed for the commands of `flask`, one of which
-        finishes settings that somebody has begun to write."""
+        """Find the settings that are missing to serve requests.
+
+        The commands of `flask` run without them, because `flask dify provision` writes them.
+
+        :returns: one sentence for each missing setting; empty if the gateway can serve
+        """
         missing = []
         if not self.DIFY_BASE_URL:
             missing.append(
@@ -246,7 +296,7 @@ class Config:
 
     @property
     def database_uri(self) -> str:
-        """`DATABASE_URL` with the drivers that we ship: psycopg 3 for PostgreSQL, PyMySQL for MySQL and MariaDB."""
+        """`DATABASE_URL` with the driver: psycopg 3 for PostgreSQL, PyMySQL for MySQL and MariaDB."""
         scheme, _, rest = self.DATABASE_URL.partition("://")
         driver = {
             "postgres": "postgresql+psycopg",

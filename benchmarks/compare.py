@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What a change costs or saves: CPU per request of two checkouts, in alternation.
+"""Measure what a change costs or saves: the CPU per request of two checkouts, measured alternately.
 
     git worktree add ../before v0.1.0
     .venv/bin/python benchmarks/compare.py --database postgresql://postgres@127.0.0.1/bench ../before .
 
-One figure of a shared machine says little: the same commit takes a third more in a bad minute. Here both gateways run
-all the time and take turns with short loads, and what counts is the ratio of neighbouring runs. Each has one worker, on
-a core of its own if there are two, and an empty database of its own; nothing else should run.
+A single figure from a shared machine is unreliable: the same commit takes a third more when the machine is busy. Here
+both gateways run all the time and get short loads alternately; the result is the ratio of neighbouring runs. Each
+gateway has one worker and its own empty database. If there are two cores, the gateways run on one of them and the load
+generator on the other. Nothing else should run on the machine.
 """
 
 import argparse
@@ -39,14 +40,22 @@ LOADS = {
 
 
 def cpu_s(pid):
-    """Seconds of CPU of a process and its children so far, to the nanosecond; the load generator counts in 10 ms."""
+    """Read the CPU time of a process and its children.
+
+    The kernel counts it in nanoseconds here; the load generator reads a counter of 10 ms steps.
+
+    :returns: seconds since the start of the processes
+    """
     children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     threads = [thread for process in (str(pid), *children) for thread in Path("/proc", process, "task").iterdir()]
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 def start(checkout, number, options, upstream, stack):
-    """A gateway of this checkout; its address and pid."""
+    """Start a gateway of this checkout.
+
+    :returns: its address and its pid
+    """
     port = free_port()
     environment = settings(upstream, port, f"{options.database}_{number}", WORKERS="1")
     subprocess.run([BIN / "flask", "--app", "wsgi", "db", "upgrade"], cwd=checkout, env=environment, check=True)
@@ -58,7 +67,10 @@ def start(checkout, number, options, upstream, stack):
 
 
 def measure(base, pid, kind):
-    """Microseconds of CPU per request, or per token, of one short run."""
+    """Run one short load.
+
+    :returns: microseconds of CPU per request, or per token of a stream
+    """
     before = cpu_s(pid)
     done = load(*LOADS[kind], "--base", base, "--pid", f"gateway={pid}")
     if done["errors"]:
@@ -81,7 +93,7 @@ def main():
             for number, checkout in enumerate((options.before, options.after), start=1)
         ]
         if len(cores := os.sched_getaffinity(0)) > 1:
-            os.sched_setaffinity(0, cores - {0})  # The load generator inherits it.
+            os.sched_setaffinity(0, cores - {0})  # The load generator inherits this setting.
         for kind in LOADS:
             figures = [[], []]
             for turn in range(options.rounds + 1):

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""What a request costs: CPU of all the gateway's processes, delays and memory, against a fake Dify that is nearly free.
+"""Measure what a request costs: CPU of all gateway processes, delays and memory, with a fake Dify that costs little.
 
     .venv/bin/pip install uvloop
     .venv/bin/python benchmarks/cost.py --database postgresql://postgres@127.0.0.1/bench
 
-Runs for about two minutes and prints one line for each figure. Nothing else should run meanwhile: a busy neighbour
-adds a third.
+The script runs for about two minutes and prints one line for each figure. Nothing else should run meanwhile: another
+busy process adds a third to the figures.
 
-Machines differ, and one machine differs from day to day. So the same load goes through a bare nginx as well, if there
-is one: where nginx costs half as much again as it did elsewhere, so may we.
+The speed of machines differs, and the speed of one machine changes from day to day. Therefore the script also sends the
+same load through a bare nginx, if nginx is installed. If nginx costs 1.5 times as much as on another machine, the
+figures of the gateway may be 1.5 times as high too.
 """
 
 import argparse
@@ -41,15 +42,15 @@ http {{
     }}
 }}
 """
-"""nginx doing nothing but passing on."""
+"""The configuration of an nginx that only forwards requests."""
 
 JSON_LOADS = (("kb/list, page of 20", "gateway-list", "datasets"), ("blocking chat turn", "gateway", "dify"))
-"""What is measured, and the load generator's names for it: through us, and past us."""
+"""Title of a measurement, and the load generator's presets: through the gateway, and directly to the fake Dify."""
 
 
 @contextmanager
 def running(command, **options):
-    """A process for as long as the block lasts."""
+    """Run a process until the end of the `with` block."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     try:
         yield process
@@ -73,7 +74,7 @@ def wait_for(url):
 
 
 def settings(upstream, port, database, **others):
-    """The environment of a gateway in front of the fake that refuses nothing."""
+    """Make the environment of a gateway that has no limits and uses the fake Dify."""
     return {
         **os.environ,
         "DIFY_BASE_URL": f"http://127.0.0.1:{upstream}",
@@ -89,14 +90,17 @@ def settings(upstream, port, database, **others):
 
 
 def load(mode, *arguments):
-    """One run of the load generator; its JSON."""
+    """Run the load generator once.
+
+    :returns: its JSON result
+    """
     command = [sys.executable, str(HERE / "load.py"), mode, *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
 
 def measure_json(server, presets, runs):
-    """Print what each kind of request costs: the least CPU of several runs."""
+    """Print what each kind of request costs: the lowest CPU figure of several runs."""
     for title, preset in presets:
         done = [load("json", "--preset", preset, "-c", 8, "-n", 5000, *server) for _ in range(runs)]
         best = min(run["server_cpu_us_per_request"] for run in done)
@@ -116,7 +120,10 @@ def measure_streams(server, preset, streams):
 
 @contextmanager
 def nginx(upstream):
-    """nginx as a bare proxy in front of the fake; the arguments by which the load generator finds it."""
+    """Run nginx as a bare proxy in front of the fake Dify.
+
+    :returns: the arguments that tell the load generator its address and pid
+    """
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "nginx.conf").write_text(PROXY.format(upstream=upstream, port=port))
@@ -128,7 +135,10 @@ def nginx(upstream):
 
 @contextmanager
 def gateway(port, environment):
-    """A fresh gateway; the arguments by which the load generator finds it."""
+    """Run a new gateway.
+
+    :returns: the arguments that tell the load generator its address and pid
+    """
     with running([BIN / "gunicorn", "wsgi:app"], cwd=HERE.parent, env=environment) as process:
         base = f"http://127.0.0.1:{port}"
         wait_for(f"{base}/healthz")
@@ -137,9 +147,9 @@ def gateway(port, environment):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--database", required=True, help="a DATABASE_URL; its tables are made")
+    parser.add_argument("--database", required=True, help="a DATABASE_URL; the script creates its tables")
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=3, help="the lowest CPU figure of so many runs counts")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each load; the lowest CPU figure counts")
     options = parser.parse_args()
     upstream, port = free_port(), free_port()
     environment = settings(upstream, port, options.database)
@@ -147,7 +157,7 @@ def main():
     with running([sys.executable, HERE / "fake_dify.py", "--port", str(upstream)]):
         wait_for(f"http://127.0.0.1:{upstream}/__stats")
         if shutil.which("nginx"):
-            print("nginx, a bare proxy to the same fake:")
+            print("nginx, a bare proxy to the same fake Dify:")
             with nginx(upstream) as server:
                 measure_json(server, [(title, past_us) for title, _, past_us in JSON_LOADS], options.runs)
                 measure_streams(server, "dify", options.streams)

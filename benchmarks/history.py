@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a long history costs: fills a database, times what the API asks of it, and shows by which plans.
+"""Measure what a long history costs: fill a database, time the queries of the API, and print their plans.
 
     .venv/bin/python -m benchmarks.history --database postgresql://postgres@127.0.0.1/bench
 
-The database must be empty, without tables even, and is left full: drop it afterwards. The rows are the same in every
-run. A twentieth of all conversations belong to one user, and one of them has a hundredth of all messages: what a busy
-test account looks like after a year, and worse than anybody else's history.
+The database must be empty and have no tables. The script does not clean up: drop the database afterwards. The rows are
+the same in every run. One user has a twentieth of all conversations, and one of these conversations has a hundredth of
+all messages. This is the history of a busy test account after a year; no other account should have a longer one.
 """
 
 import argparse
@@ -43,7 +43,7 @@ FORGED = {"kb_id": None, "dify_conversation_id": META_DATA["dify_conversation_id
 
 
 class History:
-    """The rows, made anew on every call and always the same."""
+    """Generates the rows of the tables; every call generates the same rows."""
 
     def __init__(self, conversation_count, message_count):
         self.message_count = message_count
@@ -71,7 +71,8 @@ class History:
             }
 
     def messages(self):
-        """First the long conversation, then one turn for each of the others, and again, as they come in."""
+        """Generate the messages: first the long conversation, then the first turns of all others, then their second
+        turns, and so on, in the order in which real turns would be inserted."""
         ids = random_ids(seed=2, count=self.message_count)
         others = len(self.ids) - 1
         for number, message_id in enumerate(ids):
@@ -117,7 +118,10 @@ def store(engine, table, rows):
 
 
 def analyze(engine):
-    """What PostgreSQL and InnoDB do by themselves a little later. SQLite is left as the gateway leaves it."""
+    """Update the statistics of PostgreSQL and InnoDB, which these databases would do themselves a little later.
+
+    The gateway never does this for SQLite, so the script does not either.
+    """
     statement = {"postgresql": "VACUUM ANALYZE", "mysql": "ANALYZE TABLE user, conversation, message"}
     if engine.dialect.name in statement:
         with engine.connect() as connection:
@@ -125,7 +129,10 @@ def analyze(engine):
 
 
 def questions(engine, history):
-    """What the API asks, by name."""
+    """Make the queries of the API.
+
+    :returns: functions that run one query each, by name
+    """
     long_id = history.ids[0]
     plain = len(history.ids) - 1
     pages = -(-history.busy // 20)
@@ -171,7 +178,10 @@ def questions(engine, history):
 
 @contextmanager
 def noted(engine):
-    """The statements that are sent meanwhile, with their parameters."""
+    """Record the statements that are sent inside the `with` block.
+
+    :returns: a list of statements with their parameters, which grows while the block runs
+    """
     sent = []
 
     def note(_connection, _cursor, statement, parameters, *_):
@@ -183,7 +193,10 @@ def noted(engine):
 
 
 def plan(engine, statement, parameters):
-    """The database's plan in lines, and whether it reads a whole table or a whole index."""
+    """Ask the database for the plan of a statement.
+
+    :returns: the lines of the plan, and whether it reads a whole table or a whole index
+    """
     prefix = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(f"{prefix} {statement}", parameters).mappings().all()
@@ -207,7 +220,7 @@ def milliseconds(ask):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--database", required=True, help="a DATABASE_URL; an empty database")
+    parser.add_argument("--database", required=True, help="the DATABASE_URL of an empty database")
     parser.add_argument("--conversations", type=int, default=100_000)
     parser.add_argument("--messages", type=int, default=1_000_000)
     options = parser.parse_args()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What our own part of a request costs, without gunicorn, a network and Dify: `GET /prompt/list`, called as WSGI.
+"""Measure the gateway's own part of a request: `GET /prompt/list`, called as WSGI, without gunicorn, network or Dify.
 
     .venv/bin/python benchmarks/request.py
 
-Prints the CPU time of one request with the limits switched off, counted in memory, and counted in a Redis at REDIS_URL
-(redis://127.0.0.1:6379/15 by default; left out if it does not answer).
+The script prints the CPU time of one request: without limits, with limits that are counted in memory, and with limits
+that are counted in the Redis at REDIS_URL (by default redis://127.0.0.1:6379/15).
 """
 
 import argparse
@@ -21,10 +21,13 @@ REPEATS, BEST_OF = 3000, 5
 
 
 def measure() -> float:
-    """Microseconds of CPU of one request, the lowest of several runs."""
+    """Measure one request.
+
+    :returns: microseconds of CPU, the lowest of several runs
+    """
     from gevent import monkey
 
-    monkey.patch_all()  # as gunicorn's worker does
+    monkey.patch_all()  # gunicorn's gevent worker does this, too
     sys.path.insert(0, str(PROJECT))
     from wsgi import app
 
@@ -60,11 +63,11 @@ def measure() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--one", action="store_true", help="measure with the environment as it is, and print the number"
+        "--one", action="store_true", help="use the settings of the environment, and print only the number"
     )
     if parser.parse_args().one:
         print(f"{measure():.0f}", flush=True)
-        os._exit(0)  # limits' memory has a timer thread that would be waited for
+        os._exit(0)  # A normal exit would wait for the timer thread of `limits`.
     address = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/15")
     for name, (limit, storage) in {**CASES, "limits in Redis": ("100000000", address)}.items():
         settings = {
