@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from .. import presenters, prompts
+from .. import prompts
 from ..dify import EventStream, refusal_text
 from ..envelope import elapsed_s, failure_body, internal_error
 from ..errors import (
@@ -30,6 +30,7 @@ from ..errors import (
 from ..extensions import components, db
 from ..knowledge.retrieval import find_passages_of
 from ..monitoring import metrics
+from ..presenters.message import ragflow_reference, reference
 from ..storage.models import dashed
 from ..storage.turns import DifyThread, Turn, begin_turn, complete_turn, past_turns
 from .backends import Carrier, Wish, choose_carrier
@@ -239,7 +240,7 @@ class Chat:
         """
         turn, reply = self.live.turn, reply or {}
         if self.prompt.passages:
-            turn.meta_data["references"] = [presenters.reference(record) for record in self.prompt.passages]
+            turn.meta_data["references"] = [reference(record) for record in self.prompt.passages]
         if usage := (reply.get("metadata") or {}).get("usage"):
             turn.meta_data["usage"] = usage
         thread = self._next_thread(reply.get("conversation_id"))
@@ -273,7 +274,7 @@ class Chat:
         data = {"answer": shown, **self._ids(), "content": content, "status": status}
         data["thinking"] = "" if self.question.think == "drop" else thinking
         if self.question.has_kb:
-            data["reference"] = presenters.ragflow_reference(self.prompt.passages)
+            data["reference"] = ragflow_reference(self.prompt.passages)
         return data
 
     def _beside_data(self) -> Json:
@@ -285,7 +286,7 @@ class Chat:
             "context_used": bool(prompt.passages),
             "kb_id": kb_ids[0] if kb_ids else None,
             "kb_ids": list(kb_ids),
-            "references": [presenters.reference(record) for record in prompt.passages],
+            "references": [reference(record) for record in prompt.passages],
         }
         return {"rag_info": rag_info}
 

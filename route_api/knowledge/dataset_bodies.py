@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..dify.records import embedding_model
 from ..errors import ValidationFailed
 from .retrieval_settings import DEFAULTS, method_for, retrieval_model
 
@@ -43,7 +44,7 @@ def dataset_changes(wanted: Json, dataset: Json, configured: Embedding) -> Json:
     :param dataset: the dataset as Dify has it now
     """
     technique: str = wanted.get("indexing_technique") or dataset.get("indexing_technique") or "high_quality"
-    embedding = stored_embedding(dataset)
+    embedding = embedding_model(dataset)
     changes: Json = {key: wanted[key] for key in ("name", "description") if key in wanted}
     if "permission" in wanted:
         changes["permission"] = DIFY_PERMISSIONS.get(wanted["permission"], wanted["permission"])
@@ -59,12 +60,6 @@ def dataset_changes(wanted: Json, dataset: Json, configured: Embedding) -> Json:
         settings["search_method"] = method_for(technique, wanted.get("search_method"))
     changes["retrieval_model"] = retrieval_model(settings, embedding=embedding, stored=stored)
     return changes
-
-
-def stored_embedding(dataset: Json) -> Embedding:
-    """The embedding model that the dataset has; None until its first document, if it was created without one."""
-    model, provider = dataset.get("embedding_model"), dataset.get("embedding_model_provider")
-    return (model, provider) if model and provider else None
 
 
 def chosen_embedding(name: str | None, known: Embedding) -> Embedding:

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from .. import presenters
 from ..dify import NO_INDEX
+from ..dify.records import embedding_model, score
 from ..errors import DifyFailed, DifyRejected
 from ..extensions import dify
-from .dataset_bodies import stored_embedding
 from .not_found import document_must_exist, kb_must_exist
 from .retrieval_settings import method_for, retrieval_model
 
@@ -20,10 +19,6 @@ QUERY_LENGTH = 250
 
 MOST_PARTS = 4
 """A question longer than this many queries is searched for by its beginning and its end."""
-
-DEFAULT_TOP_K = 5
-PAGED_TOP_K = 100
-"""How many passages are ranked when a caller turns pages and does not say how many."""
 
 WIDER = 10
 """How much further to look when namesakes of the wanted documents took the places of their passages."""
@@ -113,7 +108,7 @@ def _retrieve(kb_id: str, query: str, settings: Json | None, filters: Json | Non
     """One search; where Dify refuses it for want of an index, what a person would expect instead."""
     embedding = None
     if settings and settings.get("search_method") == "hybrid_search":
-        embedding = stored_embedding(dify.knowledge.get_dataset(kb_id))
+        embedding = embedding_model(dify.knowledge.get_dataset(kb_id))
     model = retrieval_model(settings, embedding=embedding) if settings else None
     try:
         return _ask(kb_id, query, model, filters)
@@ -131,7 +126,7 @@ def _retrieve(kb_id: str, query: str, settings: Json | None, filters: Json | Non
         method = method_for(dataset.get("indexing_technique") or "high_quality", None)
         stored = None if settings else dataset.get("retrieval_model_dict")
         whole = retrieval_model(
-            {**(settings or {}), "search_method": method}, embedding=stored_embedding(dataset), stored=stored
+            {**(settings or {}), "search_method": method}, embedding=embedding_model(dataset), stored=stored
         )
         return _ask(kb_id, query, whole, filters)
 
@@ -148,6 +143,6 @@ def _best_of(lists: Iterable[list[Json]]) -> list[Json]:
     best: dict[str, Json] = {}
     for record in chain.from_iterable(lists):
         known = best.get(record["segment"]["id"])
-        if known is None or presenters.score(record) > presenters.score(known):
+        if known is None or score(record) > score(known):
             best[record["segment"]["id"]] = record
-    return sorted(best.values(), key=presenters.score, reverse=True)
+    return sorted(best.values(), key=score, reverse=True)

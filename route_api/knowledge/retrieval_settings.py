@@ -7,6 +7,7 @@ with an incomplete one (DIFFERENCES 23, 24; contract README, 11 and 12).
 from typing import Any
 
 from ..errors import ValidationFailed
+from ..schemas.kb import DEFAULT_SCORE_THRESHOLD, DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT
 
 Json = dict[str, Any]
 
@@ -14,9 +15,9 @@ DEFAULTS: Json = {
     "search_method": "semantic_search",
     "reranking_enable": False,
     "score_threshold_enabled": False,
-    "score_threshold": 0.25,
-    "top_k": 5,
-    "weights": 0.6,
+    "score_threshold": DEFAULT_SCORE_THRESHOLD,
+    "top_k": DEFAULT_TOP_K,
+    "weights": DEFAULT_VECTOR_WEIGHT,
 }
 """The API document's defaults, by our names."""
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from werkzeug.datastructures import FileStorage
 
-from .. import presenters
 from ..errors import (
     ApiError,
     DifyAuthFailed,
@@ -22,6 +21,7 @@ from ..errors import (
     ValidationFailed,
 )
 from ..extensions import dify
+from ..presenters.document import file_extension, uploaded_document
 from .not_found import kb_must_exist
 from .paging import DIFY_MAX_LIMIT
 
@@ -82,7 +82,7 @@ def upload_file(kb_id: str, file: FileStorage, name: str, on_duplicate: str, set
             )
         except DifyRejected as error:
             raise explained(error, name, size) from error
-    return presenters.uploaded_document(created, kb_id)
+    return uploaded_document(created, kb_id)
 
 
 def failure_of(failures: list[tuple[str, ApiError]], uploaded: list[Json]) -> ApiError:
@@ -153,7 +153,7 @@ def names_like(kb_id: str, part: str) -> Iterator[str]:
 
 def explained(error: DifyRejected, name: str, size: int) -> ApiError:
     """Why Dify refused a file: a wrong extension and a file over its limit get the same empty message (README, 3)."""
-    extension = presenters.file_extension(name)
+    extension = file_extension(name)
     if error.dify_status == 413 or error.unexplained and size > limit_mb() * MB:
         return FileTooLarge(f"The file has {size / MB:.1f} MB; Dify takes {limit_mb():g} MB at the most.")
     if error.unexplained or error.dify_code == "unsupported_file_type":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import presenters
+from ..dify.records import document_name, segment_text
 from .templates import PromptTemplate
 from .variables import Form, escape_braces
 
@@ -88,5 +88,4 @@ def _first_that_fit(texts: Iterable[str], room: int) -> list[str]:
 
 
 def _passage(number: int, record: Json) -> str:
-    document = record["segment"].get("document") or {}
-    return f"[{number}] {document.get('name') or ''}\n{presenters.segment_text(record['segment'])}"
+    return f"[{number}] {document_name(record)}\n{segment_text(record['segment'])}"

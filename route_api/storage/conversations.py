@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import BindParameter, Engine, Row, and_, bindparam, delete, exists, func, select, update
 
 from ..errors import ConversationBusy, ConversationNotFound
-from ..presenters import http_date
+from ..presenters.formats import http_date
 from .messages import outcome, seconds
 from .models import IS_LAST, Conversation, Message, dashed, utc_now
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Response, current_app
 
-from .. import presenters
 from ..access.callers import administrators
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
@@ -12,6 +11,7 @@ from ..extensions import dify
 from ..knowledge.dataset_bodies import Embedding, dataset_changes, dataset_to_create
 from ..knowledge.not_found import kb_must_exist, kb_name_must_be_free
 from ..knowledge.paging import read_page
+from ..presenters.kb import kb_created, kb_detail, kb_row, kb_updated
 from ..schemas import kb as schemas
 from ..schemas.base import Page
 from .parameters import ResourceBlueprint
@@ -34,7 +34,7 @@ def list_kbs(page: dict[str, Any]) -> Response:
         return dify.knowledge.list_datasets(number, limit, keywords or None)
 
     datasets, total = read_page(fetch, page["page"], page["page_size"])
-    return success({"kbs": [presenters.kb_row(dataset) for dataset in datasets], "total": total})
+    return success({"kbs": [kb_row(dataset) for dataset in datasets], "total": total})
 
 
 @blueprint.route("/create", methods=["POST"])
@@ -50,7 +50,7 @@ def create_kb(wanted: dict[str, Any]) -> Response:
     body = dataset_to_create(wanted, configured_embedding())
     with kb_name_must_be_free(wanted["name"]):
         dataset = dify.knowledge.create_dataset(body)
-    return success(presenters.kb_created(dataset), "The knowledge base was created.", params=body)
+    return success(kb_created(dataset), "The knowledge base was created.", params=body)
 
 
 @blueprint.route("/detail", methods=["GET", "POST"])
@@ -63,7 +63,7 @@ def get_kb(given: dict[str, str]) -> Response:
     Upstream calls: 1.
     """
     with kb_must_exist(given["kb_id"]):
-        return success(presenters.kb_detail(dify.knowledge.get_dataset(given["kb_id"])))
+        return success(kb_detail(dify.knowledge.get_dataset(given["kb_id"])))
 
 
 @blueprint.route("/update", methods=["POST"])
@@ -81,7 +81,7 @@ def update_kb(wanted: dict[str, Any]) -> Response:
     with kb_must_exist(kb_id), kb_name_must_be_free(wanted.get("name", "")):
         changes = dataset_changes(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
         dataset = dify.knowledge.update_dataset(kb_id, changes)
-    return success(presenters.kb_updated(dataset))
+    return success(kb_updated(dataset))
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
