@@ -28,7 +28,7 @@ from ..errors import (
     ValidationFailed,
 )
 from ..extensions import components, db
-from ..knowledge.retrieval import find_passages_of
+from ..knowledge.retrieval import find_passages_in_kbs
 from ..monitoring import metrics
 from ..presenters.message import ragflow_reference, reference
 from ..storage.models import dashed
@@ -178,7 +178,7 @@ class Chat:
         else:
             self.thread = thread
             history = []  # It went into a question of this conversation on Dify, which remembers that.
-        records = find_passages_of(self.question.kb_ids, self.question.text)
+        records = find_passages_in_kbs(self.question.kb_ids, self.question.text)
         self.prompt = prompts.compose(
             self.template, self.carrier.form, question=self.question.text, records=records, history=history
         )

@@ -16,7 +16,7 @@ from ..errors import (
     KbNotFound,
 )
 from ..extensions import dify
-from ..knowledge.not_found import document_must_exist, missing_is
+from ..knowledge.not_found import document_must_exist, report_missing_as
 from ..knowledge.paging import read_page
 from ..knowledge.retrieval import find_passages
 from ..presenters.chunk import chunk_row, retrieval_result
@@ -100,7 +100,7 @@ def set_availability(kb_id: str, doc_id: str, chunk_ids: list[str], action: str)
     :raises DocumentBusy: Dify is still busy with the last change, after a few seconds of waiting
     """
     try:
-        with missing_is(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
+        with report_missing_as(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
             if current_app.config["DIFY_CONSOLE_EMAIL"]:
                 with document_must_exist(kb_id, doc_id):
                     dify.console.switch_segments(kb_id, doc_id, action, chunk_ids)

@@ -5,11 +5,12 @@ from typing import Any
 from flask import Response, current_app
 
 from ..access.callers import administrators
+from ..dify.records import EmbeddingModel
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
-from ..knowledge.dataset_bodies import Embedding, dataset_changes, dataset_to_create
-from ..knowledge.not_found import kb_must_exist, kb_name_must_be_free
+from ..knowledge.dataset_request_bodies import create_dataset_body, update_dataset_body
+from ..knowledge.not_found import kb_must_exist, kb_name_must_be_unused
 from ..knowledge.paging import read_page
 from ..presenters.kb import kb_created, kb_detail, kb_row, kb_updated
 from ..schemas import kb as schemas
@@ -47,8 +48,8 @@ def create_kb(wanted: dict[str, Any]) -> Response:
 
     Upstream calls: 1.
     """
-    body = dataset_to_create(wanted, configured_embedding())
-    with kb_name_must_be_free(wanted["name"]):
+    body = create_dataset_body(wanted, configured_embedding())
+    with kb_name_must_be_unused(wanted["name"]):
         dataset = dify.knowledge.create_dataset(body)
     return success(kb_created(dataset), "The knowledge base was created.", params=body)
 
@@ -78,8 +79,8 @@ def update_kb(wanted: dict[str, Any]) -> Response:
     read, merged and written whole.
     """
     kb_id = wanted["kb_id"]
-    with kb_must_exist(kb_id), kb_name_must_be_free(wanted.get("name", "")):
-        changes = dataset_changes(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
+    with kb_must_exist(kb_id), kb_name_must_be_unused(wanted.get("name", "")):
+        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
         dataset = dify.knowledge.update_dataset(kb_id, changes)
     return success(kb_updated(dataset))
 
@@ -100,7 +101,7 @@ def remove_kb(given: dict[str, str]) -> Response:
     return success(f"delete DB {kb_id} true", "The knowledge base was deleted.")
 
 
-def configured_embedding() -> Embedding:
+def configured_embedding() -> EmbeddingModel | None:
     """The embedding model of the settings."""
     model, provider = current_app.config["DIFY_EMBEDDING_MODEL"], current_app.config["DIFY_EMBEDDING_PROVIDER"]
     return (model, provider) if model else None
