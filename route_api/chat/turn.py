@@ -179,7 +179,7 @@ class Chat:
             self.thread = thread
             history = []  # It went into a question of this conversation on Dify, which remembers that.
         records = find_passages_in_kbs(self.question.kb_ids, self.question.text)
-        self.prompt = prompts.compose(
+        self.prompt = prompts.build_prompt(
             self.template, self.carrier.form, question=self.question.text, records=records, history=history
         )
 

@@ -1,4 +1,4 @@
-"""A turn's prompt: what goes to the Dify app by its variables, and what within the query."""
+"""Builds the prompt of a turn: which text the Dify app gets in a variable, and which in the query."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,28 +6,29 @@ from typing import Any
 
 from ..dify.records import document_name, segment_text
 from .templates import PromptTemplate
-from .variables import Form, escape_braces
+from .variables import CONTEXT, HISTORY, INSTRUCTIONS, Form, escape_braces
 
 Json = dict[str, Any]
 
-CONTEXT_BUDGET = 20_000
-"""Characters of passages in one prompt. Dify neither cuts nor refuses a prompt that is too long (FINDINGS b)."""
+BUDGETS = {CONTEXT: 20_000, HISTORY: 20_000}
+"""Characters of passages and of earlier turns in one prompt.
 
-HISTORY_BUDGET = 20_000
-"""Characters of earlier turns in one prompt."""
+Dify neither cuts nor refuses a prompt that is too long for the model (tests/contract/FINDINGS.md, b).
+"""
 
 SEPARATOR = "\n\n"
-"""Between passages, and between turns."""
+"""Stands between two passages and between two turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a Dify app is asked.
+    """The parts of a request to a Dify app.
 
+    :param query: the text that Dify gives to the model as the user's message
     :param inputs: a value for every variable that the app declares
     :param context: the text of the passages, as the model reads it
-    :param passages: Dify's records that went into it, best first
-    :param history_used: how many earlier turns went into it
+    :param passages: the records of Dify whose text is in the prompt, best first
+    :param history_used: the number of earlier turns in the prompt
     """
 
     query: str
@@ -37,20 +38,24 @@ class Prompt:
     history_used: int
 
 
-def compose(
+def build_prompt(
     template: PromptTemplate, form: Form, *, question: str, records: Sequence[Json], history: Sequence[str]
 ) -> Prompt:
-    """The prompt of a turn. What the app declares goes by its variables, the rest by the template's query.
+    """Build the prompt of a turn.
+
+    A text goes into the variable of its name if the app declares that variable, and into the query if not.
 
     :param form: the variables that the app declares
-    :param records: Dify's records, best first; the weakest are left out where not all fit
-    :param history: a text for each earlier turn, oldest first; the oldest are left out where not all fit
+    :param records: Dify's records, best first; if not all of them fit, the weakest are left out
+    :param history: a text for each earlier turn, oldest first; if not all of them fit, the oldest are left out
     """
-    passages = _first_that_fit(map(_passage, range(1, len(records) + 1), records), _room("context", form, template))
-    turns = _first_that_fit(reversed(history), _room("history", form, template))[::-1]
-    texts = {"context": SEPARATOR.join(passages), "history": SEPARATOR.join(turns)}
-    texts["instructions"] = template.write_instructions(question=question, **texts)
-    inputs = {name: "" for name in form}  # Dify writes the word None for one left out (FINDINGS b)
+    passages = _texts_that_fit(map(_passage_text, range(1, len(records) + 1), records), _limit(CONTEXT, form, template))
+    turns = _texts_that_fit(reversed(history), _limit(HISTORY, form, template))[::-1]
+    texts = {CONTEXT: SEPARATOR.join(passages), HISTORY: SEPARATOR.join(turns)}
+    texts[INSTRUCTIONS] = template.render_instructions(question=question, **texts)
+    inputs = {
+        name: "" for name in form
+    }  # Dify writes the word None for a missing value (tests/contract/README.md, 28).
     in_query = {name: "" for name in texts}
     for name, text in texts.items():
         value = escape_braces(text)
@@ -59,33 +64,32 @@ def compose(
         else:
             in_query[name] = text
     return Prompt(
-        query=template.write_query(question=question, **in_query),
+        query=template.render_query(question=question, **in_query),
         inputs=inputs,
-        context=texts["context"],
+        context=texts[CONTEXT],
         passages=list(records[: len(passages)]),
         history_used=len(turns),
     )
 
 
-def _room(name: str, form: Form, template: PromptTemplate) -> int:
-    """Characters of passages or history that have a place in the prompt."""
-    budget = {"context": CONTEXT_BUDGET, "history": HISTORY_BUDGET}[name]
+def _limit(name: str, form: Form, template: PromptTemplate) -> int:
+    """Return how many characters of passages or of history the prompt may have; 0 if it has no place for them."""
     if name in form:
-        return min(form[name] or budget, budget)
-    return budget if name in template.query_reads else 0
+        return min(form[name] or BUDGETS[name], BUDGETS[name])
+    return BUDGETS[name] if name in template.used_in_query else 0
 
 
-def _first_that_fit(texts: Iterable[str], room: int) -> list[str]:
-    """The first texts that together stay within `room` characters, as Dify counts them in a value, each whole."""
+def _texts_that_fit(texts: Iterable[str], limit: int) -> list[str]:
+    """Take texts from the beginning, each whole, while their joined length, as Dify counts it, is within the limit."""
     kept: list[str] = []
     length = 0
     for text in texts:
         length += len(escape_braces(text)) + (len(SEPARATOR) if kept else 0)
-        if length > room:
+        if length > limit:
             break
         kept.append(text)
     return kept
 
 
-def _passage(number: int, record: Json) -> str:
+def _passage_text(number: int, record: Json) -> str:
     return f"[{number}] {document_name(record)}\n{segment_text(record['segment'])}"

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from config import Config
 from route_api.commands import dify as dify_commands
-from route_api.commands.provisioner import APP_NAME
+from route_api.commands.dify_provision import APP_NAME
 from route_api.sandbox.errors import SandboxError
 
 from ..conftest import MakeApp

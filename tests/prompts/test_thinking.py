@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from route_api.prompts import ThinkFilter, split_thinking
+from route_api.prompts.thinking import ThinkFilter, split_thinking
 
 
 @pytest.mark.parametrize(
