@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from flask import current_app
 
-from .. import prompts
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
 from ..extensions import components, dify
+from ..prompts.variables import declared_variables
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def choose_carrier(wish: Wish) -> Carrier:
         max_tokens=wish.max_tokens,
         rules=rules if wish.has_parameters else [],
     )
-    form = prompts.declared_variables(published)
+    form = declared_variables(published)
     return Carrier(_name("debugger", base), dify.debugger(app_id), form, model_config)
 
 
@@ -129,7 +129,7 @@ def find_model(model_name: str) -> tuple[str, str]:
 
 def _service(model_name: str | None) -> Carrier:
     api = dify.chat(model_name)
-    form = components.dify_cache.get(("form", model_name), lambda: prompts.declared_variables(api.parameters()))
+    form = components.dify_cache.get(("form", model_name), lambda: declared_variables(api.parameters()))
     return Carrier(_name("app", model_name), api, form)
 
 

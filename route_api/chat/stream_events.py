@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from ..prompts import ThinkFilter
+from ..prompts.thinking import ThinkFilter
 
 LAST_LINE = b'data: {"code":0,"message":"","data":true}\n\n'
 """The end of a stream that went well, as RAGFlow's clients expect it."""

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import orjson
 
-from .. import prompts
 from ..dify import EventStream, refusal_text
 from ..envelope import elapsed_s, failure_body, internal_error
 from ..errors import (
@@ -31,6 +30,10 @@ from ..extensions import components, db
 from ..knowledge.retrieval import find_passages_in_kbs
 from ..monitoring import metrics
 from ..presenters.message import ragflow_reference, reference
+from ..prompts.builder import Prompt, build_prompt
+from ..prompts.history import history_from_list, history_from_turns
+from ..prompts.templates import DEFAULT_TEMPLATE, PromptTemplate
+from ..prompts.thinking import split_thinking
 from ..storage.models import dashed
 from ..storage.turns import DifyThread, Turn, begin_turn, complete_turn, past_turns
 from .backends import Carrier, Wish, choose_carrier
@@ -45,7 +48,7 @@ log = logging.getLogger(__name__)
 TURNS_REMEMBERED = 100
 """Turns that are read for a history; the budget of characters usually ends it sooner."""
 
-NO_PROMPT = prompts.Prompt(query="", inputs={}, context="", passages=[], history_used=0)
+NO_PROMPT = Prompt(query="", inputs={}, context="", passages=[], history_used=0)
 """Of a turn that failed before it had one."""
 
 
@@ -171,7 +174,7 @@ class Chat:
         given = self.question.history
         if given is not None:
             self.thread = thread = None
-            history = self._past(most=given) if isinstance(given, int) else prompts.history_from_list(given)
+            history = self._past(most=given) if isinstance(given, int) else history_from_list(given)
         elif thread is None or "history" in self.carrier.form:
             self.thread = thread
             history = self._past(before=thread.since if thread else turn.position)
@@ -179,7 +182,7 @@ class Chat:
             self.thread = thread
             history = []  # It went into a question of this conversation on Dify, which remembers that.
         records = find_passages_in_kbs(self.question.kb_ids, self.question.text)
-        self.prompt = prompts.build_prompt(
+        self.prompt = build_prompt(
             self.template, self.carrier.form, question=self.question.text, records=records, history=history
         )
 
@@ -190,7 +193,7 @@ class Chat:
         if most == 0 or before == 1:
             return []
         rows = past_turns(self.engine, turn, before=before, most=most)
-        return prompts.history_from_turns((row.query, row.response) for row in reversed(rows))
+        return history_from_turns((row.query, row.response) for row in reversed(rows))
 
     def _call(self, ask: Callable[[Json], T]) -> T:
         """Ask the app, in its own conversation; in a new one, with our memory, if Dify has lost it."""
@@ -269,7 +272,7 @@ class Chat:
         }
 
     def _answer_data(self, text: str, status: str) -> Json:
-        thinking, content = prompts.split_thinking(text)
+        thinking, content = split_thinking(text)
         shown = text if self.question.think == "keep" else content
         data = {"answer": shown, **self._ids(), "content": content, "status": status}
         data["thinking"] = "" if self.question.think == "drop" else thinking
@@ -374,13 +377,13 @@ def reason_of(error: BaseException) -> str:
     return ApiError.code if isinstance(error, Exception) else "interrupted"
 
 
-def prompt_template(name: str | None) -> prompts.PromptTemplate:
+def prompt_template(name: str | None) -> PromptTemplate:
     """The template of this name, or the default one.
 
     :raises ValidationFailed: there is none of this name
     """
     templates = components.prompt_templates
-    template = templates.get(name or prompts.DEFAULT_TEMPLATE)
+    template = templates.get(name or DEFAULT_TEMPLATE)
     if template is None:
         raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(templates))}.")
     return template

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, bindparam, select, update
 
 from ..errors import ConversationNotFound, MessageNotFound, TurnNotStoppable
-from ..prompts import split_thinking
+from ..prompts.thinking import split_thinking
 from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed, utc_now
 
 Json = dict[str, Any]
