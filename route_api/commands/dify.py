@@ -25,9 +25,9 @@ PROJECT_ENV_FILE = PROJECT_DIR / ".env"
 LOGIN_SETTINGS = ("DIFY_CONSOLE_EMAIL", "DIFY_CONSOLE_PASSWORD")
 
 LOGIN_REFUSED = (
-    "Dify refused this e-mail address and password; nothing was changed. It was tried once and is not tried again by"
-    " itself: six wrong passwords lock the account for a day (it may be locked already), so please make sure of them in"
-    " Dify's own page first."
+    "Dify refused this e-mail address and password; nothing was changed. They were tried once and are not tried again:"
+    " six wrong passwords lock the account for a day, and it may be locked already. Before you run this command again,"
+    " check them by a login on Dify's own page."
 )
 
 
@@ -134,7 +134,7 @@ def _provision(url: str, email: str, password: str, existing: dict[str, str]) ->
     if former.rstrip("/") != url:  # We must not show the keys of one Dify to another.
         click.echo(f"The settings were those of {former}; its address and keys are replaced.")
         if "DIFY_APPS" in existing:
-            click.echo("DIFY_APPS has keys of it, too; please mend or remove that line yourself.")
+            click.echo("DIFY_APPS has keys of that Dify, too; please correct or remove that line yourself.")
         existing = {name: value for name, value in existing.items() if not name.startswith("DIFY_")}
     dify = Dify(
         url,

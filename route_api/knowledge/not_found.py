@@ -1,6 +1,7 @@
-"""Which id or name of a request does Dify refuse? Dify's answer says so only in its message.
+"""Errors for an id that Dify does not know, and for a name that it has already.
 
-The context managers of this module turn such an answer into the error of our API that names the id.
+Dify says only in the message of its answer which id is wrong. The context managers of this module replace Dify's error
+by the error of our API that names the id.
 """
 
 from collections.abc import Iterator
