@@ -21,6 +21,8 @@ from sqlalchemy import event, insert
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
+from route_api.presenters.conversation import conversation_row
+from route_api.presenters.message import message_row
 from route_api.storage import conversations, messages, turns
 from route_api.storage.database import transaction
 from route_api.storage.models import Conversation, Message, User
@@ -141,11 +143,16 @@ def questions(engine, history):
     one_id = next(random_ids(seed=2, count=1))
 
     def listed(user_id, page=1, **more):
-        return lambda: conversations.list_conversations(engine, user_id, page=page, page_size=20, **more)
+        def ask():
+            rows, _ = conversations.list_conversations(engine, user_id, page=page, page_size=20, **more)
+            return [conversation_row(row) for row in rows]
+
+        return ask
 
     def said(user_id, conversation_id, page, order="asc"):
         def ask():
-            return messages.list_messages(engine, user_id, conversation_id, page=page, page_size=20, order=order)
+            rows, _ = messages.list_messages(engine, user_id, conversation_id, page=page, page_size=20, order=order)
+            return [message_row(row) for row in rows]
 
         return ask
 
@@ -161,12 +168,12 @@ def questions(engine, history):
         f"list, last page of {history.busy}": listed(BUSY_USER, pages),
         f"list, last page of one chat_type of {history.busy}": listed(BUSY_USER, -(-pages // 3), chat_type="kb_chat"),
         f"list, of {CONVERSATIONS_PER_USER}": listed(history.owner(plain)),
-        "get": lambda: conversations.read_conversation(engine, BUSY_USER, long_id),
+        "get": lambda: conversation_row(conversations.read_conversation(engine, BUSY_USER, long_id)),
         f"messages, first page of {history.longest}": said(BUSY_USER, long_id, 1),
         f"messages, last page of {history.longest}": said(BUSY_USER, long_id, last_page),
         f"messages, newest first of {history.longest}": said(BUSY_USER, long_id, 1, "desc"),
         "messages, a short conversation": said(history.owner(plain), history.ids[plain], 1),
-        "message/get": lambda: messages.read_message(engine, BUSY_USER, one_id),
+        "message/get": lambda: message_row(messages.read_message(engine, BUSY_USER, one_id)),
         "feedback": lambda: messages.rate_message(engine, BUSY_USER, one_id, 90, "很好"),
         "continuing turn: the last turn": read(turns.LAST_TURN, **continued),
         "continuing turn: 20 past turns": read(

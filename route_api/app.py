@@ -25,7 +25,7 @@ from .extensions import Components, api, db, migrate
 from .health import health_check_of
 from .monitoring import logs
 from .openapi.document import SPEC_OPTIONS
-from .prompts import load_templates
+from .prompts.templates import load_templates
 from .storage import database
 from .views import BLUEPRINTS
 

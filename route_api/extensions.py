@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .chat.monitor import TurnMonitor
     from .dify import Dify
     from .health import HealthCheck
-    from .prompts import PromptTemplate
+    from .prompts.templates import PromptTemplate
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from config import PROJECT_DIR, Config, ConfigError
 
-from .prompts import load_templates
+from .prompts.templates import load_templates
 from .sandbox.bootstrap import bootstrap
 
 START_S = 30

@@ -588,7 +588,7 @@ def test_odd_characters_are_kept_as_they_are_on_every_database(engine: Engine, o
     for user_id in (odd, odd + "x"):
         turn = begin_turn(engine, NewTurn(user_id, odd, "chat", name=odd[:50]))
         (row,), total = conversations.list_conversations(engine, user_id, page=1, page_size=9, chat_type=None)
-        assert (total, row["name"], row["last_message"]["query"]) == (1, odd, odd), turn
+        assert (total, row.name, row.last_query) == (1, odd, odd), turn
 
 
 def test_half_of_a_surrogate_pair_never_gets_in(client: FlaskClient, nothing_upstream: None) -> None:

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from flask import current_app
 
-from .. import prompts
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
 from ..extensions import components, dify
+from ..prompts.variables import Form, declared_variables
 from .request import ModelOptions
 
 Json = dict[str, Any]
@@ -55,7 +55,7 @@ class Backend:
 
     name: str
     api: ChatApi | DebuggerApi
-    variables: dict[str, int | None]
+    variables: Form
     model_config: Json | None = None
 
     @property
@@ -91,7 +91,7 @@ def choose_backend(options: ModelOptions) -> Backend:
         max_tokens=options.max_tokens,
         rules=rules if options.has_parameters else [],
     )
-    variables = prompts.declared_variables(published)
+    variables = declared_variables(published)
     return Backend(_name("debugger", app_model), dify.debugger(app_id), variables, model_config)
 
 
@@ -125,9 +125,7 @@ def find_model(model_name: str) -> tuple[str, str]:
 
 def _service_backend(app_model: str | None) -> Backend:
     api = dify.chat(app_model)
-    variables = components.dify_cache.get(
-        ("variables", app_model), lambda: prompts.declared_variables(api.parameters())
-    )
+    variables = components.dify_cache.get(("variables", app_model), lambda: declared_variables(api.parameters()))
     return Backend(_name("app", app_model), api, variables)
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from .. import prompts
 from ..errors import DifyError, ValidationFailed
 from ..extensions import components, db
+from ..prompts.templates import DEFAULT_TEMPLATE, PromptTemplate
 from .backends import Backend, choose_backend
 from .request import ChatRequest
 
@@ -19,7 +19,7 @@ class Plan:
     """
 
     request: ChatRequest
-    template: prompts.PromptTemplate
+    template: PromptTemplate
     engine: Engine
     chosen_backend: Backend | None
     problem: DifyError | None
@@ -51,13 +51,13 @@ def plan_turn(request: ChatRequest) -> Plan:
         return Plan(request, template, db.engine, None, error)
 
 
-def prompt_template(name: str | None) -> prompts.PromptTemplate:
+def prompt_template(name: str | None) -> PromptTemplate:
     """The template with this name; None: the default one.
 
     :raises ValidationFailed: no template has this name
     """
     templates = components.prompt_templates
-    template = templates.get(name or prompts.DEFAULT_TEMPLATE)
+    template = templates.get(name or DEFAULT_TEMPLATE)
     if template is None:
         raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(templates))}.")
     return template

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from .. import prompts
-from ..knowledge.retrieval import find_passages_of
+from ..knowledge.retrieval import find_passages_in_kbs
+from ..prompts.builder import Prompt, build_prompt
+from ..prompts.history import history_from_list, history_from_turns
+from ..prompts.variables import HISTORY
 from ..storage.turns import DifyConversation, TurnRow, past_turns
 from .plan import Plan
 
@@ -20,7 +22,7 @@ class PreparedTurn:
     :param dify_conversation: the conversation on Dify that goes on; None begins a new one
     """
 
-    prompt: prompts.Prompt
+    prompt: Prompt
     dify_conversation: DifyConversation | None
 
 
@@ -38,22 +40,20 @@ def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation |
         dify_conversation = None
     if isinstance(request.history, list):
         dify_conversation = None
-        history = prompts.history_from_list(request.history)
+        history = history_from_list(request.history)
     elif request.history is not None:
         dify_conversation = None
         history = load_history(engine, row, before=row.position, maximum=request.history)
     elif dify_conversation is None:
         history = load_history(engine, row, before=row.position)
-    elif "history" in backend.variables:
+    elif HISTORY in backend.variables:
         history = load_history(engine, row, before=dify_conversation.since)
     else:
         history = (
             []
         )  # The question that began this conversation on Dify had the history in it, and Dify remembers that.
-    passages = find_passages_of(request.kb_ids, request.message)
-    prompt = prompts.compose(
-        plan.template, backend.variables, question=request.message, records=passages, history=history
-    )
+    passages = find_passages_in_kbs(request.kb_ids, request.message)
+    prompt = build_prompt(plan.template, backend.variables, question=request.message, records=passages, history=history)
     return PreparedTurn(prompt, dify_conversation)
 
 
@@ -62,7 +62,7 @@ def load_history(engine: Engine, row: TurnRow, *, before: int, maximum: int = HI
     if maximum == 0 or before == 1:
         return []
     turns = past_turns(engine, row, before=before, maximum=maximum)
-    return prompts.history_from_turns((turn.query, turn.response) for turn in reversed(turns))
+    return history_from_turns((turn.query, turn.response) for turn in reversed(turns))
 
 
 def parent_message_id(engine: Engine, row: TurnRow, dify_conversation: DifyConversation) -> str | None:

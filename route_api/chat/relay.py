@@ -9,7 +9,7 @@ from ..envelope import elapsed_s, internal_error
 from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped, ModelFailed
 from ..extensions import components
 from ..monitoring import metrics
-from .answer import answer_data, beside_data
+from ..presenters.message import answer_data, rag_info
 from .monitor import TurnInProgress
 from .plan import Plan
 from .preparation import PreparedTurn
@@ -54,7 +54,7 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
         metrics.count_stream(str(reason) if status == "stopped" else status)
         components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     if turn.is_answered:
-        yield writer.write_last(answer_data(plan, turn, status), beside_data(plan, prepared))
+        yield writer.write_last(*whole_answer(plan, turn, prepared, status))
     elif turn.ended_by == "gateway_stopped":
         yield writer.write_failure(GatewayStopped())
 
@@ -118,3 +118,13 @@ def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
         log.warning("Dify could not be told to stop: %s", error.message)
+
+
+def whole_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
+    """The answer in one piece: its `data`, and the keys that stand beside `data`."""
+    request, prompt = plan.request, prepared.prompt
+    passages = turn.passages if request.has_kb else None
+    data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)
+    if not request.has_kb:
+        return data, {}
+    return data, {"rag_info": rag_info(request.kb_ids, prompt.context, prompt.passages)}

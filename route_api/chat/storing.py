@@ -7,10 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import presenters
 from ..errors import ApiError, DifyError, GatewayStopped
 from ..extensions import components
 from ..monitoring import tracing
+from ..presenters.message import reference
 from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn
 from .monitor import TurnInProgress
 from .plan import Plan
@@ -81,7 +81,7 @@ def turn_end(
         dify_message_id=last.get("message_id"),
         facts={
             "task_id": turn.task_id,
-            "references": [presenters.reference(record) for record in turn.passages] or None,
+            "references": [reference(record) for record in turn.passages] or None,
             "usage": (last.get("metadata") or {}).get("usage") or None,
             "dify_conversation_id": dify_conversation_id,
         },

@@ -7,7 +7,7 @@ import orjson
 
 from ..envelope import elapsed_s, failure_body
 from ..errors import ApiError
-from ..prompts import ThinkFilter
+from ..prompts.thinking import ThinkFilter
 
 Json = dict[str, Any]
 

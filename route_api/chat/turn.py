@@ -18,11 +18,10 @@ from typing import Any, TypeVar
 
 from ..errors import DifyNotFound, DifyRejected, ModelFailed
 from ..extensions import components
-from .answer import answer_data, beside_data
 from .monitor import TurnInProgress
 from .plan import Plan, plan_turn
 from .preparation import PreparedTurn, parent_message_id, prepare_turn
-from .relay import relay_answer
+from .relay import relay_answer, whole_answer
 from .request import ChatRequest
 from .storing import begin, failure_is_stored, turn_end
 
@@ -46,7 +45,7 @@ def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
         prepared, reply = ask(plan, turn, lambda body: plan.backend.api.send(body))
         turn.text, turn.last_event = reply["answer"], reply
     components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
-    return answer_data(plan, turn, "done"), beside_data(plan, prepared)
+    return whole_answer(plan, turn, prepared, "done")
 
 
 def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator[bytes]:

@@ -1,4 +1,4 @@
-"""`flask dify`: connect the gateway to a Dify, and say what works."""
+"""`flask dify provision` and `flask dify check`: their options, their output and their exit status."""
 
 import os
 import sys
@@ -16,24 +16,24 @@ from config import PROJECT_DIR, Config, dify_address
 
 from ..dify import Dify
 from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden
-from . import checkup
+from .dify_check import Finding, check_everything
+from .dify_provision import Provisioner, Step
 from .env_file import EnvFileError, read_env, update_env
-from .provisioner import Note, Provisioner
 
 PROJECT_ENV_FILE = PROJECT_DIR / ".env"
 
-LOGIN = ("DIFY_CONSOLE_EMAIL", "DIFY_CONSOLE_PASSWORD")
+LOGIN_SETTINGS = ("DIFY_CONSOLE_EMAIL", "DIFY_CONSOLE_PASSWORD")
 
 LOGIN_REFUSED = (
-    "Dify refused this e-mail address and password; nothing was changed. It was tried once and is not tried again by"
-    " itself: six wrong passwords lock the account for a day (it may be locked already), so please make sure of them in"
-    " Dify's own page first."
+    "Dify refused this e-mail address and password; nothing was changed. They were tried once and are not tried again:"
+    " six wrong passwords lock the account for a day, and it may be locked already. Before you run this command again,"
+    " check them by a login on Dify's own page."
 )
 
 
 @click.group("dify")
 def dify_commands() -> None:
-    """Connect the gateway to a Dify, and see what works."""
+    """Connect the gateway to a Dify, and check what works."""
 
 
 @dify_commands.command()
@@ -57,20 +57,20 @@ def provision(
 ) -> None:
     """Write every setting that the gateway needs, from a Dify and an admin's login.
 
-    Makes what is missing in Dify: a dataset key, a chat app with our input variables, its key. Uses what is there, and
-    may be run as often as you like. The password comes from DIFY_CONSOLE_PASSWORD, from standard input or from a
-    question, never from the command line, where everybody on this machine could read it.
+    Makes a dataset key, a chat app with our input variables and a key of that app, unless they exist already. You may
+    run it as often as you like. The password is read from DIFY_CONSOLE_PASSWORD, from standard input or at a prompt,
+    never from the command line, which everybody on this machine can read.
     """
     try:
-        known = read_env(env_file)
-        of_project = read_env(PROJECT_ENV_FILE)
-        url = _address(url or known.get("DIFY_BASE_URL") or click.prompt("Dify's address", type=str))
-        email = email or known.get("DIFY_CONSOLE_EMAIL") or click.prompt("E-mail of an owner or admin", type=str)
-        password = _password(url, email, password_stdin, known, of_project)
-        settings, is_complete = _provisioned(url, email, password, known)
-        without = () if keep_login else LOGIN
-        settings = {name: value for name, value in settings.items() if name not in without}
-        is_written = update_env(env_file, settings, without)
+        existing = read_env(env_file)
+        project_settings = read_env(PROJECT_ENV_FILE)
+        url = _check_address(url or existing.get("DIFY_BASE_URL") or click.prompt("Dify's address", type=str))
+        email = email or existing.get("DIFY_CONSOLE_EMAIL") or click.prompt("E-mail of an owner or admin", type=str)
+        password = _password(url, email, password_stdin, existing, project_settings)
+        settings, is_complete = _provision(url, email, password, existing)
+        removed = () if keep_login else LOGIN_SETTINGS
+        settings = {name: value for name, value in settings.items() if name not in removed}
+        is_written = update_env(env_file, settings, removed)
     except (EnvFileError, OSError) as error:
         raise click.ClickException(f"The settings could not be written: {error}") from error
     done = "Wrote" if is_written else "Nothing had to be changed in"
@@ -78,13 +78,17 @@ def provision(
     if show_secrets:
         for name, value in settings.items():
             click.echo(f"{name}={value}")
-    _warn_of_environment(settings, of_project)
+    _warn_about_environment(settings, project_settings)
     if not is_complete:
         sys.exit(1)
     click.echo("Next: `flask --app wsgi db upgrade`, then `flask --app wsgi dify check`.")
 
 
-def _address(url: str) -> str:
+def _check_address(url: str) -> str:
+    """Return the address without a slash at its end.
+
+    :raises click.UsageError: it cannot be the address of a Dify
+    """
     try:
         dify_address(url)
     except ValidationError as error:
@@ -93,43 +97,49 @@ def _address(url: str) -> str:
 
 
 def _password(url: str, email: str, from_stdin: bool, *files: dict[str, str]) -> str:
-    """The password for this account, from where nobody else can read it.
+    """Read the password from standard input, the environment, one of the files or the terminal.
 
-    One that a file has is for the file's own Dify and account: it is not shown to another server, and for another
-    account it would count as a wrong one. What the environment has may come from the project's file too, which was read
-    at the start.
+    A password in a file is only for the Dify and the account that the same file names. We must not send it to another
+    server, and for another account Dify would count it as a wrong password. The environment may hold the password of
+    the project's file, because `Config` copies that file into the environment.
+
+    :param files: the settings of each file, by name
     """
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
         if not password:
             raise click.UsageError("There is no password on standard input.")
         return password
-    of_others = {
+    passwords_of_others = {
         file.get("DIFY_CONSOLE_PASSWORD")
         for file in files
         if (file.get("DIFY_BASE_URL", url).rstrip("/"), file.get("DIFY_CONSOLE_EMAIL")) != (url, email)
     }
     candidates = [os.environ.get("DIFY_CONSOLE_PASSWORD"), *(file.get("DIFY_CONSOLE_PASSWORD") for file in files)]
     for password in candidates:
-        if password and password not in of_others:
+        if password and password not in passwords_of_others:
             return password
     if not sys.stdin.isatty():
         raise click.UsageError("Give the password in DIFY_CONSOLE_PASSWORD, or with --password-stdin.")
     return str(click.prompt(f"Password of {email}", hide_input=True))
 
 
-def _provisioned(url: str, email: str, password: str, known: dict[str, str]) -> tuple[dict[str, str], bool]:
-    """The settings, in the order in which they are written, and whether questions can be answered with them."""
-    former = known.get("DIFY_BASE_URL", url)
-    if former.rstrip("/") != url:  # The keys of one Dify are no business of another.
+def _provision(url: str, email: str, password: str, existing: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """Run the provisioner, print its steps, and turn its errors into messages.
+
+    :returns: the settings, in the order in which they are written, and whether the gateway can answer questions with
+        them
+    """
+    former = existing.get("DIFY_BASE_URL", url)
+    if former.rstrip("/") != url:  # We must not show the keys of one Dify to another.
         click.echo(f"The settings were those of {former}; its address and keys are replaced.")
-        if "DIFY_APPS" in known:
-            click.echo("DIFY_APPS has keys of it, too; please mend or remove that line yourself.")
-        known = {name: value for name, value in known.items() if not name.startswith("DIFY_")}
+        if "DIFY_APPS" in existing:
+            click.echo("DIFY_APPS has keys of that Dify, too; please correct or remove that line yourself.")
+        existing = {name: value for name, value in existing.items() if not name.startswith("DIFY_")}
     dify = Dify(
         url,
-        known.get("DIFY_DATASET_API_KEY", ""),
-        known.get("DIFY_APP_API_KEY", ""),
+        existing.get("DIFY_DATASET_API_KEY", ""),
+        existing.get("DIFY_APP_API_KEY", ""),
         console_email=email,
         console_password=password,
     )
@@ -139,7 +149,7 @@ def _provisioned(url: str, email: str, password: str, known: dict[str, str]) -> 
                 f"This Dify has no account yet. Open {url}/install in a browser, make one, and run this again with it."
             )
         click.echo(f"Dify {dify.transport.server_version() or 'of an unknown version'} at {url}")
-        provisioned = Provisioner(dify, known, _print_note).run()
+        result = Provisioner(dify, existing, _print_step).run()
     except ConsoleLoginRefused as error:
         raise click.ClickException(LOGIN_REFUSED) from error
     except DifyForbidden as error:
@@ -151,33 +161,37 @@ def _provisioned(url: str, email: str, password: str, known: dict[str, str]) -> 
         version = dify.transport.dify_version or "of an unknown version"
         text = f"Dify {version} answers in a form that we do not know. Nothing was written."
         raise click.ClickException(text) from error
-    address = former if former.rstrip("/") == url else url  # As it is written already, if it is.
-    login = dict(zip(LOGIN, (email, password), strict=True))
-    return {"DIFY_BASE_URL": address, **provisioned.settings, **login}, provisioned.is_complete
+    address = former if former.rstrip("/") == url else url  # The file keeps its own spelling of the address.
+    login = dict(zip(LOGIN_SETTINGS, (email, password), strict=True))
+    return {"DIFY_BASE_URL": address, **result.settings, **login}, result.is_complete
 
 
-def _print_note(note: Note) -> None:
-    click.echo(f"  {note.state:8}{note.text}.")
+def _print_step(step: Step) -> None:
+    click.echo(f"  {step.state:8}{step.text}.")
 
 
-def _warn_of_environment(settings: dict[str, str], of_project: dict[str, str]) -> None:
-    """The environment wins over the file: say where it would. The project's old `.env` has been read into it."""
+def _warn_about_environment(settings: dict[str, str], project_settings: dict[str, str]) -> None:
+    """Print the settings for which the environment has another value, because that value wins over the file's.
+
+    :param project_settings: the project's `.env` before this run; `Config` has copied it into the environment, so its
+        values are no reason for a warning
+    """
     for name, value in settings.items():
-        if os.environ.get(name, value) not in (value, of_project.get(name)):
+        if os.environ.get(name, value) not in (value, project_settings.get(name)):
             click.echo(f"Note: the environment has another {name}, and it wins over the file.", err=True)
 
 
 @dify_commands.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document for machines.")
-@click.option("--without-login", is_flag=True, help="Do not try the console login, nor what needs it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
+@click.option("--without-login", is_flag=True, help="Skip the console login and the checks that need it.")
 @with_appcontext
 def check(as_json: bool, without_login: bool) -> None:
-    """Say what works and what is missing, with the way to mend it. Changes nothing.
+    """Report what works, what is missing, and what to do about it. Changes nothing.
 
     Exit status: 0 if everything that is needed works, 1 if not. The console login is tried once; do not repeat the
     check with a login that was refused, because six wrong passwords lock the account for a day.
     """
-    findings = checkup.run(_settings(), may_log_in=not without_login)
+    findings = check_everything(_settings(), may_log_in=not without_login)
     is_fine = not any(finding.state == "missing" for finding in findings)
     if as_json:
         click.echo(orjson.dumps({"works": is_fine, "findings": [asdict(finding) for finding in findings]}).decode())
@@ -192,6 +206,6 @@ def _settings() -> Config:
     return Config(**settings)
 
 
-def _line(finding: checkup.Finding) -> str:
+def _line(finding: Finding) -> str:
     remedy = f" → {finding.remedy}" if finding.remedy else ""
     return f"{finding.state:9}{finding.capability}: {finding.text}{remedy}"

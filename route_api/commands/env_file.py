@@ -1,4 +1,4 @@
-"""The `.env` file: read as `Config.load` reads it, and changed so that nobody else's line in it is lost."""
+"""Reading a `.env` file as `Config.load` does, and changing settings in it without losing any other line."""
 
 import os
 import re
@@ -13,17 +13,18 @@ from dotenv.parser import parse_stream
 PRIVATE = 0o600
 
 PLAIN = re.compile(r"[\w.:/@%+,=-]+", re.ASCII).fullmatch
-"""A value that means the same without quotes, which not everything that reads such files understands."""
+"""Matches a value that needs no quotes. Some programs that read such files do not understand quotes."""
 
 
 class EnvFileError(Exception):
-    """The file cannot be read or written; the text says why."""
+    """The file cannot be read or written; the message says why."""
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The settings in a file; none, if there is no file. An empty value is one that was not set, as in `Config`.
+    """Read the settings in a file. A setting with an empty value counts as not set, as in `Config`.
 
-    :raises EnvFileError: it is no text in UTF-8
+    :returns: the values by name; empty if there is no file
+    :raises EnvFileError: the file is no text in UTF-8
     """
     try:
         return {name: value for name, value in dotenv_values(path).items() if value}
@@ -31,35 +32,37 @@ def read_env(path: Path) -> dict[str, str]:
         raise EnvFileError(f"{path} is not a text in UTF-8.") from error
 
 
-def update_env(path: Path, values: Mapping[str, str], without: Collection[str] = ()) -> bool:
-    """Set some values and remove others; every other line stays as it is. Afterwards only the owner may read the file.
+def update_env(path: Path, values: Mapping[str, str], removed: Collection[str] = ()) -> bool:
+    """Set some values and remove others. Every other line stays as it is.
 
-    The file is replaced in one step, so that whoever reads it meanwhile gets the old or the new one; a file that has
-    these values already is not written at all.
+    Afterwards only the owner may read the file. It is replaced in one step, so a program that reads it at the same time
+    gets the old or the new file. A file that has these values already is not written.
 
+    :param values: by name
+    :param removed: the names of the settings to remove
     :returns: whether the file was written
-    :raises EnvFileError: a value that the file cannot hold; the file is as it was
+    :raises EnvFileError: a file cannot hold one of the values; the file has not changed
     :raises OSError: the folder cannot be written
     """
     path = Path(os.path.realpath(path))
     before = read_env(path)
-    wanted = {name: value for name, value in {**before, **values}.items() if value and name not in without}
+    wanted = {name: value for name, value in {**before, **values}.items() if value and name not in removed}
     if wanted == before:
         _make_private(path)
         return False
-    with TemporaryDirectory(prefix=".env-", dir=path.parent) as folder:  # On the same disk, and nobody else may enter.
+    with TemporaryDirectory(prefix=".env-", dir=path.parent) as folder:  # On the same disk, and only we may enter it.
         new = Path(folder) / path.name
         changed = {name: value for name, value in values.items() if wanted.get(name) != before.get(name)}
-        _write(new, _rewritten(_text(path), changed, without))
-        if not _as_wanted(path, new, values, without):
+        _write(new, _replace_lines(_read_text(path), changed, removed))
+        if not _is_correct(path, new, values, removed):
             raise EnvFileError(f"{path} cannot be changed without losing a value that is in it; nothing was written.")
         _give_to_owner(path, new)
         os.replace(new, path)
     return True
 
 
-def _text(path: Path) -> str:
-    """The file with its own line ends; empty, if there is none."""
+def _read_text(path: Path) -> str:
+    """Read a file without changing its line ends; empty if there is no file."""
     if not path.exists():
         return ""
     with path.open(encoding="utf-8", newline="") as file:
@@ -73,16 +76,16 @@ def _write(new: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _rewritten(text: str, values: Mapping[str, str], without: Collection[str]) -> str:
-    """The text with some values set where they stand, or at its end, and some lines left out.
+def _replace_lines(text: str, values: Mapping[str, str], removed: Collection[str]) -> str:
+    """Replace the lines of some settings, append the settings that have no line, and remove others.
 
-    python-dotenv's own `set_key` takes the empty lines above a value away with it.
+    python-dotenv's own `set_key` would also remove the empty lines above a setting.
     """
     missing = dict(values)
     parts = []
     for binding in parse_stream(StringIO(text)):
         name, part = binding.key, binding.original.string
-        if name is not None and (name in values or name in without):
+        if name is not None and (name in values or name in removed):
             line = part.lstrip()
             part = part.removesuffix(line)
             if name in values:
@@ -96,10 +99,10 @@ def _rewritten(text: str, values: Mapping[str, str], without: Collection[str]) -
 
 
 def _assignment(name: str, value: str) -> str:
-    """A line from which python-dotenv reads the value again.
+    """Write a line from which python-dotenv reads exactly this value.
 
-    It puts variables in for `${NAME}` whatever the quotes, and has no other way to say a `$` there than as the default
-    of a variable without a name.
+    python-dotenv replaces `${NAME}` by a variable, even between single quotes, and has no escape for it. So we write
+    the `$` as the default of a variable without a name: `${:-$}`.
     """
     if not PLAIN(value):
         literal = value.replace("${", "${:-$}{").replace("\\", "\\\\").replace("'", "\\'")
@@ -107,20 +110,20 @@ def _assignment(name: str, value: str) -> str:
     return f"{name}={value}\n"
 
 
-def _as_wanted(path: Path, new: Path, values: Mapping[str, str], without: Collection[str]) -> bool:
-    """Whether the new file holds the values, and of the others each as it was written, `${NAME}` and all."""
-    others = {*dotenv_values(path, interpolate=False)} - {*values, *without}
-    as_written, was_written = dotenv_values(new, interpolate=False), dotenv_values(path, interpolate=False)
-    read = read_env(new)
+def _is_correct(path: Path, new: Path, values: Mapping[str, str], removed: Collection[str]) -> bool:
+    """Return whether the new file has the new values, and all other values as the old file writes them."""
+    old_values, new_values = dotenv_values(path, interpolate=False), dotenv_values(new, interpolate=False)
+    others = {*old_values} - {*values, *removed}
+    settings = read_env(new)
     return (
-        all(as_written.get(name) == was_written[name] for name in others)
-        and all(read.get(name) == value for name, value in values.items())
-        and not any(name in read for name in without)
+        all(new_values.get(name) == old_values[name] for name in others)
+        and all(settings.get(name) == value for name, value in values.items())
+        and not any(name in settings for name in removed)
     )
 
 
 def _give_to_owner(path: Path, new: Path) -> None:
-    """Root may write the file of a service, which must go on reading it."""
+    """Keep the owner of the old file: a service must still be able to read its file after root has written it."""
     if path.exists():
         owner = path.stat()
         if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):

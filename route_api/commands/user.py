@@ -1,4 +1,4 @@
-"""`flask user`: what the operator does about users who log in."""
+"""`flask user`: the operator makes users who can log in, and changes their roles and passwords."""
 
 import click
 from flask.cli import AppGroup
@@ -11,25 +11,25 @@ from ..extensions import db
 from ..schemas import user as schemas
 from ..schemas.base import describe_problems
 
-user = AppGroup("user", help="Make users who can log in, and say what they may do.")
+user_commands = AppGroup("user", help="Make users who can log in, and say what they may do.")
 
 ROLES = ["user", ADMIN]
 
 
-@user.command("list")
+@user_commands.command("list")
 def list_users() -> None:
     """Print all users who can log in, and their roles."""
     for account in users.list_accounts(db.engine):
         click.echo(f"{account['username']}\t{account['role']}\t{account['user_id']}")
 
 
-@user.command("create")
+@user_commands.command("create")
 @click.argument("username")
 @click.option("--role", type=click.Choice(ROLES), default="user", help="admin: may change knowledge bases.")
 @click.password_option(help="Asked for if left out: on a command line everybody on the machine reads it.")
 def create_user(username: str, role: str, password: str) -> None:
     """Make a user who can log in."""
-    given = checked(schemas.Registration(), username=username, password=password)
+    given = validated(schemas.Registration(), username=username, password=password)
     try:
         account = users.register(db.engine, given["username"], given["password"], role)
     except ApiError as error:
@@ -37,7 +37,7 @@ def create_user(username: str, role: str, password: str) -> None:
     click.echo(f"Made the user {account['username']} with the role {role}.")
 
 
-@user.command("role")
+@user_commands.command("role")
 @click.argument("username")
 @click.argument("role", type=click.Choice(ROLES))
 def give_role(username: str, role: str) -> None:
@@ -49,12 +49,12 @@ def give_role(username: str, role: str) -> None:
     click.echo(f"{username} has the role {role}.")
 
 
-@user.command("password")
+@user_commands.command("password")
 @click.argument("username")
 @click.password_option(help="Asked for if left out.")
 def set_password(username: str, password: str) -> None:
     """Give a user who has lost theirs another password, and sign them out on all devices."""
-    given = checked(schemas.Registration(), username=username, password=password)
+    given = validated(schemas.Registration(), username=username, password=password)
     try:
         user_id = users.id_of(db.engine, given["username"])
     except ApiError as error:
@@ -63,8 +63,11 @@ def set_password(username: str, password: str) -> None:
     click.echo(f"{given['username']} has another password, and is signed out everywhere.")
 
 
-def checked(schema: Schema, **given: str) -> dict[str, str]:
-    """What the operator typed, by the rules of the API."""
+def validated(schema: Schema, **given: str) -> dict[str, str]:
+    """Validate what the operator typed, with the rules of the API.
+
+    :raises click.ClickException: it breaks a rule
+    """
     try:
         loaded: dict[str, str] = schema.load(given)
     except ValidationError as error:

@@ -1,12 +1,15 @@
-"""Our retrieval parameters <-> Dify's `retrieval_model`. Pure functions.
+"""Our retrieval parameters -> Dify's `retrieval_model`. Pure functions.
 
-Dify wants the whole model or none: 1.8.1 wipes what a PATCH leaves out, and either version answers 500 to a retrieve
-with an incomplete one (DIFFERENCES 23, 24; contract README, 11 and 12).
+We always send the whole retrieval model. Dify 1.8.1 replaces the stored model by an incomplete one and deletes it if a
+PATCH has none (tests/contract/DIFFERENCES.md, 23 and 24); every version answers 500 to a search with an incomplete
+model (tests/contract/README.md, 12).
 """
 
 from typing import Any
 
+from ..dify.records import EmbeddingModel
 from ..errors import ValidationFailed
+from ..schemas.kb import DEFAULT_SCORE_THRESHOLD, DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT
 
 Json = dict[str, Any]
 
@@ -14,22 +17,22 @@ DEFAULTS: Json = {
     "search_method": "semantic_search",
     "reranking_enable": False,
     "score_threshold_enabled": False,
-    "score_threshold": 0.25,
-    "top_k": 5,
-    "weights": 0.6,
+    "score_threshold": DEFAULT_SCORE_THRESHOLD,
+    "top_k": DEFAULT_TOP_K,
+    "weights": DEFAULT_VECTOR_WEIGHT,
 }
-"""The API document's defaults, by our names."""
+"""The names of our retrieval parameters, with the defaults of the API document."""
 
 NO_RERANKING_MODEL = {"reranking_provider_name": "", "reranking_model_name": ""}
 
 
-def retrieval_model(settings: Json, *, embedding: tuple[str, str] | None, stored: Json | None = None) -> Json:
-    """A whole retrieval model for Dify.
+def retrieval_model(settings: Json, *, embedding: EmbeddingModel | None, stored: Json | None = None) -> Json:
+    """Build a whole retrieval model for Dify.
 
-    :param settings: what the caller gave, by our names; the rest comes from `stored`, then from :data:`DEFAULTS`
-    :param embedding: model and provider of the dataset, which the weights of a hybrid search must name
+    :param settings: the caller's parameters; those that are missing come from `stored`, then from :data:`DEFAULTS`
+    :param embedding: the dataset's embedding model, which the weights of a hybrid search must name
     :param stored: the dataset's `retrieval_model_dict`
-    :raises ValidationFailed: reranking is asked for where nothing could rerank
+    :raises ValidationFailed: reranking is asked for and the dataset has no rerank model
     """
     stored = {key: value for key, value in (stored or {}).items() if value is not None}
     values = {**DEFAULTS, **{key: stored[key] for key in DEFAULTS if key in stored}, **settings}
@@ -51,8 +54,11 @@ def retrieval_model(settings: Json, *, embedding: tuple[str, str] | None, stored
     }
 
 
-def weights_object(vector_weight: float, embedding: tuple[str, str] | None) -> Json:
-    """Dify's form of one number, the share of meaning against words (datasets/create-all-fields)."""
+def weights_object(vector_weight: float, embedding: EmbeddingModel | None) -> Json:
+    """Build Dify's `weights` (as in tests/contract/dify-1.8.1/datasets/create-all-fields.json).
+
+    :param vector_weight: the weight of the vector search in a hybrid search, 0 to 1; the rest is for keywords
+    """
     model, provider = embedding or ("", "")
     return {
         "weight_type": "customized",
@@ -66,17 +72,19 @@ def weights_object(vector_weight: float, embedding: tuple[str, str] | None) -> J
 
 
 def _reranking_mode(values: Json, weights: Json, stored: Json) -> str | None:
-    """Hybrid search without a rerank model merges its two lists by weights, which name the embedding model."""
+    """Choose how Dify merges the results: by the rerank model, or by weights that name the embedding model."""
     if values["reranking_enable"] and (stored.get("reranking_model") or {}).get("reranking_model_name"):
         return "reranking_model"
     named = weights["vector_setting"].get("embedding_model_name")
     return "weighted_score" if values["search_method"] == "hybrid_search" and named else None
 
 
-def method_for(technique: str, search_method: str | None) -> str:
-    """The search method of a kb with this indexing technique: an economy index knows keywords only.
+def search_method_for(technique: str, search_method: str | None) -> str:
+    """Choose the search method of a kb; an economy index can search by keywords only.
 
-    :raises ValidationFailed: the two do not go together
+    :param technique: Dify's `indexing_technique`
+    :param search_method: the caller's choice
+    :raises ValidationFailed: the caller's choice is not possible with this indexing technique
     """
     if technique != "economy":
         return search_method or DEFAULTS["search_method"]

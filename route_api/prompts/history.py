@@ -1,4 +1,4 @@
-"""Earlier turns as text for a model: one text per turn, so that a budget can leave out whole ones."""
+"""Earlier turns as text for the model. Each turn is one text, so that a turn is left out as a whole or not at all."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,15 +11,15 @@ _FURTHER_THINKING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNOR
 
 
 def history_from_turns(turns: Iterable[tuple[str, str]]) -> list[str]:
-    """Turns as texts, in their order.
+    """Write stored turns as texts, in the same order.
 
-    :param turns: question and answer of each; what the answer has of thinking is left out
+    :param turns: the question and the answer of each; the thinking in an answer is left out
     """
-    return [_lines([("user", query), ("assistant", response)]) for query, response in turns]
+    return [_turn_text([("user", query), ("assistant", response)]) for query, response in turns]
 
 
 def history_from_list(entries: Iterable[dict[str, str]]) -> list[str]:
-    """The history that a caller gave, exactly, as the texts of its turns; a turn begins with what the user says.
+    """Write the history that a caller gave as texts, one for each turn. Every entry of the user begins a turn.
 
     :param entries: each with `role` (user, assistant, system) and `content`, oldest first
     """
@@ -28,15 +28,15 @@ def history_from_list(entries: Iterable[dict[str, str]]) -> list[str]:
         if not turns or entry["role"] == "user":
             turns.append([])
         turns[-1].append((entry["role"], entry["content"]))
-    return [text for text in map(_lines, turns) if text]
+    return [text for text in map(_turn_text, turns) if text]
 
 
-def _lines(said: Sequence[tuple[str, str]]) -> str:
-    """One turn: who said what. An assistant that only thought, or was stopped at it, said nothing."""
-    texts = [(role, _without_thinking(text) if role == "assistant" else text) for role, text in said]
+def _turn_text(messages: Sequence[tuple[str, str]]) -> str:
+    """Write one turn, a line for each message. An answer that holds nothing but thinking gets no line."""
+    texts = [(role, _without_thinking(text) if role == "assistant" else text) for role, text in messages]
     return "\n".join(f"{ROLE_NAMES[role]}：{text}" for role, text in texts if text)
 
 
 def _without_thinking(answer: str) -> str:
-    """What an answer says to its reader. Thinking never goes back to a model."""
+    """Remove all thinking from an answer: models are not given their earlier thinking again."""
     return _FURTHER_THINKING.sub("", split_thinking(answer)[1]).strip()

@@ -1,4 +1,4 @@
-"""Prompt templates: the operator's texts, read from one TOML file and tried out before the first question comes."""
+"""Prompt templates: read from the operator's TOML file, and tried out when the server starts."""
 
 import tomllib
 from collections.abc import Iterator
@@ -13,29 +13,35 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from config import ConfigError
 
+from .variables import CONTEXT, HISTORY, INSTRUCTIONS
+
 DEFAULT_TEMPLATE = "default"
 """The name of the template that a turn without `prompt_name` uses; the file must have it."""
 
-INSTRUCTIONS_READ = frozenset({"question", "context", "history"})
-QUERY_READS = INSTRUCTIONS_READ | {"instructions"}
+QUESTION = "question"
 
-SAMPLES = {name: f"样本 {name} <&> {{{{name}}}}" for name in INSTRUCTIONS_READ}
-"""Values to try a template with; they hold what a template must not swallow or alter."""
+ALLOWED_IN_INSTRUCTIONS = frozenset({QUESTION, CONTEXT, HISTORY})
+ALLOWED_IN_QUERY = ALLOWED_IN_INSTRUCTIONS | {INSTRUCTIONS}
+"""The Jinja variables that the two texts of a template may use."""
+
+SAMPLES = {name: f"样本 {name} <&> {{{{name}}}}" for name in ALLOWED_IN_INSTRUCTIONS}
+"""Values to try a template with. They hold characters that a template must print unchanged."""
 
 JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
 
 
 class PromptsError(ConfigError):
-    """The prompt templates cannot be used; the text names each wrong one and says what is wrong with it."""
+    """The prompt templates cannot be used. The message names each wrong template and says what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """One template of the operator's file.
+    """One template of the operator's file. Both texts are Jinja2.
 
-    :param instructions: Jinja2; what the model is to do. Reads `question`, and the whole `context` and `history`
-    :param query: Jinja2; what goes to the app as the user's words. Reads `question`, and of `context`, `history` and
-        `instructions` what the app has no variable for; the others are empty
+    :param description: for the people who choose a template
+    :param instructions: what the model is to do. It may use `question`, `context` and `history`
+    :param query: the text that the app gets as the user's message. It may use `question`, and `context`, `history` and
+        `instructions`, which are empty if the app has a variable of that name
     """
 
     name: str
@@ -43,39 +49,40 @@ class PromptTemplate:
     instructions: str
     query: str
 
-    def write_instructions(self, **values: str) -> str:
-        """The instructions for a turn, without white space around them; may be empty."""
-        if not any(values[name] for name in self.instructions_read):
-            return self._bare_instructions  # Most turns without a kb: it is the same text each time.
-        return self._templates[0].render(values).strip()
+    def render_instructions(self, **values: str) -> str:
+        """Render the instructions of a turn, without white space around them; the result may be empty."""
+        if not any(values[name] for name in self.used_in_instructions):
+            return self._instructions_without_values  # The same text for most turns without a kb, so it is kept.
+        return self._compiled[0].render(values).strip()
 
-    def write_query(self, **values: str) -> str:
-        """The query for a turn."""
-        return self._templates[1].render(values)
-
-    @cached_property
-    def instructions_read(self) -> frozenset[str]:
-        """The variables that `instructions` mentions."""
-        return _names_read(self.instructions)
+    def render_query(self, **values: str) -> str:
+        """Render the query of a turn."""
+        return self._compiled[1].render(values)
 
     @cached_property
-    def _bare_instructions(self) -> str:
-        return self._templates[0].render({name: "" for name in INSTRUCTIONS_READ}).strip()
+    def used_in_instructions(self) -> frozenset[str]:
+        """The variables that `instructions` uses."""
+        return _variables_used(self.instructions)
 
     @cached_property
-    def query_reads(self) -> frozenset[str]:
-        """The variables that `query` mentions: what it leaves out cannot reach an app by the query."""
-        return _names_read(self.query)
+    def used_in_query(self) -> frozenset[str]:
+        """The variables that `query` uses; the texts of others cannot reach an app by the query."""
+        return _variables_used(self.query)
 
     @cached_property
-    def _templates(self) -> tuple[Template, Template]:
+    def _instructions_without_values(self) -> str:
+        return self._compiled[0].render({name: "" for name in ALLOWED_IN_INSTRUCTIONS}).strip()
+
+    @cached_property
+    def _compiled(self) -> tuple[Template, Template]:
         return JINJA.from_string(self.instructions), JINJA.from_string(self.query)
 
 
 def load_templates(path: Path) -> dict[str, PromptTemplate]:
-    """The templates of a file by name, each tried out: an error shows at the start, not at the first question.
+    """Read the templates of a file and try each of them out, so that a mistake stops the start and not a turn.
 
-    :raises PromptsError: everything that is wrong with the file and its templates at once
+    :returns: the templates by name
+    :raises PromptsError: the file or one of its templates cannot be used; the message has all mistakes
     """
     templates: dict[str, PromptTemplate] = {}
     problems = []
@@ -97,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PromptsError(f"The prompt templates cannot be read from {path}: {error.strerror}.") from None
-    except ValueError as error:  # of tomllib and of UTF-8 alike
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both ValueErrors.
         raise PromptsError(f"{path.name} is no valid TOML: {error}.") from None
 
 
@@ -117,45 +124,45 @@ def _table_problems(table: Any) -> Iterator[str]:
 
 def _template_problems(template: PromptTemplate) -> Iterator[str]:
     found = [
-        *_reading_problems("instructions", template.instructions, INSTRUCTIONS_READ),
-        *_reading_problems("query", template.query, QUERY_READS),
+        *_source_problems("instructions", template.instructions, ALLOWED_IN_INSTRUCTIONS),
+        *_source_problems("query", template.query, ALLOWED_IN_QUERY),
     ]
-    yield from found or _trial_problems(template)
+    yield from found or _render_problems(template)
 
 
-def _reading_problems(key: str, source: str, known: frozenset[str]) -> Iterator[str]:
-    """What can be seen without values, in branches too that no sample takes."""
+def _source_problems(key: str, source: str, allowed: frozenset[str]) -> Iterator[str]:
+    """Find the mistakes that show without rendering, also in branches that no sample takes."""
     try:
-        unknown = _names_read(source) - known
+        unknown = _variables_used(source) - allowed
     except TemplateSyntaxError as error:
         yield f"has a mistake in line {error.lineno} of its '{key}': {error.message}"
         return
     for name in sorted(unknown):
-        yield f"reads '{name}' in its '{key}', which has only {', '.join(sorted(known))}"
+        yield f"reads '{name}' in its '{key}', which has only {', '.join(sorted(allowed))}"
 
 
-def _names_read(source: str) -> frozenset[str]:
+def _variables_used(source: str) -> frozenset[str]:
     return frozenset(meta.find_undeclared_variables(JINJA.parse(source)))
 
 
-def _trial_problems(template: PromptTemplate) -> Iterator[str]:
-    """What shows only when it is written, with everything that a turn may have and without; the first such problem."""
-    samples = product(("", SAMPLES["context"]), ("", SAMPLES["history"]))
-    found = (_trial_problem(template, context, history) for context, history in samples)
+def _render_problems(template: PromptTemplate) -> Iterator[str]:
+    """Render the template with and without passages and history, and find the first mistake."""
+    samples = product(("", SAMPLES[CONTEXT]), ("", SAMPLES[HISTORY]))
+    found = (_render_problem(template, context, history) for context, history in samples)
     yield from islice(filter(None, found), 1)
 
 
-def _trial_problem(template: PromptTemplate, context: str, history: str) -> str | None:
-    values = {"question": SAMPLES["question"], "context": context, "history": history}
+def _render_problem(template: PromptTemplate, context: str, history: str) -> str | None:
+    values = {QUESTION: SAMPLES[QUESTION], CONTEXT: context, HISTORY: history}
     key = "instructions"
     try:
-        instructions = template.write_instructions(**values)
+        instructions = template.render_instructions(**values)
         key = "query"
-        alone = template.write_query(**values, instructions="")
-        whole = template.write_query(**values, instructions=instructions)
-    except Exception as error:  # a template may raise anything, as any program
+        alone = template.render_query(**values, instructions="")
+        whole = template.render_query(**values, instructions=instructions)
+    except Exception as error:  # A template is a program and may raise any exception.
         return f"cannot write its '{key}': {error}"
-    if values["question"] not in alone or values["question"] not in whole:
+    if values[QUESTION] not in alone or values[QUESTION] not in whole:
         return "does not print the question, unaltered, in its 'query': write {{ question }}"
     if instructions not in whole:
         return (

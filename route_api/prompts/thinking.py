@@ -1,4 +1,4 @@
-"""What a model thinks apart from what it says, in a whole answer and in one that comes in pieces."""
+"""Separates a model's thinking from its answer: in a whole text, and in a text that comes in pieces."""
 
 import re
 from enum import Enum, auto
@@ -9,9 +9,11 @@ THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*(.*)", re.DOTALL)
 
 
 def split_thinking(answer: str) -> tuple[str, str]:
-    """What the model thought and what it said, split at `</think>` (API document, "conversation/completion").
+    """Split an answer at the first `</think>` (API document, "conversation/completion").
 
-    An answer that was stopped while the model was thinking is all thought.
+    :param answer: the whole text of a model. Without `</think>` it is content, or, if it begins with `<think>`, the
+        thinking of an answer that was stopped
+    :returns: the thinking and the content
     """
     match = THINKING.fullmatch(answer)
     if match:
@@ -28,15 +30,16 @@ class _Stage(Enum):
 
 
 class ThinkFilter:
-    """Tells thought and content apart while they come; tags may be cut anywhere.
+    """Separates thinking from content while an answer comes in pieces; a tag may be cut anywhere.
 
-    Only a `<think>` at the very beginning, white space aside, opens the thinking: then the pieces add up to what
-    `split_thinking` makes of the whole. Some models begin to think without that tag and only close with `</think>`
-    (the API document's example does). Until then nothing tells their thought from an answer, and what was sent cannot
-    be taken back: all of it, the lone tag too, is content here, while `split_thinking`, which sees the whole,
-    separates it.
+    Thinking begins only with a `<think>` at the start of the answer, after white space at most. For such an answer, and
+    for one without tags, the pieces add up to the result of :func:`split_thinking`.
 
-    A text is held back only while it could still be part of a tag, or be white space beside one.
+    Some models begin to think without `<think>` and only end with `</think>`, as in the API document's example. In a
+    stream their thinking looks like content until the tag comes, and text that was sent cannot be taken back. So the
+    filter treats all of it as content, the tag too; :func:`split_thinking` sees the whole text and separates it.
+
+    A piece of text is held back only while it may be part of a tag, or white space next to a tag.
     """
 
     def __init__(self) -> None:
@@ -45,25 +48,34 @@ class ThinkFilter:
         self._after_tag = False
 
     def feed(self, delta: str) -> tuple[str, str]:
-        """What of the answer so far can be passed on: more thinking, more content."""
+        """Take the next piece of the answer.
+
+        :returns: the next pieces of thinking and of content; each may be empty
+        """
         if self._stage is _Stage.CONTENT and not self._after_tag:
             return "", delta
         text, self._held, thinking = self._held + delta, "", ""
         if self._stage is _Stage.UNDECIDED:
             text = self._decide(text)
         if self._stage is _Stage.THINKING:
-            thinking, text = self._think(text)
+            thinking, text = self._split_at_closing(text)
         if self._stage is _Stage.CONTENT:
             return thinking, self._without_space_after_tag(text)
         return thinking, ""
 
     def finish(self) -> tuple[str, str]:
-        """The rest, once the answer has ended: what was held back and turned out to be no tag."""
+        """End the answer.
+
+        :returns: the last pieces of thinking and of content: text that was held back and is no tag
+        """
         rest, self._held = self._held, ""
         return (rest.rstrip(), "") if self._stage is _Stage.THINKING else ("", rest)
 
     def _decide(self, text: str) -> str:
-        """See whether the answer begins with a thought; what is left to be looked at."""
+        """Decide whether the answer begins with thinking, if the text so far is enough to tell.
+
+        :returns: the text after the opening tag, or the text from the start if there is no tag
+        """
         start = text.lstrip()
         if start.startswith(OPENING):
             self._stage, self._after_tag = _Stage.THINKING, True
@@ -74,15 +86,18 @@ class ThinkFilter:
         self._stage = _Stage.CONTENT
         return text
 
-    def _think(self, text: str) -> tuple[str, str]:
-        """More thinking, and what follows it where it ends."""
+    def _split_at_closing(self, text: str) -> tuple[str, str]:
+        """Split a piece of thinking at the closing tag.
+
+        :returns: the thinking, without a part that is held back, and the text after the tag
+        """
         thought, closing, rest = self._without_space_after_tag(text).partition(CLOSING)
         if closing:
             self._stage, self._after_tag = _Stage.CONTENT, True
             return thought.rstrip(), rest
-        sure = len(thought[: _begin_of_closing(thought)].rstrip())
-        self._held = thought[sure:]
-        return thought[:sure], ""
+        end = len(thought[: _start_of_partial_closing(thought)].rstrip())
+        self._held = thought[end:]
+        return thought[:end], ""
 
     def _without_space_after_tag(self, text: str) -> str:
         if self._after_tag:
@@ -91,7 +106,7 @@ class ThinkFilter:
         return text
 
 
-def _begin_of_closing(text: str) -> int:
-    """Where a closing tag may begin that `text` does not hold whole; its end if there is none."""
-    cut = next((n for n in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:n])), 0)
-    return len(text) - cut
+def _start_of_partial_closing(text: str) -> int:
+    """Return where `text` ends with the beginning of a closing tag; the length of `text` if it does not."""
+    length = next((n for n in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:n])), 0)
+    return len(text) - length

@@ -1,21 +1,28 @@
-"""The input variables of a Dify app: which it declares, and how a value must be written to arrive unchanged."""
+"""The input variables of a Dify app: their names, which of them an app declares, and how a value is escaped."""
 
 import re
 from typing import Any
 
 Json = dict[str, Any]
 
+INSTRUCTIONS = "instructions"
+CONTEXT = "context"
+HISTORY = "history"
+
+APP_VARIABLES = (INSTRUCTIONS, CONTEXT, HISTORY)
+"""The variables that we fill if the app declares them: what the model is to do, the passages, the earlier turns."""
+
 Form = dict[str, int | None]
-"""The variables that an app declares, each with its `max_length` in characters, None for no limit."""
+"""The variables that an app declares, each with its `max_length` in characters; None if it has no limit."""
 
 PLACEHOLDER = re.compile(r"\{\{([a-zA-Z_][a-zA-Z0-9_]{0,29}|#histories#|#query#|#context#)\}\}")
-"""What Dify takes for a placeholder, in a prompt and, to disarm it, in a value as well."""
+"""The text that Dify takes for a placeholder, in an app's prompt and in a value."""
 
 
 def declared_variables(parameters: Json) -> Form:
-    """The variables of an app's form.
+    """Read the variables that an app declares.
 
-    :param parameters: Dify's answer to GET /v1/parameters (chat/parameters-with-variables)
+    :param parameters: Dify's answer to GET /v1/parameters, or the app's `model_config` from the console
     """
     form: Form = {}
     for entry in parameters.get("user_input_form") or []:
@@ -26,10 +33,11 @@ def declared_variables(parameters: Json) -> Form:
 
 
 def escape_braces(text: str) -> str:
-    """A value from which Dify makes `text` again: it takes one pair of braces from every placeholder within a value, so
-    code that holds `{{name}}` would reach the model as `{name}` (Dify: inputs/value-with-braces).
+    """Write a value so that the model reads `text`.
 
-    A name holds no brace, so neither a placeholder's neighbours nor the added pair can make or break another one.
+    Dify removes one pair of braces from every placeholder within a value, so code that holds `{{name}}` would reach the
+    model as `{name}` (tests/contract/dify-1.8.1/inputs/value-with-braces.json). We add one pair. The name in a
+    placeholder holds no brace, so the added pair can neither make nor break another placeholder.
     """
     if "{{" not in text:
         return text

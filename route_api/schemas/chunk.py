@@ -7,13 +7,16 @@ from marshmallow import pre_load
 from .answers import OrNull, answer
 from .base import Choice, Flag, Id, Ids, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
 from .document import DOCUMENT_ROW
-from .kb import MAX_TOP_K, SEARCH_METHODS
+from .kb import DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT, MAX_TOP_K, SEARCH_METHODS
 
 MAX_CHUNK_IDS = 1000
 """Chunks in one switch."""
 
 QUESTION_LENGTH = 4000
 """Characters of a question to search with."""
+
+PAGED_TOP_K = 100
+"""Passages that are ranked where a caller gives `size` and no `top_k`."""
 
 
 class Retrieval(Parameters):
@@ -22,14 +25,18 @@ class Retrieval(Parameters):
     kb_id = Id(required=True)
     question = Question(longest=QUESTION_LENGTH)
     top_k = Whole(
-        least=1, most=MAX_TOP_K, metadata={"description": "passages to rank; 5, or 100 where `size` is given"}
+        least=1,
+        most=MAX_TOP_K,
+        metadata={"description": f"passages to rank; {DEFAULT_TOP_K}, or {PAGED_TOP_K} where `size` is given"},
     )
     search_method = Choice(
         SEARCH_METHODS, metadata={"description": "`semantic_search`; an economy kb has keywords only"}
     )
     score_threshold_enabled = Flag(load_default=False)
     similarity_threshold = Ratio(load_default=0.2, metadata={"description": "least score, if the switch above is on"})
-    vector_similarity_weight = Ratio(load_default=0.6, metadata={"description": "share of meaning in hybrid search"})
+    vector_similarity_weight = Ratio(
+        load_default=DEFAULT_VECTOR_WEIGHT, metadata={"description": "share of meaning in hybrid search"}
+    )
     page = page_number()
     size = Whole(least=1, most=MAX_TOP_K, metadata={"description": "passages per page; all on one page by default"})
     doc_ids = Ids(most=20, empty=True, load_default=list, metadata={"description": "search in these documents only"})

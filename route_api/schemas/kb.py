@@ -19,6 +19,11 @@ SEARCH_METHODS = ["semantic_search", "full_text_search", "hybrid_search", "keywo
 PERMISSIONS = ["only_me", "all_team_members", "me", "team"]
 MAX_TOP_K = 1024
 
+DEFAULT_TOP_K = 5
+DEFAULT_SCORE_THRESHOLD = 0.25
+DEFAULT_VECTOR_WEIGHT = 0.6
+"""The API document's defaults of a search: passages, least score, and the share of meaning against words."""
+
 
 class RetrievalSettings(Parameters):
     """How a knowledge base searches when the question does not say otherwise; all optional."""
@@ -28,9 +33,13 @@ class RetrievalSettings(Parameters):
     embedding_model = Text(longest=255, metadata={"description": "`model@provider`, or the name of the configured one"})
     reranking_enable = Flag(metadata={"description": "false by default"})
     score_threshold_enabled = Flag(metadata={"description": "false by default; true may leave few passages"})
-    score_threshold = Ratio(metadata={"description": "0.25 by default; above 0.35 little is found"})
-    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": "number of passages, 5 by default"})
-    weights = Ratio(metadata={"description": "share of meaning against words in hybrid search, 0.6 by default"})
+    score_threshold = Ratio(
+        metadata={"description": f"{DEFAULT_SCORE_THRESHOLD} by default; above 0.35 little is found"}
+    )
+    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": f"number of passages, {DEFAULT_TOP_K} by default"})
+    weights = Ratio(
+        metadata={"description": f"share of meaning against words in hybrid search, {DEFAULT_VECTOR_WEIGHT} by default"}
+    )
 
     @pre_load
     def _ragflow_names(self, data: Any, **_: Any) -> Any:

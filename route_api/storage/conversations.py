@@ -4,15 +4,14 @@ Every query names the user, so that another user's rows are not found. None scan
 queries however many rows it has; `benchmarks/history.py` shows plans and times.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BindParameter, Engine, Row, and_, bindparam, delete, exists, func, select, update
 
 from ..errors import ConversationBusy, ConversationNotFound
-from ..presenters import http_date
-from .messages import outcome, seconds
-from .models import IS_LAST, Conversation, Message, dashed, utc_now
+from .models import IS_LAST, Conversation, Message, utc_now
 
 Json = dict[str, Any]
 
@@ -61,8 +60,12 @@ DELETE = delete(Conversation).where(*CHOSEN, ~IS_RUNNING)
 
 def list_conversations(
     engine: Engine, user_id: str, *, page: int, page_size: int, chat_type: str | None = None
-) -> tuple[list[Json], int]:
-    """A page of a user's conversations, newest first, and how many there are in all."""
+) -> tuple[Sequence[Row[Any]], int]:
+    """A page of a user's conversations, newest first.
+
+    :param chat_type: only conversations of this type; None: all
+    :returns: the rows, and how many conversations there are in all
+    """
     chosen = [Conversation.user_id == user_id]
     if chat_type is not None:
         chosen.append(Conversation.chat_type == chat_type)
@@ -73,12 +76,11 @@ def list_conversations(
     rows = CONVERSATIONS.join(found, found.c.id == Conversation.id).order_by(*newest_first)
     total = select(func.count()).select_from(Conversation).where(*chosen)
     with engine.connect() as connection:
-        conversations = [conversation_row(row) for row in connection.execute(rows)]
-        return conversations, connection.execute(total).scalar_one()
+        return connection.execute(rows).all(), connection.execute(total).scalar_one()
 
 
-def read_conversation(engine: Engine, user_id: str, conversation_id: str) -> Json:
-    """One conversation, as the list shows it.
+def read_conversation(engine: Engine, user_id: str, conversation_id: str) -> Row[Any]:
+    """One conversation, with the columns of the list.
 
     :raises ConversationNotFound: the user has no such conversation
     """
@@ -86,7 +88,7 @@ def read_conversation(engine: Engine, user_id: str, conversation_id: str) -> Jso
         row = connection.execute(ONE_CONVERSATION, owned(user_id, conversation_id)).first()
     if row is None:
         raise ConversationNotFound(conversation_id)
-    return conversation_row(row)
+    return row
 
 
 def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name: str) -> None:
@@ -99,7 +101,7 @@ def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name
             raise ConversationNotFound(conversation_id)
 
 
-class DifyConversation(NamedTuple):
+class ConversationOnDify(NamedTuple):
     """A conversation on Dify that holds turns of one of ours, which has several where its turns went several ways.
 
     :param backend: the name of the backend that asked Dify (`chat/backends.py`)
@@ -109,7 +111,7 @@ class DifyConversation(NamedTuple):
     dify_conversation_id: str
 
 
-def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[DifyConversation]:
+def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[ConversationOnDify]:
     """Delete conversations with their messages: all of them, or none where one cannot be.
 
     :return: what of them is left on Dify
@@ -124,41 +126,7 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
         on_dify = connection.execute(ON_DIFY, {"ids": list(ids)}).all()
         if not connection.execute(DELETE, {**chosen, "now": utc_now()}).rowcount:
             raise ConversationBusy
-    return [DifyConversation(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
-
-
-def conversation_row(row: Row[Any]) -> Json:
-    """A row of `conversation/list`."""
-    kb_ids = row.kb_id.split(",") if row.kb_id else []
-    created = seconds(row.create_time)
-    last = last_message(row)
-    return {
-        "chat_type": row.chat_type,
-        "conversation_id": dashed(row.id),
-        "create_date": http_date(created),
-        "create_time": created,
-        "id": dashed(row.id),
-        "kb_id": kb_ids[0] if kb_ids else None,
-        "kb_ids": kb_ids,
-        "last_message": last,
-        "message_count": row.last_position or 0,
-        "name": row.name,
-        "update_time": last["create_time"] if last else created,
-        "user_id": row.user_id,
-    }
-
-
-def last_message(row: Row[Any]) -> Json | None:
-    """What a list shows of the last turn; None where a crash left a conversation without any."""
-    if row.last_id is None:
-        return None
-    status, _ = outcome(row.last_status, row.last_leased_until)
-    return {
-        "create_time": seconds(row.last_time),
-        "message_id": dashed(row.last_id),
-        "query": row.last_query,
-        "status": status,
-    }
+    return [ConversationOnDify(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
 
 
 def owned(user_id: str, conversation_id: str) -> Json:

@@ -1,9 +1,9 @@
-"""The messages of a user's conversations in our database: read in true order, rated, found while they are written.
+"""The messages of a user's conversations: listed, read, rated, and found on Dify while they are being written.
 
-As in `storage/conversations.py`, every query names the user.
+Every query names the user, so that a message of another user is not found.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,21 +11,8 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, bindparam, select, update
 
 from ..errors import ConversationNotFound, MessageNotFound, TurnNotStoppable
-from ..prompts import split_thinking
-from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed, utc_now
-
-Json = dict[str, Any]
-
-SHOWN_META_DATA: Json = {
-    "kb_ids": [],
-    "max_tokens": None,
-    "model_name": None,
-    "prompt_name": None,
-    "references": [],
-    "temperature": None,
-    "usage": None,
-}
-"""What of a message's `meta_data` its user sees, each with what stands for nothing; the rest is the gateway's own."""
+from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed
+from .turns import is_leased
 
 TASK_WAIT_S = 3.0
 TASK_POLL_S = 0.2
@@ -48,7 +35,7 @@ OF_USER = Conversation.user_id == bindparam("of_user")
 PAGE = SHOWN.where(
     Message.conversation_id == bindparam("of_conversation"),
     Message.position.between(bindparam("first"), bindparam("last")),
-).limit(bindparam("most"))
+).limit(bindparam("maximum"))
 """The limit adds nothing to the range, but lets PostgreSQL know that it is short."""
 PAGES = {"asc": PAGE.order_by(Message.position), "desc": PAGE.order_by(Message.position.desc())}
 LENGTH = select(LAST_POSITION.label("length")).where(Conversation.id == bindparam("of_conversation"), OF_USER)
@@ -96,12 +83,13 @@ class RunningTask(NamedTuple):
 
 def list_messages(
     engine: Engine, user_id: str, conversation_id: str, *, page: int, page_size: int, order: str
-) -> tuple[list[Json], int]:
-    """A page of a conversation's messages in their true order, and how many there are in all.
+) -> tuple[Sequence[Row[Any]], int]:
+    """A page of a conversation's messages, in the order of their positions.
 
-    Positions have no gaps, so that a page is a range of them: the last one is found as fast as the first.
+    Positions have no gaps, so that a page is a range of positions: the last page is found as fast as the first.
 
     :param order: asc, or desc to begin with the newest
+    :returns: the rows, and how many messages there are in all
     :raises ConversationNotFound: the user has no such conversation
     """
     hex_id = UUID(conversation_id).hex
@@ -114,12 +102,11 @@ def list_messages(
         total = found.length or 0
         if order == "desc":
             first, last = total - last + 1, total - first + 1
-        within = {"of_conversation": hex_id, "first": first, "last": last, "most": page_size}
-        rows = connection.execute(PAGES[order], within)
-        return [message_row(row) for row in rows], total
+        positions = {"of_conversation": hex_id, "first": first, "last": last, "maximum": page_size}
+        return connection.execute(PAGES[order], positions).all(), total
 
 
-def read_message(engine: Engine, user_id: str, message_id: str) -> Json:
+def read_message(engine: Engine, user_id: str, message_id: str) -> Row[Any]:
     """One message.
 
     :raises MessageNotFound: the user has no such message
@@ -128,7 +115,7 @@ def read_message(engine: Engine, user_id: str, message_id: str) -> Json:
         row = connection.execute(ONE, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
     if row is None:
         raise MessageNotFound(message_id)
-    return message_row(row)
+    return row
 
 
 def find_on_dify(engine: Engine, user_id: str, message_id: str) -> DifyMessage:
@@ -189,45 +176,3 @@ def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id:
     if row is None:
         raise MessageNotFound(message_id) if message_id else ConversationNotFound(str(conversation_id))
     return row
-
-
-def message_row(row: Row[Any]) -> Json:
-    """A row of `conversation/messages`."""
-    said = row.meta_data.get("reason")
-    status, reason = outcome(row.meta_data["status"], row.leased_until, said)
-    thinking, content = split_thinking(row.response)
-    return {
-        "chat_type": row.chat_type,
-        "content": content,
-        "conversation_id": dashed(row.conversation_id),
-        "create_time": seconds(row.create_time),
-        "feedback_reason": row.feedback_reason,
-        "feedback_score": row.feedback_score,
-        "id": dashed(row.id),
-        "message_id": dashed(row.id),
-        "meta_data": {name: row.meta_data.get(name, nothing) for name, nothing in SHOWN_META_DATA.items()},
-        "position": row.position,
-        "query": row.query,
-        "reason": reason,
-        "response": row.response,
-        "status": status,
-        "thinking": thinking,
-    }
-
-
-def outcome(status: str, leased_until: datetime | None, reason: str | None = None) -> tuple[str, str | None]:
-    """How a turn ended, and why if it did not end well. A pending one that nobody claims any more was interrupted: the
-    process that wrote it died."""
-    if status == "pending" and not is_leased(leased_until):
-        return "failed", "interrupted"
-    return status, reason
-
-
-def is_leased(leased_until: datetime | None) -> bool:
-    """Whether a process is still writing the answer."""
-    return leased_until is not None and leased_until > utc_now()
-
-
-def seconds(moment: datetime) -> int:
-    """A stored time, which is UTC without saying so, as seconds since 1970."""
-    return int(moment.replace(tzinfo=UTC).timestamp())

@@ -332,6 +332,21 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
     MOVE_AND_FINISH.execute(engine, moved, finished)
 
 
+def is_leased(leased_until: datetime | None) -> bool:
+    """Whether a process is still writing the answer."""
+    return leased_until is not None and leased_until > utc_now()
+
+
+def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str | None]:
+    """The status of a stored turn, and why it did not end well.
+
+    A pending turn without a lease was interrupted: the process that wrote it has died.
+    """
+    if meta_data["status"] == "pending" and not is_leased(leased_until):
+        return "failed", "interrupted"
+    return meta_data["status"], meta_data.get("reason")
+
+
 def _meta_data(asked: Json, status: str, reason: str | None = None, **facts: Any) -> Json:
     """The `meta_data` of a message: the only place where one is put together."""
     meta_data = {**asked, **{name: value for name, value in facts.items() if value is not None}, "status": status}

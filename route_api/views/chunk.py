@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Response, current_app
 
-from .. import presenters
 from ..access.callers import administrators
 from ..envelope import success
 from ..errors import (
@@ -17,10 +16,13 @@ from ..errors import (
     KbNotFound,
 )
 from ..extensions import dify
-from ..knowledge.not_found import document_must_exist, missing_is
+from ..knowledge.not_found import document_must_exist, report_missing_as
 from ..knowledge.paging import read_page
-from ..knowledge.retrieval import DEFAULT_TOP_K, PAGED_TOP_K, find_passages
+from ..knowledge.retrieval import find_passages
+from ..presenters.chunk import chunk_row, retrieval_result
+from ..presenters.document import document_row_from_detail
 from ..schemas import chunk as schemas
+from ..schemas.kb import DEFAULT_TOP_K
 from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
@@ -41,7 +43,7 @@ def retrieve_chunks(asked: dict[str, Any]) -> Response:
     must name the kb's embedding model.
     """
     settings = {
-        "top_k": asked.get("top_k", PAGED_TOP_K if "size" in asked else DEFAULT_TOP_K),
+        "top_k": asked.get("top_k", schemas.PAGED_TOP_K if "size" in asked else DEFAULT_TOP_K),
         "score_threshold_enabled": asked["score_threshold_enabled"],
         "score_threshold": asked["similarity_threshold"],
         "weights": asked["vector_similarity_weight"],
@@ -51,7 +53,7 @@ def retrieve_chunks(asked: dict[str, Any]) -> Response:
     records = find_passages(asked["kb_id"], asked["question"], settings, asked["doc_ids"])
     size = asked.get("size", len(records))
     shown = records[(asked["page"] - 1) * size : asked["page"] * size]
-    return success(presenters.retrieval(asked["question"], shown, len(records)))
+    return success(retrieval_result(asked["question"], shown, len(records)))
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
@@ -71,8 +73,8 @@ def list_chunks(page: dict[str, Any]) -> Response:
     with document_must_exist(kb_id, doc_id):
         document = dify.knowledge.get_document(kb_id, doc_id)
         segments, total = read_page(fetch, page["page"], page["size"])
-    chunks = [presenters.chunk_row(segment, document["name"]) for segment in segments]
-    return success({"chunks": chunks, "doc": presenters.chunk_document(document, kb_id), "total": total})
+    chunks = [chunk_row(segment, document["name"]) for segment in segments]
+    return success({"chunks": chunks, "doc": document_row_from_detail(document, kb_id), "total": total})
 
 
 @blueprint.route("/switch", methods=["POST"])
@@ -98,7 +100,7 @@ def set_availability(kb_id: str, doc_id: str, chunk_ids: list[str], action: str)
     :raises DocumentBusy: Dify is still busy with the last change, after a few seconds of waiting
     """
     try:
-        with missing_is(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
+        with report_missing_as(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
             if current_app.config["DIFY_CONSOLE_EMAIL"]:
                 with document_must_exist(kb_id, doc_id):
                     dify.console.switch_segments(kb_id, doc_id, action, chunk_ids)

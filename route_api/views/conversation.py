@@ -1,26 +1,23 @@
 """`/conversation`: asking a model, with a knowledge base or without, and everything around it."""
 
-import logging
-from collections.abc import Iterable
-from time import monotonic
 from typing import Any
 
 from flask import Response
 
-from ..chat import backends
+from ..chat.backends import api_of
+from ..chat.forwarding import delete_on_dify
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
     ConversationBusy,
     ConversationNotFound,
-    DifyError,
-    DifyTimeout,
-    DifyUnreachable,
     KbNotFound,
     MessageNotFound,
     TurnNotStoppable,
 )
 from ..extensions import db
+from ..presenters.conversation import conversation_row
+from ..presenters.message import message_row
 from ..schemas import completion
 from ..schemas import conversation as schemas
 from ..storage import conversations, messages
@@ -28,11 +25,6 @@ from .chat import TURN_ERRORS, respond
 from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
-
-log = logging.getLogger(__name__)
-
-DELETE_ON_DIFY_S = 20.0
-"""Seconds that a caller waits for Dify to delete its side of conversations; after a timeout of Dify's, no more."""
 
 
 @blueprint.route("/completion", methods=["POST"])
@@ -73,7 +65,7 @@ def list_conversations(given: dict[str, Any]) -> Response:
     Upstream calls: 0.
     """
     rows, total = conversations.list_conversations(db.engine, **given)
-    return success({"conversations": rows, "total": total})
+    return success({"conversations": [conversation_row(row) for row in rows], "total": total})
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
@@ -85,7 +77,7 @@ def get_conversation(given: dict[str, str]) -> Response:
 
     Upstream calls: 0.
     """
-    return success(conversations.read_conversation(db.engine, **given))
+    return success(conversation_row(conversations.read_conversation(db.engine, **given)))
 
 
 @blueprint.route("/rename", methods=["POST"])
@@ -98,7 +90,8 @@ def rename_conversation(given: dict[str, str]) -> Response:
     Upstream calls: 0; the name is ours alone.
     """
     conversations.rename_conversation(db.engine, **given)
-    return success(conversations.read_conversation(db.engine, given["user_id"], given["conversation_id"]))
+    row = conversations.read_conversation(db.engine, given["user_id"], given["conversation_id"])
+    return success(conversation_row(row))
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
@@ -117,20 +110,6 @@ def remove_conversations(given: dict[str, Any]) -> Response:
     return success({"deleted": conversation_ids})
 
 
-def delete_on_dify(left: Iterable[conversations.DifyConversation], user_id: str) -> None:
-    """Let Dify forget conversations as well, as far as it does in reasonable time; the log names what it keeps."""
-    give_up_at = monotonic() + DELETE_ON_DIFY_S
-    for backend, dify_conversation_id in left:
-        try:
-            if monotonic() > give_up_at:
-                raise DifyTimeout("the others took too long.")
-            backends.api_of(backend).delete_conversation(dify_conversation_id, user_id)
-        except DifyError as error:
-            log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)
-            if isinstance(error, (DifyUnreachable, DifyTimeout)):
-                give_up_at = 0.0
-
-
 @blueprint.route("/messages", methods=["GET", "POST"])
 @blueprint.arguments(schemas.MessagePage, location="query")
 @blueprint.response(200, schemas.MessageListAnswer)
@@ -141,7 +120,7 @@ def list_messages(given: dict[str, Any]) -> Response:
     Upstream calls: 0.
     """
     rows, total = messages.list_messages(db.engine, **given)
-    return success({"messages": rows, "total": total})
+    return success({"messages": [message_row(row) for row in rows], "total": total})
 
 
 @blueprint.route("/stop", methods=["POST"])
@@ -156,5 +135,5 @@ def stop_answer(given: dict[str, Any]) -> Response:
     task = messages.find_running_task(db.engine, **given)
     if task is None:
         return success({"message_id": given["message_id"], "stopped": False})
-    backends.api_of(task.backend).stop(task.task_id, given["user_id"])
+    api_of(task.backend).stop(task.task_id, given["user_id"])
     return success({"message_id": task.message_id, "stopped": True})

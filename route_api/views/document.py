@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 from flask import Response, current_app, stream_with_context
 from werkzeug.datastructures import FileStorage
 
-from .. import presenters
 from ..access.callers import administrators
 from ..access.limits import upload
 from ..dify import RemoteFile
@@ -30,9 +29,10 @@ from ..errors import (
 )
 from ..extensions import dify
 from ..knowledge.downloads import folder_below, save_file
-from ..knowledge.not_found import document_must_exist, kb_must_exist, missing_is
+from ..knowledge.not_found import document_must_exist, kb_must_exist, report_missing_as
 from ..knowledge.paging import read_page
-from ..knowledge.uploads import process_settings, upload_files
+from ..knowledge.uploads import create_by_file_data, upload_files
+from ..presenters.document import document_row, file_info, indexing_status
 from ..schemas import document as schemas
 from .parameters import ResourceBlueprint
 
@@ -58,7 +58,7 @@ def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str,
     Upstream calls: 2 for each file. Dify overwrites a document of the same name (contract README, 13), so its name is
     looked up first; 3 where the name is taken, 1 with on_duplicate=replace.
     """
-    rows = upload_files(given["kb_id"], given_files["file"], given["on_duplicate"], process_settings(given))
+    rows = upload_files(given["kb_id"], given_files["file"], given["on_duplicate"], create_by_file_data(given))
     return success(rows)
 
 
@@ -81,7 +81,7 @@ def list_documents(page: dict[str, Any]) -> Response:
 
     with kb_must_exist(kb_id):
         documents, total = read_page(fetch, page["page"], page["page_size"])
-    rows = [presenters.document_row(document, kb_id, document["segments"]) for document in documents]
+    rows = [document_row(document, kb_id, document["segments"]) for document in documents]
     return success({"docs": rows, "total": total})
 
 
@@ -120,7 +120,7 @@ def save_document(given: dict[str, str]) -> Response:
     query = urlencode({"kb_id": kb_id, "document_id": document_id})
     data = {
         "download_url": f"/v1/document/download?{query}",
-        "file_info": presenters.file_info(info),
+        "file_info": file_info(info),
         "file_path": shown_path,
     }
     return success(data, f"The document was saved as {shown_path}.")
@@ -210,7 +210,7 @@ def get_indexing_status(given: dict[str, str]) -> Response:
 
     Upstream calls: 1.
     """
-    with missing_is(BatchNotFound(given["batch"]), kb_id=given["kb_id"]):
+    with report_missing_as(BatchNotFound(given["batch"]), kb_id=given["kb_id"]):
         answer = dify.knowledge.indexing_status(given["kb_id"], given["batch"])
-    data = {"data": presenters.indexing_status(answer["data"])}
+    data = {"data": indexing_status(answer["data"])}
     return success(data, info="request document status successful!", status_code=0)

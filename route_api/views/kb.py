@@ -4,14 +4,15 @@ from typing import Any
 
 from flask import Response, current_app
 
-from .. import presenters
 from ..access.callers import administrators
+from ..dify.records import EmbeddingModel
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
-from ..knowledge.dataset_bodies import Embedding, dataset_changes, dataset_to_create
-from ..knowledge.not_found import kb_must_exist, kb_name_must_be_free
+from ..knowledge.dataset_request_bodies import create_dataset_body, update_dataset_body
+from ..knowledge.not_found import kb_must_exist, kb_name_must_be_unused
 from ..knowledge.paging import read_page
+from ..presenters.kb import kb_created, kb_detail, kb_row, kb_updated
 from ..schemas import kb as schemas
 from ..schemas.base import Page
 from .parameters import ResourceBlueprint
@@ -34,7 +35,7 @@ def list_kbs(page: dict[str, Any]) -> Response:
         return dify.knowledge.list_datasets(number, limit, keywords or None)
 
     datasets, total = read_page(fetch, page["page"], page["page_size"])
-    return success({"kbs": [presenters.kb_row(dataset) for dataset in datasets], "total": total})
+    return success({"kbs": [kb_row(dataset) for dataset in datasets], "total": total})
 
 
 @blueprint.route("/create", methods=["POST"])
@@ -47,10 +48,10 @@ def create_kb(wanted: dict[str, Any]) -> Response:
 
     Upstream calls: 1.
     """
-    body = dataset_to_create(wanted, configured_embedding())
-    with kb_name_must_be_free(wanted["name"]):
+    body = create_dataset_body(wanted, configured_embedding())
+    with kb_name_must_be_unused(wanted["name"]):
         dataset = dify.knowledge.create_dataset(body)
-    return success(presenters.kb_created(dataset), "The knowledge base was created.", params=body)
+    return success(kb_created(dataset), "The knowledge base was created.", params=body)
 
 
 @blueprint.route("/detail", methods=["GET", "POST"])
@@ -63,7 +64,7 @@ def get_kb(given: dict[str, str]) -> Response:
     Upstream calls: 1.
     """
     with kb_must_exist(given["kb_id"]):
-        return success(presenters.kb_detail(dify.knowledge.get_dataset(given["kb_id"])))
+        return success(kb_detail(dify.knowledge.get_dataset(given["kb_id"])))
 
 
 @blueprint.route("/update", methods=["POST"])
@@ -78,10 +79,10 @@ def update_kb(wanted: dict[str, Any]) -> Response:
     read, merged and written whole.
     """
     kb_id = wanted["kb_id"]
-    with kb_must_exist(kb_id), kb_name_must_be_free(wanted.get("name", "")):
-        changes = dataset_changes(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
+    with kb_must_exist(kb_id), kb_name_must_be_unused(wanted.get("name", "")):
+        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
         dataset = dify.knowledge.update_dataset(kb_id, changes)
-    return success(presenters.kb_updated(dataset))
+    return success(kb_updated(dataset))
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
@@ -100,7 +101,7 @@ def remove_kb(given: dict[str, str]) -> Response:
     return success(f"delete DB {kb_id} true", "The knowledge base was deleted.")
 
 
-def configured_embedding() -> Embedding:
+def configured_embedding() -> EmbeddingModel | None:
     """The embedding model of the settings."""
     model, provider = current_app.config["DIFY_EMBEDDING_MODEL"], current_app.config["DIFY_EMBEDDING_PROVIDER"]
     return (model, provider) if model else None

@@ -2,10 +2,10 @@
 
 from flask import Response
 
-from .. import presenters
 from ..envelope import success
 from ..errors import DIFY_ERRORS
 from ..extensions import dify
+from ..presenters.model import provider_row
 from ..schemas import model as schemas
 from .parameters import ResourceBlueprint
 
@@ -22,4 +22,4 @@ def list_models(given: dict[str, str]) -> Response:
     Upstream calls: 1.
     """
     providers = dify.knowledge.list_models(given["model_type"])["data"]
-    return success([presenters.provider_row(provider) for provider in providers], "Get models successful!")
+    return success([provider_row(provider) for provider in providers], "Get models successful!")

@@ -1,26 +1,19 @@
 """`/message`: single messages, and what their users think of them."""
 
-import logging
 from typing import Any
 
 from flask import Response
 
-from ..chat import backends
-from ..dify import ChatApi
-from ..dify.chat_app import Rating
+from ..chat.forwarding import forward_rating, suggested_questions
 from ..envelope import success
-from ..errors import DIFY_ERRORS, DifyError, DifyForbidden, DifyNotFound, DifyRejected, MessageNotFound
+from ..errors import DIFY_ERRORS, MessageNotFound
 from ..extensions import db
+from ..presenters.message import message_row
 from ..schemas import conversation as schemas
 from ..storage import messages
 from .parameters import ResourceBlueprint
 
 blueprint = ResourceBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
-
-log = logging.getLogger(__name__)
-
-LIKED_FROM = 60
-"""Dify knows like and dislike only: from this score on, of 100, an answer was liked."""
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
@@ -32,7 +25,7 @@ def get_message(given: dict[str, str]) -> Response:
 
     Upstream calls: 0.
     """
-    return success(messages.read_message(db.engine, **given))
+    return success(message_row(messages.read_message(db.engine, **given)))
 
 
 @blueprint.route("/feedback", methods=["POST"])
@@ -46,24 +39,8 @@ def give_feedback(given: dict[str, Any]) -> Response:
     that its service API does not know.
     """
     on_dify = messages.rate_message(db.engine, **given)
-    passed_on = pass_on(on_dify, given["user_id"], given["score"], given["reason"])
+    passed_on = forward_rating(on_dify, given["user_id"], given["score"], given["reason"])
     return success({name: given[name] for name in ("message_id", "score", "reason")} | {"passed_on": passed_on})
-
-
-def pass_on(on_dify: messages.DifyMessage, user_id: str, score: int | None, reason: str | None) -> bool:
-    """Tell Dify, which counts likes and dislikes on its own pages; whether it took them. Ours is stored either way."""
-    if on_dify.dify_message_id is None:
-        return False
-    rating: Rating | None = None if score is None else "like" if score >= LIKED_FROM else "dislike"
-    try:
-        api = backends.api_of(on_dify.backend)
-        if not isinstance(api, ChatApi):
-            return False  # Dify takes feedback by its service API alone, which does not know what the debugger said
-        api.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
-    except DifyError as error:
-        log.warning("Dify did not take the feedback on its message %s: %s", on_dify.dify_message_id, error.message)
-        return False
-    return True
 
 
 @blueprint.route("/suggested", methods=["GET", "POST"])
@@ -76,14 +53,4 @@ def suggest_questions(given: dict[str, str]) -> Response:
     Upstream calls: 1; 0 for a message that never reached Dify.
     """
     on_dify = messages.find_on_dify(db.engine, **given)
-    return success(suggested_by_dify(on_dify, given["user_id"]))
-
-
-def suggested_by_dify(on_dify: messages.DifyMessage, user_id: str) -> list[str]:
-    """Dify's suggestions; none where it refuses to make any, which is no failure of the caller's."""
-    if on_dify.dify_message_id is None:
-        return []
-    try:
-        return backends.api_of(on_dify.backend).suggested(on_dify.dify_message_id, user_id)
-    except (DifyForbidden, DifyNotFound, DifyRejected):
-        return []
+    return success(suggested_questions(on_dify, given["user_id"]))

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from config import Config
 from route_api.commands import dify as dify_commands
-from route_api.commands.provisioner import APP_NAME
+from route_api.commands.dify_provision import APP_NAME
 from route_api.sandbox.errors import SandboxError
 
 from ..conftest import MakeApp
@@ -123,7 +123,7 @@ def test_a_wrong_password_is_tried_once_and_the_file_stays(
 def test_the_stored_password_of_one_account_is_never_tried_for_another(
     first: Result, provision: Provision, fresh: FreshDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DIFY_CONSOLE_PASSWORD", PASSWORD)  # As Config.load leaves it, from the file.
+    monkeypatch.setenv("DIFY_CONSOLE_PASSWORD", PASSWORD)  # Config.load copies it there from the file.
     fresh.calls.clear()
     done = provision("--email", "other@example.com")
     assert done.exit_code == 2 and "--password-stdin" in done.output

@@ -63,13 +63,13 @@ def test_every_other_line_stays_as_it_was(path: Path) -> None:
 def test_a_file_that_has_the_values_is_not_written(path: Path) -> None:
     path.write_text(BEFORE)
     os.utime(path, (1, 1))
-    assert not update_env(path, {"PORT": "9001", "LOG_LEVEL": "DEBUG"}, without=["NOT_THERE"])
+    assert not update_env(path, {"PORT": "9001", "LOG_LEVEL": "DEBUG"}, removed=["NOT_THERE"])
     assert (path.read_text(), path.stat().st_mtime) == (BEFORE, 1)
 
 
 def test_a_value_is_taken_out_and_the_rest_stays(path: Path) -> None:
     path.write_text(BEFORE)
-    assert update_env(path, {}, without=["PORT"])
+    assert update_env(path, {}, removed=["PORT"])
     assert path.read_text() == BEFORE.replace("PORT=9001   # behind nginx\n", "")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from route_api.errors import ValidationFailed
-from route_api.knowledge.downloads import folder_below, safe_name, save_file
+from route_api.knowledge.downloads import folder_below, safe_file_name, save_file
 
 
 def test_a_folder_is_made_below_the_root(tmp_path: Path) -> None:
@@ -60,10 +60,10 @@ def test_a_file_that_breaks_off_leaves_nothing_and_keeps_the_older_one(tmp_path:
     ],
 )
 def test_a_name_cannot_leave_its_folder(name: str, safe: str) -> None:
-    assert safe_name(name) == safe
+    assert safe_file_name(name) == safe
 
 
 @pytest.mark.parametrize("name", ["红" * 300 + ".txt", "a" * 300 + ".txt", "a." + "b" * 300, "红." + "楼" * 300])
 def test_a_long_name_fits_a_file_system(tmp_path: Path, name: str) -> None:
-    assert len(safe_name(name).encode()) <= 255
+    assert len(safe_file_name(name).encode()) <= 255
     assert save_file(tmp_path, tmp_path, name, [b"x"]).read_bytes() == b"x"

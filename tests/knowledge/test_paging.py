@@ -1,4 +1,7 @@
-"""Pages joined from several calls, against a Dify that shuffles rows of one second as 1.8.1 does (README, 8 and 9)."""
+"""Pages joined from several calls, against a Dify that shuffles rows of one second as 1.8.1 does.
+
+Source: tests/contract/README.md, 8 and 9.
+"""
 
 from random import Random
 from typing import Any

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from route_api.errors import ValidationFailed
-from route_api.knowledge.retrieval_settings import method_for, retrieval_model
+from route_api.knowledge.retrieval_settings import retrieval_model, search_method_for
 
 from ..support.recordings import VERSIONS, load
 
@@ -50,7 +50,7 @@ def test_reranking_needs_a_model_that_can() -> None:
 
 
 def test_an_economy_kb_has_keywords_only() -> None:
-    assert method_for("economy", None) == method_for("economy", "keyword_search") == "keyword_search"
-    assert method_for("high_quality", None) == "semantic_search"
+    assert search_method_for("economy", None) == search_method_for("economy", "keyword_search") == "keyword_search"
+    assert search_method_for("high_quality", None) == "semantic_search"
     with pytest.raises(ValidationFailed, match="hybrid_search"):
-        method_for("economy", "hybrid_search")
+        search_method_for("economy", "hybrid_search")

@@ -96,7 +96,7 @@ def test_a_second_upload_of_a_name_is_renamed(
 def test_a_long_name_is_cut_where_dify_cuts_it_so_that_it_is_compared_with_what_is_stored(
     client: FlaskClient, any_dify: FakeDify
 ) -> None:
-    """Dify cuts at 200 characters by itself, and would overwrite (documents/create-by-file-very-long-name)."""
+    """Dify cuts at 200 characters by itself, and would overwrite (tests/contract/README.md, 13 and 16)."""
     Uploads(any_dify, ["长" * 200 + ".txt"])
     (name,) = names_in(upload(client, ("x".encode(), "长" * 300 + ".txt")))
     assert name.endswith("(1).txt") and len(name) <= 204
@@ -146,7 +146,7 @@ def test_automatic_splitting_sends_no_rules(client: FlaskClient, any_dify: FakeD
 
 
 def test_a_chinese_separator_is_written_as_each_version_reads_it(client: FlaskClient, dify: FakeDify) -> None:
-    """1.12.1 finds it only if it is escaped (DIFFERENCES 39)."""
+    """1.12.1 finds it only if it is escaped (tests/contract/DIFFERENCES.md, 39)."""
     uploads = Uploads(dify, [])
     upload(client, (b"x", "a.txt"), separator="。")
     expected = "。".encode() if dify.version == "1.8.1" else b"\\\\u3002"
@@ -214,7 +214,7 @@ def test_an_unknown_kb_is_told_by_both_versions(client: FlaskClient, dify: FakeD
 
 
 def test_an_unknown_kb_is_told_by_both_versions_at_the_upload_itself(client: FlaskClient, dify: FakeDify) -> None:
-    """1.8.1 calls it a 400 (DIFFERENCES 14)."""
+    """Dify 1.8.1 answers 400 (tests/contract/DIFFERENCES.md, 14)."""
     dify.mock.get(f"{DIFY}/v1/", json={}, headers={"X-Version": dify.version})
     (unknown,) = dify.play("documents/create-by-file-unknown-dataset")
     answer = upload(client, (b"x", "a.txt"), kb_id=unknown, on_duplicate="replace")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import PROJECT_DIR, ConfigError
-from route_api.prompts import PromptsError, load_templates
+from route_api.prompts.templates import PromptsError, load_templates
 
 GOOD = {"description": "普通", "instructions": "请简短。", "query": "{{ instructions }}\n\n{{ question }}"}
 
@@ -32,7 +32,7 @@ def test_a_good_file_gives_its_templates_by_name(file: Path) -> None:
     file.write_text(toml() + toml("海盗", instructions=""), encoding="utf-8")
     templates = load_templates(file)
     assert list(templates) == ["default", "海盗"]
-    assert templates["default"].write_query(question="问", context="", history="", instructions="请") == "请\n\n问"
+    assert templates["default"].render_query(question="问", context="", history="", instructions="请") == "请\n\n问"
 
 
 def test_the_templates_that_we_ship_can_be_used_and_tell_the_people_who_choose() -> None:
@@ -40,7 +40,7 @@ def test_the_templates_that_we_ship_can_be_used_and_tell_the_people_who_choose()
     assert {"default", "summary", "strict"} <= templates.keys()
     assert all(template.description for template in templates.values())
     for name in ("summary", "strict"):
-        assert templates[name].write_instructions(question="问", context="", history="")
+        assert templates[name].render_instructions(question="问", context="", history="")
 
 
 @pytest.mark.parametrize(

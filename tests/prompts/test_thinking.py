@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from route_api.prompts import ThinkFilter, split_thinking
+from route_api.prompts.thinking import ThinkFilter, split_thinking
 
 
 @pytest.mark.parametrize(
     ("answer", "thinking", "content"),
     [
         ("<think>\n想\n</think>\n\n说", "想", "说"),
-        ("想\n</think>\n\n说", "想", "说"),  # the API document's own example: without the opening tag
+        ("想\n</think>\n\n说", "想", "说"),  # The API document's own example has no opening tag.
         ("<think>\n\n</think>\n\n说", "", "说"),
         ("说", "", "说"),
         ("", "", ""),
@@ -26,7 +26,7 @@ def test_an_answer_is_split_at_the_end_of_its_thinking(answer: str, thinking: st
 
 
 def filtered(pieces: Sequence[str]) -> tuple[str, str]:
-    """Everything that a filter passes on of an answer in pieces."""
+    """Feed an answer in pieces into a filter; return all thinking and all content."""
     think_filter = ThinkFilter()
     passed = [*map(think_filter.feed, pieces), think_filter.finish()]
     return "".join(thinking for thinking, _ in passed), "".join(content for _, content in passed)
@@ -40,7 +40,7 @@ def test_however_an_answer_is_cut_the_pieces_add_up_to_the_split_of_the_whole(se
         start = chance.choice(["<think>", "\n <think>", "", " ", "<thi"])
         answer = start + "".join(chance.choices(parts, k=chance.randrange(14)))
         if "</think>" in answer and not answer.lstrip().startswith("<think>"):
-            continue  # a lone closing tag, of which the next test tells
+            continue  # The next test covers a lone closing tag.
         cuts = sorted(chance.choices(range(len(answer) + 1), k=chance.randrange(8)))
         pieces = [answer[a:b] for a, b in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
         assert filtered(pieces) == filtered(list(answer)) == split_thinking(answer), pieces

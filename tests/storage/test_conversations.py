@@ -12,13 +12,14 @@ from sqlalchemy import Engine, delete, event, select
 
 from route_api.errors import ConversationBusy, ConversationNotFound, MessageNotFound, TurnNotStoppable
 from route_api.extensions import db
+from route_api.presenters.conversation import conversation_row
+from route_api.presenters.message import message_row
+from route_api.storage import conversations, messages
 from route_api.storage.conversations import (
     delete_conversations,
-    list_conversations,
-    read_conversation,
     rename_conversation,
 )
-from route_api.storage.messages import find_on_dify, find_running_task, list_messages, rate_message, read_message
+from route_api.storage.messages import find_on_dify, find_running_task, rate_message
 from route_api.storage.models import Conversation, Message, User, utc_now
 
 from ..support import databases
@@ -30,11 +31,21 @@ NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 
 def page_of(engine: Engine, user_id: str = "alice", page: int = 1, size: int = 20, **more: Any) -> tuple[Any, int]:
-    return list_conversations(engine, user_id, page=page, page_size=size, **more)
+    rows, total = conversations.list_conversations(engine, user_id, page=page, page_size=size, **more)
+    return [conversation_row(row) for row in rows], total
 
 
 def messages_of(engine: Engine, conversation_id: str, page: int = 1, size: int = 20, order: str = "asc") -> Any:
-    return list_messages(engine, "alice", conversation_id, page=page, page_size=size, order=order)
+    rows, total = messages.list_messages(engine, "alice", conversation_id, page=page, page_size=size, order=order)
+    return [message_row(row) for row in rows], total
+
+
+def read_conversation(engine: Engine, user_id: str, conversation_id: str) -> Any:
+    return conversation_row(conversations.read_conversation(engine, user_id, conversation_id))
+
+
+def read_message(engine: Engine, user_id: str, message_id: str) -> Any:
+    return message_row(messages.read_message(engine, user_id, message_id))
 
 
 @contextmanager
@@ -338,7 +349,7 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
             lambda: read_conversation(engine, user_id, conversation),
             lambda: rename_conversation(engine, user_id, conversation, "x"),
             lambda: delete_conversations(engine, user_id, [conversation]),
-            lambda: list_messages(engine, user_id, conversation, page=1, page_size=1, order="asc"),
+            lambda: messages.list_messages(engine, user_id, conversation, page=1, page_size=1, order="asc"),
             lambda: find_running_task(engine, user_id, conversation_id=conversation, message_id=None),
         ):
             with pytest.raises(ConversationNotFound):

@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 from sqlalchemy import Engine
 
+from route_api.chat import forwarding
 from route_api.extensions import db
 from route_api.schemas.base import describe_problems
 from route_api.storage.models import Conversation, Message
-from route_api.views import conversation as view
 
 from ..conftest import MakeApp
 from ..support.fake_dify import FakeDify
@@ -176,7 +176,7 @@ def test_a_dify_that_does_not_answer_is_asked_once(
 def test_a_caller_does_not_wait_long_for_dify_to_delete(
     client: FlaskClient, engine: Engine, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "DELETE_ON_DIFY_S", -1.0)
+    monkeypatch.setattr(forwarding, "DELETE_ON_DIFY_S", -1.0)
     conversation_id = on_dify(engine, *THEIRS)
     assert call(client, "rm", conversation_id=conversation_id).status_code == 200
     assert any_dify.calls == []

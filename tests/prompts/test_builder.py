@@ -1,4 +1,4 @@
-"""A turn's prompt, and the history as text."""
+"""The prompt of a turn, and that the sandbox reads it."""
 
 import random
 import re
@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 
 from config import PROJECT_DIR
-from route_api.prompts import (
-    CONTEXT_BUDGET,
-    HISTORY_BUDGET,
-    Prompt,
-    PromptTemplate,
-    compose,
-    declared_variables,
-    escape_braces,
-    history_from_list,
-    history_from_turns,
-    load_templates,
-)
+from route_api.prompts.builder import BUDGETS, Prompt, build_prompt
+from route_api.prompts.history import history_from_turns
+from route_api.prompts.templates import PromptTemplate, load_templates
+from route_api.prompts.variables import APP_VARIABLES
 from route_api.sandbox.model import read_messages
 
 from ..support.recordings import VERSIONS, load
@@ -28,7 +20,7 @@ Form = dict[str, int | None]
 
 TEMPLATES = load_templates(PROJECT_DIR / "prompts.toml")
 DEFAULT = TEMPLATES["default"]
-ALL_VARIABLES: Form = {"instructions": None, "context": None, "history": None}
+ALL_VARIABLES: Form = dict.fromkeys(APP_VARIABLES)
 PRE_PROMPT = "{{instructions}}\n\n已知资料：\n{{context}}\n\n历史对话：\n{{history}}"
 DIFYS_PLACEHOLDER = re.compile(r"\{\{([a-zA-Z_][a-zA-Z0-9_]{0,29}|#histories#|#query#|#context#)\}\}")
 
@@ -48,11 +40,11 @@ def ask(
     history: Sequence[str] = (),
     template: PromptTemplate = DEFAULT,
 ) -> Prompt:
-    return compose(template, form, question=question, records=records, history=history)
+    return build_prompt(template, form, question=question, records=records, history=history)
 
 
 def with_difys_rule(prompt: str, inputs: dict[str, str]) -> str:
-    """What reaches the model: every placeholder filled, every value's own placeholders less one pair of braces."""
+    """Do as Dify does: fill every placeholder of the prompt, and take a pair of braces from each one in a value."""
 
     def fill(match: re.Match[str]) -> str:
         return DIFYS_PLACEHOLDER.sub(r"{\1}", inputs.get(match[1], match[0]))
@@ -60,43 +52,11 @@ def with_difys_rule(prompt: str, inputs: dict[str, str]) -> str:
     return DIFYS_PLACEHOLDER.sub(fill, prompt)
 
 
-# ---------------------------------------------------------------------- variables
-
-
-def test_the_variables_of_an_app_come_with_their_limits() -> None:
-    for version in VERSIONS:
-        form = declared_variables(load(version, "chat/parameters-with-variables")["response"]["body"])
-        assert form == ALL_VARIABLES
-        assert declared_variables(load(version, "chat/parameters-without-variables")["response"]["body"]) == {}
-    limited = {"user_input_form": [{"text-input": {"variable": "context", "max_length": 48}}]}
-    assert declared_variables(limited) == {"context": 48}
-    assert declared_variables({"user_input_form": [{"paragraph": {"variable": "context", "max_length": 0}}]}) == {
-        "context": None
-    }
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_these_tests_hold_for_difys_rule_is_what_was_recorded(version: str) -> None:
     case = load(version, "inputs/value-with-braces")
     reached = case["what reached the model"][0]["msgs"][0]
     assert reached == ["system", with_difys_rule(PRE_PROMPT, case["request"]["body"]["inputs"]) + "\n"]
-
-
-@pytest.mark.parametrize(
-    ("text", "sent"),
-    [
-        ("{{x}}", "{{{x}}}"),
-        ("{{a}}{{b}}", "{{{a}}}{{{b}}}"),
-        ("{{{x}}}", "{{{{x}}}}"),
-        ("{{#histories#}} {{#query#}} {{#context#}}", "{{{#histories#}}} {{{#query#}}} {{{#context#}}}"),
-        ("{x} {{ x }} {{1x}} {{x-y}} {{#other#}} {{资料}} {{}} ${{x.y}}", None),
-        ("{{" + "x" * 30 + "}}", "{{{" + "x" * 30 + "}}}"),
-        ("{{" + "x" * 31 + "}}", None),
-        ("", None),
-    ],
-)
-def test_only_what_dify_takes_for_a_placeholder_is_escaped(text: str, sent: str | None) -> None:
-    assert escape_braces(text) == (text if sent is None else sent)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -110,9 +70,6 @@ def test_braces_in_any_passage_reach_the_model_as_they_are(seed: int) -> None:
         assert system == f"[1] 红楼梦.txt\n{text}|{text}"
 
 
-# ---------------------------------------------------------------------- composing
-
-
 @pytest.mark.parametrize("form", [{}, ALL_VARIABLES, {"city": 5}])
 @pytest.mark.parametrize("question", ["问", "多行\n问题：{{ x }}\n", "  {% if %} <b>&amp;  "])
 def test_with_nothing_to_add_the_question_goes_as_it_is(form: Form, question: str) -> None:
@@ -123,7 +80,7 @@ def test_what_the_app_declares_goes_by_its_variables_and_the_query_is_the_questi
     prompt = ask({**ALL_VARIABLES, "city": 5}, records=[record("资料")], history=["用户：甲"])
     assert prompt.query == "问"
     assert prompt.inputs == {
-        "instructions": DEFAULT.write_instructions(question="问", context="资料", history=""),
+        "instructions": DEFAULT.render_instructions(question="问", context="资料", history=""),
         "context": "[1] 红楼梦.txt\n资料",
         "history": "用户：甲",
         "city": "",
@@ -173,8 +130,8 @@ def test_the_oldest_turns_are_left_out_where_not_all_fit() -> None:
 
 @pytest.mark.parametrize("form", [{}, ALL_VARIABLES, {"context": 10**9, "history": 10**9}])
 def test_budgets_hold_whatever_the_app_takes(form: Form) -> None:
-    long_record, long_turn = record("资" * (CONTEXT_BUDGET // 3)), "史" * (HISTORY_BUDGET // 3)
-    prompt = ask(form, records=[long_record] * 5, history=["旧" * HISTORY_BUDGET, *[long_turn] * 2])
+    long_record, long_turn = record("资" * (BUDGETS["context"] // 3)), "史" * (BUDGETS["history"] // 3)
+    prompt = ask(form, records=[long_record] * 5, history=["旧" * BUDGETS["history"], *[long_turn] * 2])
     assert (len(prompt.passages), prompt.history_used) == (2, 2)
     assert "旧" not in prompt.query + prompt.inputs.get("history", "")
 
@@ -182,7 +139,7 @@ def test_budgets_hold_whatever_the_app_takes(form: Form) -> None:
 def test_instructions_that_are_too_long_for_their_variable_stay_in_the_query() -> None:
     prompt = ask({"instructions": 10, "context": None}, records=[record("资料")])
     assert prompt.inputs["instructions"] == "" and "不要编造" in prompt.query and "资料" in prompt.inputs["context"]
-    length = len(DEFAULT.write_instructions(question="", context="资料", history=""))
+    length = len(DEFAULT.render_instructions(question="", context="资料", history=""))
     assert ask({"instructions": length, "context": None}, records=[record("资料")]).query == "问"
 
 
@@ -215,44 +172,3 @@ def test_the_sandbox_remembers_a_history_wherever_it_goes(form: Form) -> None:
     conversation = read_messages([{"role": "system", "content": system}, {"role": "user", "content": prompt.query}])
     assert conversation.earlier == [("葫芦庙在哪里？", "在仁清巷。"), ("谁住在那里？", "贾雨村。")]
     assert conversation.passages == []
-
-
-# ---------------------------------------------------------------------- history
-
-
-@pytest.mark.parametrize(
-    ("response", "text"),
-    [
-        ("<think>\n想\n</think>\n\n说", "用户：问\n助手：说"),
-        ("想\n</think>\n\n说", "用户：问\n助手：说"),
-        ("<think>想</think>说<think>再想</think>完", "用户：问\n助手：说完"),
-        ("说<think>还没想完", "用户：问\n助手：说"),
-        ("<think>\n还没想完", "用户：问"),
-        ("", "用户：问"),
-        ("说\n第二行", "用户：问\n助手：说\n第二行"),
-    ],
-)
-def test_thinking_never_goes_into_the_history(response: str, text: str) -> None:
-    assert history_from_turns([("问", response)]) == [text]
-
-
-def test_turns_keep_their_order_and_what_the_user_said_stays_as_it_is() -> None:
-    assert history_from_turns([("<think>一</think>", "1"), ("二", "2")]) == [
-        "用户：<think>一</think>\n助手：1",
-        "用户：二\n助手：2",
-    ]
-    assert history_from_turns([]) == []
-
-
-def test_a_given_history_is_taken_exactly_with_a_turn_for_each_thing_that_the_user_says() -> None:
-    entries = [
-        {"role": "system", "content": "说中文"},
-        {"role": "user", "content": "一"},
-        {"role": "assistant", "content": "<think>想</think>1"},
-        {"role": "assistant", "content": "还有"},
-        {"role": "user", "content": "二"},
-        {"role": "user", "content": "三"},
-        {"role": "assistant", "content": "<think>没说"},
-    ]
-    assert history_from_list(entries) == ["系统：说中文", "用户：一\n助手：1\n助手：还有", "用户：二", "用户：三"]
-    assert history_from_list([]) == history_from_list([{"role": "assistant", "content": "<think>"}]) == []

@@ -1,4 +1,4 @@
-"""What `flask dify check` says about a gateway and its Dify, and that it changes nothing."""
+"""`flask dify check` reports on a gateway and its Dify, and changes nothing."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ import responses
 
 from config import Config
 from route_api.app import create_app
-from route_api.commands import checkup
-from route_api.commands.checkup import Finding
-from route_api.commands.provisioner import VARIABLES, Provisioner
+from route_api.commands.dify_check import Finding, check_everything
+from route_api.commands.dify_provision import Provisioner
 from route_api.extensions import db
+from route_api.prompts.variables import APP_VARIABLES
 from route_api.sandbox import models as sandbox_models
 
 from ..conftest import KEYS
@@ -31,7 +31,7 @@ Check = Callable[..., Findings]
 @pytest.fixture
 def provisioned(fresh: FreshDify) -> dict[str, Any]:
     """Every setting of a gateway on a Dify that was just provisioned."""
-    settings = Provisioner(fresh.client(), {}, lambda note: None).run().settings
+    settings = Provisioner(fresh.client(), {}, lambda step: None).run().settings
     fresh.calls.clear()
     return {"DIFY_BASE_URL": fresh.url, **settings, **LOGIN, "API_KEYS": [settings["API_KEYS"]]}
 
@@ -47,7 +47,7 @@ def check(tmp_path: Path) -> Iterator[Check]:
         with app.app_context():
             if "DATABASE_URL" not in settings:
                 flask_migrate.upgrade()
-            findings = {finding.capability: finding for finding in checkup.run(config, may_log_in=may_log_in)}
+            findings = {finding.capability: finding for finding in check_everything(config, may_log_in=may_log_in)}
             db.engine.dispose()
         return findings
 
@@ -125,10 +125,7 @@ def test_each_app_is_looked_at(provisioned: dict[str, Any], check: Check) -> Non
 def test_an_app_whose_service_api_is_off_says_where_to_switch_it_on(
     fresh: FreshDify, provisioned: dict[str, Any], check: Check
 ) -> None:
-    [app] = fresh.apps()
-    fresh.client()._console_transport.request(
-        "POST", f"/console/api/apps/{app['id']}/api-enable", json={"enable_api": False}
-    )
+    fresh.switch_off_service_api()
     finding = check(**provisioned)["app key"]
     assert (finding.state, "API Access" in finding.remedy) == ("missing", True)
 
@@ -151,7 +148,7 @@ def test_variables_that_the_app_lacks_are_optional(fresh: FreshDify, provisioned
 def test_a_variable_that_is_too_short_is_told_with_its_length(
     fresh: FreshDify, provisioned: dict[str, Any], check: Check
 ) -> None:
-    configure(fresh, user_input_form=form(**dict.fromkeys(VARIABLES, 0) | {"context": 48}))
+    configure(fresh, user_input_form=form(**dict.fromkeys(APP_VARIABLES, 0) | {"context": 48}))
     finding = check(**provisioned)["input variables"]
     assert finding.state == "optional" and "context (48)" in finding.text
 

@@ -1,4 +1,4 @@
-"""`flask dify check`: what works and what is missing, with the way to mend it. It asks, and changes nothing."""
+"""The checks of `flask dify check`: what works, what is missing, and what to do about it. They change nothing."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config import Config
 
-from .. import prompts
 from ..access.limits import REDIS_TIMEOUT_S
 from ..dify import CHAT_MODES, Dify, ready_models
 from ..errors import (
@@ -29,14 +28,15 @@ from ..errors import (
 )
 from ..extensions import db
 from ..extensions import dify as configured_dify
-from .provisioner import VARIABLES
+from ..prompts.builder import BUDGETS
+from ..prompts.variables import APP_VARIABLES, declared_variables
 
 Json = dict[str, Any]
 Model = tuple[str, str]
 State = Literal["works", "missing", "optional", "unknown"]
 
-KBS_LOOKED_AT = 20
-"""Knowledge bases in which a document is looked for that could be downloaded."""
+SEARCHED_ROWS = 20
+"""Knowledge bases, and documents in each, among which we search for a document to download."""
 
 PROVISION = "run `flask --app wsgi dify provision`"
 MODELS_PAGE = "in Dify under Settings → Model Provider"
@@ -45,10 +45,11 @@ LOGIN_SETTINGS = "set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD (`flask dify 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One capability: whether it works, is missing and needed, is missing and optional, or cannot be known.
+    """The result of the check of one capability.
 
-    :param text: what was found, with no secret in it
-    :param remedy: what to do; empty if there is nothing to do
+    :param state: it works; it is missing, though needed; it is missing, and optional; or we cannot know
+    :param text: what was found, without secrets
+    :param remedy: what to do about it; empty if there is nothing to do
     """
 
     capability: str
@@ -57,22 +58,23 @@ class Finding:
     remedy: str = ""
 
 
-def run(settings: Config, *, may_log_in: bool = True) -> list[Finding]:
-    """Look at everything, for the application at hand.
+def check_everything(settings: Config, *, may_log_in: bool = True) -> list[Finding]:
+    """Check the current application and its Dify.
 
-    :param may_log_in: whether the console login may be tried; a wrong one counts towards the account's lock
+    :param may_log_in: whether the console login may be tried. After six wrong passwords Dify locks the account for a
+        day, and each try counts
     """
-    return [*Gateway(settings).findings(), *DifyCheckup(settings, configured_dify, may_log_in).findings()]
+    return [*GatewayCheck(settings).findings(), *DifyCheck(settings, configured_dify, may_log_in).findings()]
 
 
-class Gateway:
-    """What the gateway itself needs: its callers' keys, its database, its folder."""
+class GatewayCheck:
+    """Checks what the gateway itself needs: keys for its callers, a database, a folder for downloads."""
 
     def __init__(self, settings: Config) -> None:
         self._settings = settings
 
     def findings(self) -> Iterator[Finding]:
-        """One for each capability."""
+        """Check each capability."""
         yield self._callers()
         yield self._logins()
         yield self._counters()
@@ -124,15 +126,17 @@ class Gateway:
 
     def _download_root(self) -> Finding:
         folder = self._settings.DOWNLOAD_ROOT
-        there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
             return Finding("folder of document/get", "works", f"{folder} can be written")
         text = f"DOWNLOAD_ROOT, {folder}, cannot be written by the user who runs this"
-        return Finding("folder of document/get", "missing", text, f"let that user write {there}, or set another folder")
+        return Finding(
+            "folder of document/get", "missing", text, f"let that user write {existing}, or set another folder"
+        )
 
 
-class DifyCheckup:
-    """What Dify gives us, by the keys and the login of the settings."""
+class DifyCheck:
+    """Checks what Dify offers us with the keys and the console login of the settings."""
 
     def __init__(self, settings: Config, dify: Dify, may_log_in: bool) -> None:
         self._settings = settings
@@ -143,26 +147,30 @@ class DifyCheckup:
             dify.forget_login()
 
     def findings(self) -> Iterator[Finding]:
-        """One for each capability; only the first, if Dify does not answer."""
-        reached = self._reached()
-        yield reached
-        if reached.state != "works":
+        """Check each capability; if Dify does not answer, none but the first."""
+        server = self._server()
+        yield server
+        if server.state != "works":
             text = "keys, apps, models, console login and downloads, as long as Dify is not there"
             yield Finding("all that Dify does", "unknown", text)
             return
-        yield self._finding("dataset key", "missing", self._dataset_key)
-        yield self._finding("console login", "missing", self._console_login)
+        yield self._check("dataset key", "missing", self._dataset_key)
+        yield self._check("console login", "missing", self._console_login)
         for model_name in (None, *self._dify.app_models):
             yield from self._app(model_name)
-        yield self._finding("indexing by meaning", "missing", self._embedding)
-        yield self._finding("reranking", "optional", self._rerank)
-        yield self._finding("download of files", "optional", self._download)
-        yield self._finding("model parameters per request", "optional", self._model_parameters)
+        yield self._check("indexing by meaning", "missing", self._embedding)
+        yield self._check("reranking", "optional", self._rerank)
+        yield self._check("download of files", "optional", self._download)
+        yield self._check("model parameters per request", "optional", self._model_parameters)
 
-    def _finding(self, capability: str, otherwise: State, look: Callable[[], tuple[State, str, str]]) -> Finding:
-        """What `look` finds; a refusal of Dify's, in words, with the state `otherwise`."""
+    def _check(self, capability: str, otherwise: State, check: Callable[[], tuple[State, str, str]]) -> Finding:
+        """Run one check.
+
+        :param otherwise: the state if Dify refuses a call of the check
+        :param check: returns the state, text and remedy of a :class:`Finding`
+        """
         try:
-            return Finding(capability, *look())
+            return Finding(capability, *check())
         except DifyAuthFailed as error:
             return Finding(capability, otherwise, error.message.rstrip("."), PROVISION)
         except (DifyError, NotSupported) as error:
@@ -170,7 +178,7 @@ class DifyCheckup:
         except (LookupError, TypeError):
             return Finding(capability, "unknown", "this version of Dify answers in a form that we do not know")
 
-    def _reached(self) -> Finding:
+    def _server(self) -> Finding:
         address = self._settings.DIFY_BASE_URL
         if not address:
             remedy = f"{PROVISION}, or `make serve` for the sandbox"
@@ -193,7 +201,10 @@ class DifyCheckup:
 
     @cached_property
     def _login_problem(self) -> str:
-        """Why the console cannot be asked; empty if it can. Tries the login, once."""
+        """Try the login, once.
+
+        :returns: why we cannot use the console; empty if we can
+        """
         if not (self._settings.DIFY_CONSOLE_EMAIL and self._settings.DIFY_CONSOLE_PASSWORD):
             return "no console login is set"
         if not self._may_log_in:
@@ -220,13 +231,13 @@ class DifyCheckup:
         return "missing", problem, remedy
 
     def _app(self, model_name: str | None) -> Iterator[Finding]:
-        """An app's key, variables and model; only the key, if that does not work."""
+        """Check an app's key, variables and model; if the key does not work, the key alone."""
         of_app = f" of {model_name} in DIFY_APPS" if model_name else ""
-        key = self._finding(f"app key{of_app}", "missing", lambda: self._app_key(model_name))
+        key = self._check(f"app key{of_app}", "missing", lambda: self._app_key(model_name))
         yield key
         if key.state == "works":
-            yield self._finding(f"input variables{of_app}", "unknown", lambda: self._variables(model_name))
-            yield self._finding(f"model behind the app{of_app}", "unknown", lambda: self._model(model_name))
+            yield self._check(f"input variables{of_app}", "unknown", lambda: self._variables(model_name))
+            yield self._check(f"model behind the app{of_app}", "unknown", lambda: self._model(model_name))
 
     def _app_key(self, model_name: str | None) -> tuple[State, str, str]:
         if not model_name and not self._settings.DIFY_APP_API_KEY:
@@ -244,17 +255,16 @@ class DifyCheckup:
         return "works", f"it opens “{app['name']}”", ""
 
     def _variables(self, model_name: str | None) -> tuple[State, str, str]:
-        form = prompts.declared_variables(self._dify.chat(model_name).parameters())
-        lacking = [name for name in VARIABLES if name not in form]
+        form = declared_variables(self._dify.chat(model_name).parameters())
+        lacking = [name for name in APP_VARIABLES if name not in form]
         if lacking:
             remedy = "declare them in the app as paragraphs that are not required, and put them into its prompt"
-            return "optional", f"{', '.join(lacking)} not declared, so this goes into the question", remedy
-        budgets = {"context": prompts.CONTEXT_BUDGET, "history": prompts.HISTORY_BUDGET}
-        short = [f"{name} ({limit})" for name, budget in budgets.items() if (limit := form[name]) and limit < budget]
+            return "optional", f"{', '.join(lacking)} not declared, so their texts go into the question", remedy
+        short = [f"{name} ({limit})" for name, budget in BUDGETS.items() if (limit := form[name]) and limit < budget]
         if short:
             remedy = "remove their maximum length in Dify"
-            return "optional", f"too short for all that could be said: {', '.join(short)} characters", remedy
-        return "works", ", ".join(VARIABLES), ""
+            return "optional", f"their maximum length is too short: {', '.join(short)} characters", remedy
+        return "works", ", ".join(APP_VARIABLES), ""
 
     def _model(self, model_name: str | None) -> tuple[State, str, str]:
         ready = self._models("llm")
@@ -267,7 +277,8 @@ class DifyCheckup:
         if not model["name"]:
             return "missing", "the app has no model", "choose one on the app's page in Dify, and publish it"
         if (model["provider"], model["name"]) not in ready:
-            return "missing", f"{model['name']} is not ready", f"mend it {MODELS_PAGE}, or choose another for the app"
+            remedy = f"fix it {MODELS_PAGE}, or choose another for the app"
+            return "missing", f"{model['name']} is not ready", remedy
         return "works", f"{model['name']}; whether it answers, only a question shows", ""
 
     def _embedding(self) -> tuple[State, str, str]:
@@ -306,10 +317,13 @@ class DifyCheckup:
         return "works", "the file of a document was opened", ""
 
     def _some_document(self) -> tuple[str, str] | None:
-        """Ids of a dataset and of a document in it that was made from a file."""
-        for dataset in self._dify.knowledge.list_datasets(1, KBS_LOOKED_AT)["data"]:
+        """Find a document that was made from a file.
+
+        :returns: the ids of its dataset and of the document; None if none was found
+        """
+        for dataset in self._dify.knowledge.list_datasets(1, SEARCHED_ROWS)["data"]:
             if dataset["document_count"]:
-                for document in self._dify.knowledge.list_documents(dataset["id"], 1, KBS_LOOKED_AT)["data"]:
+                for document in self._dify.knowledge.list_documents(dataset["id"], 1, SEARCHED_ROWS)["data"]:
                     if document["data_source_type"] == "upload_file":
                         return dataset["id"], document["id"]
         return None
@@ -326,7 +340,10 @@ class DifyCheckup:
         return "works", f"{model['name']} has {', '.join(rule['name'] for rule in rules)}", ""
 
     def _model_of(self, model_name: str | None) -> Json:
-        """`provider` and `name` of the model behind an app; finding the app takes a call for each app, so once."""
+        """Return `provider` and `name` of the model behind an app.
+
+        The result is kept, because the console finds an app only with one call for each app of the workspace.
+        """
         if model_name not in self._app_models:
             config = self._dify.console.app_model_config(self._dify.find_app(model_name))
             self._app_models[model_name] = config["model"]
