@@ -20,7 +20,7 @@ from typing import NoReturn
 from config import PROJECT_DIR, Config, ConfigError
 
 from .prompts import load_templates
-from .sandbox.bootstrap import bootstrap
+from .sandbox.gateway_settings import prepare_gateway_settings
 
 START_S = 30
 """Seconds within which the sandbox must listen."""
@@ -84,7 +84,7 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     """The sandbox in a process of its own, listening, and the settings with which a gateway finds it."""
     data_dir = config.SANDBOX_DATA_DIR
     llm = {"llm_url": config.SANDBOX_LLM_URL, "llm_model": config.SANDBOX_LLM_MODEL}
-    keys = bootstrap(data_dir, **llm)
+    keys = prepare_gateway_settings(data_dir, **llm)
     port = config.SANDBOX_PORT or free_port()
     command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     llm_arguments = ["--llm-url", llm["llm_url"], "--llm-model", llm["llm_model"]]

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from . import create_sandbox, start_indexing
+from .app import create_sandbox, start_indexing
 
 THREADS = 64
 KEEPALIVE_S = 75

@@ -15,7 +15,7 @@ from route_api.commands import checkup
 from route_api.commands.checkup import Finding
 from route_api.commands.provisioner import VARIABLES, Provisioner
 from route_api.extensions import db
-from route_api.sandbox import models as sandbox_models
+from route_api.sandbox.model import available_models as sandbox_models
 
 from ..conftest import KEYS
 from ..support.fake_dify import FakeDify

@@ -10,7 +10,7 @@ from route_api import prompts
 from route_api.commands.provisioner import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
 from route_api.dify import ChatApi, Dify
 from route_api.errors import DifyFailed
-from route_api.sandbox import models as sandbox_models
+from route_api.sandbox.model import available_models as sandbox_models
 
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import FreshDify

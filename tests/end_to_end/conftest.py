@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from route_api.dify import Dify
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 START_S = 60
@@ -92,7 +92,7 @@ class Gateway:
 
     def dify(self) -> Dify:
         """The sandbox, as the gateway sees it."""
-        keys = bootstrap(self.data_dir / "sandbox")
+        keys = prepare_gateway_settings(self.data_dir / "sandbox")
         return Dify(
             f"http://127.0.0.1:{self.sandbox_port}",
             keys["DIFY_DATASET_API_KEY"],

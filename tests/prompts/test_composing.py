@@ -20,7 +20,7 @@ from route_api.prompts import (
     history_from_turns,
     load_templates,
 )
-from route_api.sandbox.model import read_messages
+from route_api.sandbox.model.extractive_model import read_messages
 
 from ..support.recordings import VERSIONS, load
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from werkzeug.security import check_password_hash
 
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.app import create_sandbox
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from ..support.sandbox_chat import Sandbox, sandbox, template
 
@@ -57,14 +57,14 @@ def test_setup_makes_the_account_once(tmp_path: Path) -> None:
 
 
 def test_bootstrap_gives_the_same_values_after_a_restart(tmp_path: Path) -> None:
-    first = bootstrap(tmp_path)
+    first = prepare_gateway_settings(tmp_path)
     assert sorted(first) == [
         "DIFY_APP_API_KEY",
         "DIFY_CONSOLE_EMAIL",
         "DIFY_CONSOLE_PASSWORD",
         "DIFY_DATASET_API_KEY",
     ]
-    assert bootstrap(tmp_path) == first
+    assert prepare_gateway_settings(tmp_path) == first
     sandbox = Sandbox(tmp_path, first)
     assert [app["name"] for app in sandbox.console("GET", "/apps").json["data"]] == ["Route API sandbox"]
 
@@ -75,7 +75,7 @@ def test_the_file_with_the_password_is_its_owner_s_alone(sandbox: Sandbox) -> No
 
 def test_a_lost_credentials_file_means_a_new_password_that_works(sandbox: Sandbox) -> None:
     (sandbox.data_dir / "credentials.json").unlink()
-    renewed = bootstrap(sandbox.data_dir)
+    renewed = prepare_gateway_settings(sandbox.data_dir)
     assert renewed["DIFY_CONSOLE_PASSWORD"] != sandbox.credentials["DIFY_CONSOLE_PASSWORD"]
     assert renewed["DIFY_DATASET_API_KEY"] == sandbox.credentials["DIFY_DATASET_API_KEY"]
     assert Sandbox(sandbox.data_dir, renewed).login().status_code == 200

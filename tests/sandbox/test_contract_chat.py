@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from route_api.sandbox.tokens import issue_token
+from route_api.sandbox.access.json_web_token import issue_token
 
 from ..support.sandbox_chat import Sandbox, Template, events_of, sandbox, stop_after_first_event, template
 from ..support.sandbox_chat_scenes import ALL_CASES, RECORDINGS, Scene, arrange, fitted, recorded

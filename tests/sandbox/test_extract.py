@@ -9,7 +9,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
-from route_api.sandbox.extract import EXTENSIONS, ExtractionError, extract_text, join_broken_lines
+from route_api.sandbox.text.extraction import EXTENSIONS, ExtractionError, extract_text, join_broken_lines
 
 CHINESE = "葫芦庙在姑苏城阊门外十里街的仁清巷内，因地方窄狭，人皆呼作葫芦庙。\n庙旁住着一家乡宦，姓甄，名费，字士隐。"
 

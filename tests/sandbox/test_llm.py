@@ -10,8 +10,8 @@ import pytest
 from flask import Flask, Response, request
 from werkzeug.serving import make_server
 
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.app import create_sandbox
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from ..support.sandbox_chat import PROVIDER, Sandbox
 
@@ -53,9 +53,9 @@ def language_model() -> Iterator[FakeLanguageModel]:
 @pytest.fixture
 def sandbox(language_model: FakeLanguageModel, tmp_path: Path) -> Sandbox:
     """A sandbox that was started without the language model, and now has it."""
-    bootstrap(tmp_path)
+    prepare_gateway_settings(tmp_path)
     settings = {"llm_url": language_model.url, "llm_model": "qwen3:4b"}
-    sandbox = Sandbox(tmp_path, bootstrap(tmp_path, **settings))
+    sandbox = Sandbox(tmp_path, prepare_gateway_settings(tmp_path, **settings))
     sandbox.flask = create_sandbox(tmp_path, **settings)
     sandbox.client = sandbox.flask.test_client()
     return sandbox

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from route_api.sandbox.errors import SandboxError
-from route_api.sandbox.metadata_filter import COMPARISON_OPERATORS, parse_filter
+from route_api.sandbox.knowledge.metadata_filter import COMPARISON_OPERATORS, parse_filter
 
 VALUES = {"name": "第二份.txt", "pages": "12", "date": 1795152830.0, "note": ""}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from route_api.sandbox.model import Message, answer, read_messages
-from route_api.sandbox.words import pieces, sentences
+from route_api.sandbox.model.extractive_model import Message, answer, read_messages
+from route_api.sandbox.text.sentences import pieces, sentences
 
 PASSAGES = """[1] 葫芦庙与仁清巷
 [2] 葫芦庙内寄居着一个穷儒，姓贾名化，表字时飞，别号雨村。他原系胡州人氏，也是诗书仕宦之族。

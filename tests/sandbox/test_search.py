@@ -2,7 +2,8 @@
 
 import pytest
 
-from route_api.sandbox.search import index_segments, keywords_of, question_tokens, tokenize, words_of
+from route_api.sandbox.knowledge.passage_search import index_segments
+from route_api.sandbox.text.search_tokens import index_words, keywords_of, question_tokens, tokenize
 
 from ..support.sandbox_knowledge import CHAPTER, Knowledge
 
@@ -141,7 +142,9 @@ def test_the_right_one_of_thirty_thousand_segments_is_found(knowledge: Knowledge
             ((str(number), dataset_id, document_id, number, text) for number, text in enumerate(texts)),
         )
         first = connection.execute("SELECT seq FROM segment WHERE id = '0'").fetchone()["seq"]
-        index_segments(connection, dataset_id, ((first + number, words_of(text)) for number, text in enumerate(texts)))
+        index_segments(
+            connection, dataset_id, ((first + number, index_words(text)) for number, text in enumerate(texts))
+        )
     for question, answer in (
         ("英莲改名叫什么", texts[12_345]),
         ("第777件旧事是什么", texts[777]),

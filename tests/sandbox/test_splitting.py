@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from route_api.sandbox.splitting import Chunk, SplittingError, clean, decode_separator, split_document, split_text
-from route_api.sandbox.token_count import estimate_tokens
+from route_api.sandbox.text.splitting import Chunk, SplittingError, clean, decode_separator, split_document, split_text
+from route_api.sandbox.text.token_estimate import estimate_tokens
 
 TEXT = "葫芦庙在姑苏城。庙旁住着甄士隐。他的女儿叫英莲。\n贾雨村寄居庙中。\n元宵节失了英莲。"
 SENTENCES = ["葫芦庙在姑苏城", "庙旁住着甄士隐", "他的女儿叫英莲", "贾雨村寄居庙中", "元宵节失了英莲"]

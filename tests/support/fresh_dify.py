@@ -10,8 +10,8 @@ from flask import request
 from werkzeug.serving import make_server
 
 from route_api.dify import Dify
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.account import create_account
+from route_api.sandbox.access.account_table import create_account
+from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.store import current_store
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"

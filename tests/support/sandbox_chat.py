@@ -15,8 +15,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.app import create_sandbox
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 PROVIDER = "route-api/sandbox/sandbox"
 MODEL = {"provider": PROVIDER, "name": "sandbox-extractive", "completion_params": {}}
@@ -172,7 +172,7 @@ class Template:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """Made once, since hashing a password is slow by design."""
     data_dir = tmp_path_factory.mktemp("template")
-    credentials = bootstrap(data_dir)
+    credentials = prepare_gateway_settings(data_dir)
     first = Sandbox(data_dir, credentials)
     assert first.login().status_code == 200
     cookies = {name: first.cookie(name) for name in ("access_token", "refresh_token", "csrf_token")}

@@ -1,0 +1,1 @@
+"""Chat apps: their configuration, and the access to their service API."""

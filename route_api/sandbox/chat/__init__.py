@@ -1,0 +1,1 @@
+"""Questions and answers: conversations, messages, and the console's debugger."""

@@ -1,0 +1,1 @@
+"""Datasets, documents, segments, metadata and files: upload, indexing and search."""

@@ -1,0 +1,42 @@
+"""Chinese and English text cut into sentences and the pieces of a stream. Pure functions."""
+
+import re
+from collections.abc import Iterator
+
+from .token_estimate import token_weight
+
+CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+
+_SENTENCE = re.compile(r"[^。！？!?；;\n.]*(?:\.(?!\s|$)[^。！？!?；;\n.]*)*(?:[。！？!?；;.]+[”’」』\"')]*|\n|$)")
+_PIECE = re.compile(
+    rf"</?thi|nk>\n*|[{CJK}，。、：；？！「」“”（）]{{1,3}}|[^\s<{CJK}，。、：；？！「」“”（）]+\s*|\s+|<"
+)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether there is any Chinese in it."""
+    return re.search(f"[{CJK}]", text) is not None
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each with its closing mark; a line end closes one too."""
+    found = (match.group().strip() for match in _SENTENCE.finditer(text))
+    return [sentence for sentence in found if re.search(rf"[{CJK}A-Za-z0-9]", sentence)]
+
+
+def first_tokens(text: str, limit: int) -> str:
+    """The beginning of a text, about `limit` tokens."""
+    weight = 0.0
+    for position, character in enumerate(text):
+        weight += token_weight(character)
+        if weight > limit:
+            return text[:position].rstrip()
+    return text
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text as a model would stream it: a word or a few Chinese characters at a time.
+
+    A `<think>` tag is cut in two, as real models and the recordings' fake do: clients must join it.
+    """
+    return (match.group() for match in _PIECE.finditer(text))
