@@ -9,7 +9,7 @@ import pytest
 from route_api.chat.backends import Carrier, Wish, api_of, choose_carrier
 from route_api.errors import NotSupported, ValidationFailed
 
-from ..conftest import MakeApp
+from ..support.gateway_client import MakeApp
 from ..support.recordings import load
 
 CONSOLE = {"DIFY_CONSOLE_EMAIL": "admin@example.com", "DIFY_CONSOLE_PASSWORD": "Secret123"}

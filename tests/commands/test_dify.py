@@ -16,8 +16,8 @@ from route_api.commands import dify as dify_commands
 from route_api.commands.provisioner import APP_NAME
 from route_api.sandbox.errors import SandboxError
 
-from ..conftest import MakeApp
 from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+from ..support.gateway_client import MakeApp
 
 WRITTEN = [
     "DIFY_BASE_URL",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Gateway, stream
+from ..support.running_gateway import Gateway, stream
 
 
 class Model:

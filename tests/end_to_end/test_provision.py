@@ -18,7 +18,7 @@ from config import Config
 from route_api.dify import Dify
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from .conftest import PROJECT_DIR, START_S, free_port
+from ..support.running_gateway import PROJECT_DIR, START_S, free_port
 
 BIN = Path(sys.executable).parent
 COPIED = ("config.py", "wsgi.py", "gunicorn.conf.py", "prompts.toml")

@@ -10,8 +10,8 @@ from route_api.schemas.chunk import CHUNK_ROW, RECORD, RETRIEVED_CHUNK
 from route_api.schemas.document import DOCUMENT_ROW, UPLOADED_DOCUMENT
 from route_api.schemas.kb import KB_DETAIL, KB_ROW, KB_UPDATED
 
+from ..support.api_document import differences
 from ..support.recordings import VERSIONS, cases, load
-from ..test_api_document import differences
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 Found = list[tuple[str, dict[str, Any]]]

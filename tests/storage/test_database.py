@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
-from tests.conftest import OPEN
+from tests.support.settings import OPEN
 
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
     engine = db.engine
@@ -73,7 +73,7 @@ from config import Config
 from route_api.app import create_app
 from route_api.storage import database
 from route_api.extensions import db
-from tests.conftest import OPEN
+from tests.support.settings import OPEN
 
 database.ANSWER_S = 1
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():

@@ -16,8 +16,8 @@ import requests
 
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from ..end_to_end.conftest import PROJECT_DIR, START_S, free_port, wait_for
 from . import databases
+from .running_gateway import PROJECT_DIR, START_S, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 REDIS = "redis://127.0.0.1:6379/10"
