@@ -31,10 +31,10 @@ from .model import available_models, model_routes
 from .store import Store
 
 DIFY_VERSION = "1.12.1"
-"""The Dify whose recorded behaviour the sandbox follows; sent as `X-Version`, as Dify does."""
+"""The version of Dify that the sandbox follows. Each answer names it in the header `X-Version`, as Dify does."""
 
 UPLOAD_LIMIT_BYTES = 15 * 1024 * 1024
-"""Dify's default of UPLOAD_FILE_SIZE_LIMIT; a file may have exactly as many."""
+"""The largest size of an uploaded file. It is the default of Dify's UPLOAD_FILE_SIZE_LIMIT."""
 
 TABLES: tuple[ModuleType, ...] = (
     account_table,
@@ -77,12 +77,13 @@ ROUTES: tuple[ModuleType, ...] = (
 def create_sandbox(
     data_dir: Path, *, upload_limit: int = UPLOAD_LIMIT_BYTES, llm_url: str = "", llm_model: str = ""
 ) -> Flask:
-    """The sandbox as a Flask application.
+    """Make the sandbox as a Flask application.
 
-    :param data_dir: where everything is kept; made if it is missing
-    :param upload_limit: largest file in bytes
-    :param llm_url: base URL of an OpenAI-compatible server for the chats; empty: our own extracts answer
-    :param llm_model: the model to ask there
+    :param data_dir: the folder of the database and the files; it is created if it is missing
+    :param upload_limit: the largest size of an uploaded file, in bytes
+    :param llm_url: base URL of an OpenAI-compatible server that answers the chats; if it is empty, the extractive model
+        answers them
+    :param llm_model: the name of the model on that server
     """
     app = Flask(__name__)
     app.config.update(UPLOAD_LIMIT=upload_limit, SANDBOX_LLM_URL=llm_url, SANDBOX_LLM_MODEL=llm_model)
@@ -111,12 +112,12 @@ def create_sandbox(
 
 
 def start_indexing(app: Flask) -> None:
-    """Go on with the documents that an earlier process has left unfinished; uploads need no such call."""
+    """Index the documents that an earlier process left unfinished. An upload starts the indexing without this call."""
     indexer: Indexer = app.extensions["sandbox_indexer"]
     indexer.wake()
 
 
 def stop_indexing(app: Flask) -> None:
-    """End the indexing after the transaction at hand."""
+    """Stop the indexing after the current transaction."""
     indexer: Indexer = app.extensions["sandbox_indexer"]
     indexer.stop()

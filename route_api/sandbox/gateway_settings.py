@@ -1,4 +1,4 @@
-"""Everything that the gateway needs of a sandbox, made on the first start and found again on every other."""
+"""The settings with which the gateway uses the sandbox: the first start creates them, each later start reads them."""
 
 import json
 import os
@@ -18,22 +18,23 @@ from .store import Store, current_store
 EMAIL = "sandbox@route-api.example"
 APP_NAME = "Route API sandbox"
 CREDENTIALS_FILE = "credentials.json"
-"""The password, which the database has as a hash only, and the id of the app; readable by its owner only."""
+"""This file keeps the password, of which the database has only a hash, and the app's id. Its mode is 0600."""
 VARIABLES = ("instructions", "context", "history")
 
 
 def prepare_gateway_settings(data_dir: Path, *, llm_url: str = "", llm_model: str = "") -> dict[str, str]:
-    """The account, the dataset key, the chat app and its key; the same values whenever it is called.
+    """Create the account, the dataset key, the chat app and the app's key, where they are missing.
 
-    The app's model follows the default model, so that a language model that is configured later answers too.
+    Each call returns the same values. It also sets the app's model to the default model, so that a language model which
+    is configured after the first start answers, too.
 
-    :return: DIFY_DATASET_API_KEY, DIFY_APP_API_KEY, DIFY_CONSOLE_EMAIL, DIFY_CONSOLE_PASSWORD
+    :returns: DIFY_DATASET_API_KEY, DIFY_APP_API_KEY, DIFY_CONSOLE_EMAIL, DIFY_CONSOLE_PASSWORD
     """
     with create_sandbox(data_dir, llm_url=llm_url, llm_model=llm_model).app_context():
         store = current_store()
         path = data_dir / CREDENTIALS_FILE
         known = json.loads(path.read_text()) if path.exists() else {}
-        password = known.get("password") or f"{secrets.token_urlsafe(18)}-1a"  # Dify wants a letter and a digit
+        password = known.get("password") or f"{secrets.token_urlsafe(18)}-1a"  # Dify requires a letter and a digit
         email, account_id = _account(store, password)
         app_id = _app(store, account_id, known.get("app_id", ""))
         if known != (credentials := {"password": password, "app_id": app_id}):
@@ -47,19 +48,19 @@ def prepare_gateway_settings(data_dir: Path, *, llm_url: str = "", llm_model: st
 
 
 def _account(store: Store, password: str) -> tuple[str, str]:
-    """E-mail and id of the account, which has this password from now on."""
+    """Create the account, or set its password; return its e-mail and its id."""
     if find_account(store) is None:
         create_account(store, EMAIL, "sandbox", password)
     account = find_account(store)
     if account is None:
-        raise RuntimeError("the account was made and is not there")
+        raise RuntimeError("the account was created and cannot be found")
     if not check_password_hash(account["password_hash"], password):
         set_password(store, password)
     return account["email"], account["id"]
 
 
 def _app(store: Store, account_id: str, known_id: str) -> str:
-    """The id of the app, configured for the default model."""
+    """Create the app, or set its model to the default model; return its id."""
     model = default_model("llm")
     app = find_app(store, known_id)
     if app is None:
@@ -76,13 +77,16 @@ def _app(store: Store, account_id: str, known_id: str) -> str:
 
 
 def _key(store: Store, key_type: KeyType, app_id: str | None) -> str:
-    """The oldest key of the kind, so that another one that is made later changes nothing."""
+    """Return the oldest key of this type; create one if there is none. A key that is created later changes nothing."""
     keys = list_keys(store, key_type, app_id)
     return (keys[-1] if keys else create_key(store, key_type, app_id))["token"]
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, not even for a moment."""
+    """Write a file with mode 0600.
+
+    It has this mode from its creation on, so that no other user can read it meanwhile.
+    """
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""Reading a request's fields, with the texts that Dify 1.12.1 (pydantic) has for a wrong one."""
+"""Reads the fields of a request. A wrong field is refused with the text of Dify 1.12.1, which is pydantic's."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from .errors import SandboxError
 
 REPR_HEAD, REPR_TAIL = 25, 24
-"""Pydantic shows that many characters of both ends of a long value."""
+"""Of a long value, pydantic shows this many characters of the beginning and of the end."""
 
 
 def _shown(value: object) -> str:
@@ -16,11 +16,12 @@ def _shown(value: object) -> str:
 
 
 class RequestFields:
-    """The JSON body or the query of a request, read field by field.
+    """The fields of a JSON body or of a query.
 
-    Every method raises `SandboxError` 400 `invalid_param` if the field is not what the method's name says.
+    Each method reads one field. It raises `SandboxError` (400 `invalid_param`) if the field has another type.
 
-    :param model: the name of Dify's pydantic model; it stands in the texts
+    :param model: the name of Dify's pydantic model; the error texts contain it
+    :param fields: the decoded body or the query; anything but a mapping counts as one without fields
     """
 
     def __init__(self, model: str, fields: object) -> None:
@@ -28,7 +29,7 @@ class RequestFields:
         self.fields: Mapping[str, Any] = fields if isinstance(fields, Mapping) else {}
 
     def refuse(self, field: str, text: str, kind: str, value: object) -> NoReturn:
-        """Refuse the request with pydantic's text; `field` is empty if the whole is meant."""
+        """Refuse the request with pydantic's text. An empty `field` means the request as a whole."""
         where = f"{field}\n" if field else ""
         raise SandboxError(
             400,
@@ -39,31 +40,31 @@ class RequestFields:
         )
 
     def required(self, field: str) -> Any:
-        """The field's value, whatever it is; it must be there."""
+        """Return the value of a required field, of any type."""
         if field not in self.fields:
             self.refuse(field, "Field required", "missing", dict(self.fields))
         return self.fields[field]
 
     def text(self, field: str) -> str:
-        """A string that must be there."""
+        """Return the value of a required string."""
         value = self.required(field)
         if not isinstance(value, str):
             self.refuse(field, "Input should be a valid string", "string_type", value)
         return value
 
     def optional_text(self, field: str) -> str | None:
-        """A string, or None if it is null or missing."""
+        """Return a string, or None if the field is null or missing."""
         return None if self.fields.get(field) is None else self.text(field)
 
     def mapping(self, field: str) -> dict[str, Any]:
-        """An object that must be there."""
+        """Return the value of a required object."""
         value = self.required(field)
         if not isinstance(value, dict):
             self.refuse(field, "Input should be a valid dictionary", "dict_type", value)
         return value
 
     def choice(self, field: str, choices: Sequence[str], kind: str = "literal_error") -> str:
-        """One of `choices`, which must be there."""
+        """Return the value of a required field that must be one of `choices`."""
         value = self.required(field)
         if value not in choices:
             quoted = [repr(choice) for choice in choices]
@@ -72,11 +73,11 @@ class RequestFields:
         return value
 
     def optional_choice(self, field: str, choices: Sequence[str]) -> str | None:
-        """One of `choices`, or None if it is null or missing."""
+        """Return one of `choices`, or None if the field is null or missing."""
         return None if self.fields.get(field) is None else self.choice(field, choices)
 
     def number(self, field: str, default: int, low: int, high: int) -> int:
-        """A whole number from `low` to `high`; it may be written as text, as queries have it."""
+        """Return an integer from `low` to `high`. It may be a string, because a query contains strings only."""
         value = self.fields.get(field, default)
         try:
             number = int(value)
@@ -90,7 +91,8 @@ class RequestFields:
         return number
 
     def optional_id(self, field: str) -> str | None:
-        """A UUID in its usual form, or None if it is "", null or missing (chat/conversation-empty-string)."""
+        """Return a UUID in its usual form, or None if the field is "", null or missing
+        (chat/conversation-empty-string)."""
         value = self.fields.get(field)
         if value is None or value == "":
             return None
@@ -100,7 +102,7 @@ class RequestFields:
             self.refuse(field, f"Value error, {field} must be a valid UUID", "value_error", value)
 
     def identifier(self, field: str) -> str:
-        """A UUID that must be there."""
+        """Return the value of a required UUID."""
         self.required(field)
         found = self.optional_id(field)
         if found is None:

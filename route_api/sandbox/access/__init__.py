@@ -1,1 +1,1 @@
-"""The console's account, its sessions, and the API keys: who may call the sandbox."""
+"""Who may call the sandbox: the console's account and its sessions, and the API keys."""

@@ -13,7 +13,10 @@ NOBODY = ("00000000-0000-0000-0000-000000000000", "sandbox")
 
 
 def account_id_and_name(store: Store) -> tuple[str, str]:
-    """Id and name of the account; before the setup there is nobody yet."""
+    """Return the id and the name of the account. Datasets and documents name it as their creator.
+
+    Before the setup there is no account; then `NOBODY` is returned.
+    """
     account = find_account(store)
     return NOBODY if account is None else (account["id"], account["name"])
 
@@ -41,12 +44,12 @@ CREATE TABLE IF NOT EXISTS wrong_password (
 
 
 def find_account(store: Store) -> Row | None:
-    """The account; None before the setup."""
+    """Return the account's row, or None before the setup."""
     return store.connection().execute("SELECT * FROM account").fetchone()
 
 
 def create_account(store: Store, email: str, name: str, password: str) -> None:
-    """Make the account, which must not exist yet."""
+    """Create the account. There must be none yet."""
     with store.transaction() as connection:
         connection.execute(
             "INSERT INTO account (id, email, name, password_hash, token_secret, created_at)"
@@ -63,9 +66,9 @@ def create_account(store: Store, email: str, name: str, password: str) -> None:
 
 
 def set_password(store: Store, password: str) -> None:
-    """Give the account another password."""
+    """Replace the account's password."""
     store.connection().execute("UPDATE account SET password_hash = ?", (generate_password_hash(password),))
 
 
 WORKSPACE_ID = "5a0db0c5-0000-4000-8000-000000000001"
-"""The sandbox has one workspace (Dify: tenant), always the same."""
+"""The id of the one workspace (in Dify's words: tenant). It is the same in each sandbox."""

@@ -13,13 +13,17 @@ from ..store import current_store
 from .api_key_table import KeyType
 
 USE_RECORDED_EVERY_S = 60
+"""`last_used_at` is written at most once in this time, so that reading requests rarely write."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _authorized_key(key_type: KeyType) -> Row:
-    """The row of the key that the request carries as `Authorization: Bearer`."""
+    """Return the row of the key in the header `Authorization: Bearer`.
+
+    :raises SandboxError: 401, if there is no such key
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise SandboxError(401, "unauthorized", "Authorization header must be provided and start with 'Bearer'")
@@ -34,7 +38,7 @@ def _authorized_key(key_type: KeyType) -> Row:
 
 
 def require_dataset_key(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only requests with a dataset key through."""
+    """Refuse a request without a dataset key."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,7 +49,7 @@ def require_dataset_key(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def require_app_key(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only requests with an app's key through; `g.app_id` is then that app."""
+    """Refuse a request without an app's key. The view finds the app's id in `g.app_id`."""
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -10,7 +10,8 @@ from ..store import Store
 
 KeyType = Literal["dataset", "app"]
 MAX_KEYS = 10
-"""Of one kind and app. The eleventh is a 500 in Dify: provisioning/dataset-api-key-limit."""
+"""The largest number of keys of one type and app. For the eleventh, Dify answers 500
+(provisioning/dataset-api-key-limit)."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS api_key (
@@ -25,9 +26,10 @@ CREATE TABLE IF NOT EXISTS api_key (
 
 
 def create_key(store: Store, key_type: KeyType, app_id: str | None = None) -> dict[str, Any]:
-    """A new key, in the shape of Dify's console (`token` is the key itself).
+    """Create a key.
 
-    :raises SandboxError: there are `MAX_KEYS` of this kind already
+    :returns: the key as Dify's console shows it; `token` is the key itself
+    :raises SandboxError: 500, if there are `MAX_KEYS` keys of this type and app
     """
     key = {
         "id": str(uuid.uuid4()),
@@ -51,7 +53,7 @@ def create_key(store: Store, key_type: KeyType, app_id: str | None = None) -> di
 
 
 def list_keys(store: Store, key_type: KeyType, app_id: str | None = None) -> list[dict[str, Any]]:
-    """The keys of a kind and app, newest first, in the shape of Dify's console."""
+    """List the keys of a type and app, newest first, as Dify's console shows them."""
     rows = store.connection().execute(
         "SELECT id, type, token, last_used_at, created_at FROM api_key WHERE type = ? AND app_id IS ?"
         " ORDER BY created_at DESC, id",
@@ -63,7 +65,7 @@ def list_keys(store: Store, key_type: KeyType, app_id: str | None = None) -> lis
 def delete_key(store: Store, key_type: KeyType, key_id: str, app_id: str | None = None) -> None:
     """Delete a key.
 
-    :raises SandboxError: 404, there is no such key
+    :raises SandboxError: 404, if there is no such key
     """
     with store.transaction() as connection:
         deleted = connection.execute(

@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 
 def require_console_session(view: Callable[P, R]) -> Callable[P, R]:
-    """Let only requests of a console session through; `g.account` is then its account.
+    """Refuse a request that belongs to no console session. The view finds the account in `g.account`.
 
-    The access token comes in its cookie or as Bearer; either way the csrf_token cookie and the same value in
-    X-CSRF-Token are needed, for a GET too (auth/bearer-with-csrf, auth/csrf-missing).
+    The access token comes in its cookie or as a Bearer token. In both cases the request, also a GET, needs the cookie
+    csrf_token and the same value in the header X-CSRF-Token (auth/bearer-with-csrf, auth/csrf-missing).
     """
 
     @wraps(view)
@@ -51,6 +51,6 @@ def _check_csrf_token(account: Row) -> None:
         if not cookie or not hmac.compare_digest(cookie.encode(), header.encode()):
             raise TokenError("the cookie and the header differ")
         if read_token(cookie, account["token_secret"]).get("sub") != account["id"]:
-            raise TokenError("it is another kind of token")
+            raise TokenError("it is no CSRF token of this account")
     except TokenError as error:
         raise SandboxError(401, "unauthorized", "CSRF token is missing or invalid.") from error

@@ -15,20 +15,20 @@ blueprint = Blueprint("keys", __name__)
 @blueprint.get("/console/api/datasets/api-keys")
 @require_console_session
 def list_dataset_keys() -> dict[str, Any]:
-    """All dataset keys, in full."""
+    """List all dataset keys with their values."""
     return {"data": list_keys(current_store(), "dataset")}
 
 
 @blueprint.post("/console/api/datasets/api-keys")
 @require_console_session
 def create_dataset_key() -> dict[str, Any]:
-    """A new dataset key: HTTP 200, unlike an app's (provisioning/dataset-api-key-create)."""
+    """Create a dataset key. The status is 200; for an app's key it is 201 (provisioning/dataset-api-key-create)."""
     return create_key(current_store(), "dataset")
 
 
 @blueprint.delete("/console/api/datasets/api-keys/<uuid:key_id>")
 @require_console_session
 def delete_dataset_key(key_id: uuid.UUID) -> Response:
-    """Delete a dataset key: a true 204."""
+    """Delete a dataset key; the status is 204."""
     delete_key(current_store(), "dataset", str(key_id))
     return Response(status=204, content_type="application/json")

@@ -1,4 +1,4 @@
-"""JSON Web Tokens (HS256), as Dify's console puts them into its cookies."""
+"""JSON Web Tokens (HS256), as in the cookies of Dify's console."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class TokenError(Exception):
-    """A token that is not ours or no longer valid; the text is Dify's."""
+    """A token is invalid or expired. The message is Dify's."""
 
 
 def _encode(raw: bytes) -> str:
@@ -26,17 +26,17 @@ def _signature(signed: str, secret: str) -> str:
 
 
 def issue_token(claims: dict[str, Any], secret: str, lifetime_s: int) -> str:
-    """A signed token with `claims` that expires `lifetime_s` seconds from now."""
+    """Make a signed token with `claims`. It expires after `lifetime_s` seconds."""
     header = _encode(b'{"alg":"HS256","typ":"JWT"}')
     payload = _encode(json.dumps({"exp": int(time.time()) + lifetime_s, **claims}).encode())
     return f"{header}.{payload}.{_signature(f'{header}.{payload}', secret)}"
 
 
 def read_token(token: str, secret: str) -> dict[str, Any]:
-    """The claims of a token that we issued.
+    """Check a token and return its claims.
 
-    :raises TokenError: it is no token (auth/garbage-token), not ours (auth/bad-signature) or expired
-        (auth/expired-token)
+    :raises TokenError: if it cannot be read (auth/garbage-token), its signature is wrong (auth/bad-signature), or it
+        has expired (auth/expired-token)
     """
     signed, _, signature = token.rpartition(".")
     try:

@@ -22,7 +22,8 @@ from .json_web_token import issue_token
 ACCESS_TOKEN_LIFETIME_S = 3600
 REFRESH_TOKEN_LIFETIME_S = 30 * 24 * 3600
 MAX_WRONG_PASSWORDS = 5
-"""More than these in a row lock the address for `LOCK_S` (auth/login-bad-password)."""
+"""After more wrong passwords in a row than this, the e-mail address is locked for `LOCK_S`
+(auth/login-bad-password)."""
 LOCK_S = 24 * 3600
 
 blueprint = Blueprint("account", __name__)
@@ -30,7 +31,7 @@ blueprint = Blueprint("account", __name__)
 
 @blueprint.get("/console/api/setup")
 def setup_status() -> dict[str, str | None]:
-    """Whether the account exists."""
+    """Tell whether the account exists."""
     account = find_account(current_store())
     if account is None:
         return {"step": "not_started", "setup_at": None}
@@ -40,13 +41,13 @@ def setup_status() -> dict[str, str | None]:
 
 @blueprint.get("/console/api/init")
 def init_status() -> dict[str, str]:
-    """The sandbox has no INIT_PASSWORD, so this step is always done."""
+    """Tell that the step `init` is finished: the sandbox has no INIT_PASSWORD."""
     return {"status": "finished"}
 
 
 @blueprint.post("/console/api/setup")
 def set_up() -> tuple[Response, int]:
-    """Make the account, once; its errors have a shape of their own (provisioning/setup-again)."""
+    """Create the account, once. The errors of this route have another form (provisioning/setup-again)."""
     body = request.get_json()
     fields = body if isinstance(body, dict) else {}
     if find_account(current_store()) is not None:
@@ -62,18 +63,18 @@ def set_up() -> tuple[Response, int]:
 
 
 def is_email(text: str) -> bool:
-    """Whether this looks like an address, by Dify's standard."""
+    """Return whether Dify takes the text for an e-mail address."""
     return re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+@([\w-]+\.)+[\w-]{2,}", text) is not None
 
 
 def is_strong_password(text: str) -> bool:
-    """Dify wants letters and digits, at least 8 (FINDINGS j)."""
+    """Return whether a password has at least 8 characters, with letters and digits (tests/contract/FINDINGS.md, j)."""
     return re.fullmatch(r"(?=.*[a-zA-Z])(?=.*\d).{8,}", text) is not None
 
 
 @blueprint.post("/console/api/login")
 def login() -> Response:
-    """Check e-mail and password (in base64), and set the session's three cookies."""
+    """Check the e-mail address and the password (in base64), and set the three cookies of a session."""
     body = RequestFields("LoginPayload", request.get_json())
     email = body.text("email")
     if not is_email(email):
@@ -106,7 +107,7 @@ def login() -> Response:
 
 
 def _refuse_if_locked(store: Store, email: str) -> None:
-    """Count the wrong passwords of the last day; a locked address is not even checked."""
+    """Refuse a login for a locked e-mail address, before the password is checked."""
     wrong = store.connection().execute(
         "SELECT count(*) FROM wrong_password WHERE email = ? AND tried_at > ?",
         (email.lower(), int(time.time()) - LOCK_S),
@@ -125,7 +126,7 @@ def _issue_refresh_token(connection: Connection) -> str:
 
 
 def _session_answer(account: Row, refresh_token: str) -> Response:
-    """`{"result": "success"}` with the three cookies; only the CSRF token may be read by scripts."""
+    """Answer `{"result": "success"}` with the three cookies. Scripts can read the CSRF token alone."""
     claims = {"user_id": account["id"], "iss": "SELF_HOSTED", "sub": "Console API Passport"}
     csrf_claims = {"sub": account["id"], "jti": secrets.token_hex(8)}
     answer = jsonify({"result": "success"})
@@ -155,7 +156,10 @@ def _session_answer(account: Row, refresh_token: str) -> Response:
 
 @blueprint.post("/console/api/refresh-token")
 def refresh() -> Response | tuple[Response, int]:
-    """Exchange the refresh_token cookie for a new session; no body, no CSRF token; the old one is spent."""
+    """Exchange the cookie refresh_token for a new session. The old refresh token is then invalid.
+
+    The request needs neither a body nor a CSRF token.
+    """
     token = request.cookies.get("refresh_token")
     if not token:
         return jsonify({"result": "fail", "message": "No refresh token provided"}), 401
@@ -175,7 +179,7 @@ def refresh() -> Response | tuple[Response, int]:
 @blueprint.post("/console/api/logout")
 @require_console_session
 def logout() -> Response:
-    """Empty the cookies and forget the refresh token; access tokens live on until they expire, as in Dify."""
+    """Empty the cookies and delete the refresh token. As in Dify, access tokens stay valid until they expire."""
     current_store().connection().execute(
         "DELETE FROM refresh_token WHERE token = ?", (request.cookies.get("refresh_token", ""),)
     )

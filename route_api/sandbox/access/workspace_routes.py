@@ -1,4 +1,4 @@
-"""What the console tells about the workspace, the account and the server."""
+"""The console's routes about the account, the workspace and the server."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ blueprint = Blueprint("console", __name__)
 @blueprint.get("/console/api/account/profile")
 @require_console_session
 def profile() -> dict[str, Any]:
-    """The account of the session."""
+    """Show the account of the session."""
     account = g.account
     return {
         "avatar": None,
@@ -34,14 +34,17 @@ def profile() -> dict[str, Any]:
 @blueprint.get("/console/api/workspaces")
 @require_console_session
 def list_workspaces() -> dict[str, Any]:
-    """The one workspace."""
+    """List the workspaces: there is one."""
     return {"workspaces": [{**_workspace("sandbox"), "current": True}]}
 
 
 @blueprint.post("/console/api/workspaces/current")
 @require_console_session
 def current_workspace() -> dict[str, Any]:
-    """The one workspace, at length; a POST, as in Dify (provisioning/workspace-current-get is a 405)."""
+    """Show the workspace in full.
+
+    The method is POST, as in Dify (provisioning/workspace-current-get has status 405).
+    """
     return {
         **_workspace("basic"),
         "role": "owner",
@@ -66,7 +69,7 @@ def _workspace(plan: str) -> dict[str, Any]:
 
 @blueprint.get("/console/api/version")
 def version() -> dict[str, Any]:
-    """The version whose behaviour we follow; no login needed (general/version-0)."""
+    """Tell the version of Dify that the sandbox follows; no login is needed (general/version-0)."""
     return {
         "version": "1.12.1",
         "release_date": "",
@@ -78,7 +81,7 @@ def version() -> dict[str, Any]:
 
 @blueprint.get("/console/api/system-features")
 def system_features() -> dict[str, Any]:
-    """What the server can do; no login needed. The application title says that it is a sandbox."""
+    """List the features of the server; no login is needed. The application title names the sandbox."""
     return {
         "sso_enforced_for_signin": False,
         "sso_enforced_for_signin_protocol": "",

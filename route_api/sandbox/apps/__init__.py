@@ -1,1 +1,1 @@
-"""Chat apps: their configuration, and the access to their service API."""
+"""Chat apps: their configuration, their routes, and the check of requests to their service API."""

@@ -1,4 +1,4 @@
-"""Who calls a service endpoint of an app: the app by its key, and the end user that the caller names."""
+"""The check of a request to an app's service API: the key names the app, a parameter names the end user."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +11,7 @@ from ..errors import SandboxError
 from .app_table import get_app
 
 DEFAULT_USER = "DEFAULT-USER"
-"""Who a GET without user speaks for: everybody without a name shares it (chat/conversations-no-user)."""
+"""The user of each GET without the parameter user (chat/conversations-no-user)."""
 MAX_USER_LENGTH = 255
 
 P = ParamSpec("P")
@@ -19,9 +19,11 @@ R = TypeVar("R")
 
 
 def require_app(user_from: Literal["json", "query"]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let only requests with the key of an open app through; `g.app` is its row, `g.user` the end user.
+    """Refuse a request without the key of an app whose service API is enabled.
 
-    :param user_from: the JSON body must name the user; the query may
+    The view finds the app's row in `g.app` and the end user in `g.user`.
+
+    :param user_from: where the user is named: `json` requires it in the body, in the `query` it is optional
     """
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
@@ -45,7 +47,10 @@ def require_app(user_from: Literal["json", "query"]) -> Callable[[Callable[P, R]
 
 
 def _user_in_body() -> str:
-    """Anything true is taken as text: a number, a list (chat/user-number, user-list)."""
+    """Return the user in the JSON body.
+
+    Any true value, such as a number or a list, is taken as text (chat/user-number).
+    """
     body = request.get_json()
     user = body.get("user") if isinstance(body, dict) else None
     if not user:

@@ -1,4 +1,4 @@
-"""An app's configuration (Dify: model_config): what a new app has, how a sent one is checked and filled."""
+"""An app's configuration (Dify: model_config): its defaults, its checks, and the checks of a turn's inputs."""
 
 import re
 from copy import deepcopy
@@ -39,7 +39,7 @@ _FRESH: Config = {
     "dataset_configs": {"retrieval_model": "multiple"},
     "file_upload": _FILE_UPLOAD,
 }
-"""Source: provisioning/app-get-fresh."""
+"""The configuration of a new app (provisioning/app-get-fresh)."""
 _SAVED_DEFAULTS: Config = {
     **_FRESH,
     "opening_statement": "",
@@ -50,7 +50,7 @@ _SAVED_DEFAULTS: Config = {
     "agent_mode": {"enabled": False, "tools": [], "strategy": "router"},
     "dataset_configs": {"retrieval_model": "single", "datasets": {"strategy": "router", "datasets": []}},
 }
-"""What a saved configuration has where nothing was sent: provisioning/app-get-after-minimal."""
+"""The values of the omitted fields of a saved configuration (provisioning/app-get-after-minimal)."""
 _VARIABLE_NAME = re.compile(r"(?!\d)[\u4e00-\u9fa5A-Za-z0-9_]{1,100}")
 
 PARAMETER_FIELDS = (
@@ -66,11 +66,11 @@ PARAMETER_FIELDS = (
     "sensitive_word_avoidance",
     "file_upload",
 )
-"""What GET /v1/parameters shows of a configuration: chat/parameters-with-variables."""
+"""The fields of a configuration that GET /v1/parameters shows (chat/parameters-with-variables)."""
 
 
 def fresh_config(model: Model | None) -> Config:
-    """The configuration of a new app with the default model, if there is one."""
+    """Make the configuration of a new app. It names the model, if there is one."""
     config = deepcopy(_FRESH)
     if model is not None:
         config["model"] |= {"provider": PROVIDER, "name": model.name}
@@ -78,9 +78,9 @@ def fresh_config(model: Model | None) -> Config:
 
 
 def saved_config(sent: dict[str, Any]) -> Config:
-    """The configuration as it is kept: checked, and with Dify's defaults for what was not sent.
+    """Check a sent configuration, and fill the omitted fields with Dify's defaults.
 
-    :raises SandboxError: 400 with Dify's text, as in provisioning/model-config-*
+    :raises SandboxError: 400 with Dify's text (provisioning/model-config-*)
     """
     config = {field: _checked_field(field, sent.get(field)) for field in _SAVED_DEFAULTS if field != "model"}
     config["model"] = _checked_model(sent.get("model"))
@@ -136,14 +136,14 @@ def _invalid(text: str) -> SandboxError:
 
 
 def form_fields(config: Config) -> list[dict[str, Any]]:
-    """The declared variables, each with its `type` beside its own properties."""
+    """Return the declarations of the variables. Each has its `type` and its properties in one object."""
     return [{"type": kind, **field} for item in config["user_input_form"] for kind, field in item.items()]
 
 
 def checked_inputs(config: Config, sent: dict[str, Any]) -> dict[str, Any]:
-    """The values of the declared variables; what is not declared is dropped, what is left out is None.
+    """Return the values of the declared variables. Undeclared values are dropped; an omitted value becomes None.
 
-    :raises SandboxError: 400, a value does not fit its declaration (inputs/required-missing, max-length-over,
+    :raises SandboxError: 400, if a value does not fit its declaration (inputs/required-missing, max-length-over,
         value-number)
     """
     return {field["variable"]: _checked_value(field, sent.get(field["variable"])) for field in form_fields(config)}

@@ -1,4 +1,4 @@
-"""What the service API tells about an app: its parameters, name, icons, page."""
+"""The service API's routes about an app: parameters, name, icons, web page."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("app_info", __name__)
 @blueprint.get("/v1/parameters")
 @require_app("query")
 def parameters() -> dict[str, Any]:
-    """The published configuration as far as a client needs it: the form above all."""
+    """Show the parts of the published configuration that a client needs, such as the form."""
     config = config_of(g.app)
     return {
         **{field: config[field] for field in PARAMETER_FIELDS},
@@ -35,7 +35,7 @@ def parameters() -> dict[str, Any]:
 @blueprint.get("/v1/info")
 @require_app("query")
 def info() -> dict[str, Any]:
-    """Name and kind of the app."""
+    """Show the name and the mode of the app."""
     return {
         "name": g.app["name"],
         "description": g.app["description"],
@@ -48,12 +48,12 @@ def info() -> dict[str, Any]:
 @blueprint.get("/v1/meta")
 @require_app("query")
 def meta() -> dict[str, Any]:
-    """A chat app has no tools, so no icons of tools."""
+    """List the icons of the app's tools. A chat app has no tools."""
     return {"tool_icons": {}}
 
 
 @blueprint.get("/v1/site")
 @require_app("query")
 def site() -> dict[str, Any]:
-    """How the app's web page would look."""
+    """Show the settings of the app's web page."""
     return site_of(g.app)

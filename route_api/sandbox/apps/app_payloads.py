@@ -34,7 +34,7 @@ def _common(app: Row) -> dict[str, Any]:
 
 
 def app_summary(app: Row) -> dict[str, Any]:
-    """What create and api-enable answer: provisioning/app-create."""
+    """An app as `create` and `api-enable` show it (provisioning/app-create)."""
     return {
         **_common(app),
         "enable_site": True,
@@ -45,7 +45,7 @@ def app_summary(app: Row) -> dict[str, Any]:
 
 
 def app_detail(app: Row) -> dict[str, Any]:
-    """Source: provisioning/app-get-fresh."""
+    """An app by itself (provisioning/app-get-fresh)."""
     base = request.host_url.rstrip("/")
     return {
         **app_summary(app),
@@ -68,7 +68,7 @@ def app_detail(app: Row) -> dict[str, Any]:
 
 
 def site_of(app: Row) -> dict[str, Any]:
-    """How the app's web page would look: chat/site."""
+    """The settings of the app's web page (chat/site)."""
     return {
         "title": app["name"],
         "chat_color_theme": None,
@@ -88,7 +88,7 @@ def site_of(app: Row) -> dict[str, Any]:
 
 
 def app_list_item(app: Row) -> dict[str, Any]:
-    """One row of the list: provisioning/app-list."""
+    """An app in the list (provisioning/app-list)."""
     config = config_of(app)
     return {
         **_common(app),

@@ -23,7 +23,7 @@ blueprint = Blueprint("apps", __name__)
 @blueprint.post("/console/api/apps")
 @require_console_session
 def create() -> tuple[dict[str, Any], int]:
-    """Make an app with the default model; names need not be unique."""
+    """Create an app with the default model. Several apps may have the same name."""
     body = RequestFields("CreateAppPayload", request.get_json())
     name, mode = body.text("name"), body.choice("mode", APP_MODES)
     if mode != "chat":
@@ -36,7 +36,7 @@ def create() -> tuple[dict[str, Any], int]:
 @blueprint.get("/console/api/apps")
 @require_console_session
 def list_apps() -> dict[str, Any]:
-    """Apps, newest first; `name` means contains, `mode` other than chat or all finds none."""
+    """List apps, newest first, whose name contains `name`. A `mode` other than chat or all finds none."""
     query = RequestFields("AppListQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
     name = query.optional_text("name") or ""
@@ -64,7 +64,7 @@ def list_apps() -> dict[str, Any]:
 @blueprint.get("/console/api/apps/<uuid:app_id>")
 @require_console_session
 def get(app_id: uuid.UUID) -> dict[str, Any]:
-    """One app with its configuration."""
+    """Show one app with its configuration."""
     return app_detail(get_app(app_id))
 
 
@@ -82,7 +82,7 @@ def delete(app_id: uuid.UUID) -> Response:
 @blueprint.post("/console/api/apps/<uuid:app_id>/model-config")
 @require_console_session
 def configure(app_id: uuid.UUID) -> dict[str, str]:
-    """Publish a configuration; what is not sent gets Dify's default, not the old value."""
+    """Publish a configuration. An omitted field gets Dify's default, not its old value."""
     app = get_app(app_id)
     sent = request.get_json()
     save_config(current_store(), app["id"], saved_config(sent if isinstance(sent, dict) else {}))
@@ -92,7 +92,7 @@ def configure(app_id: uuid.UUID) -> dict[str, str]:
 @blueprint.post("/console/api/apps/<uuid:app_id>/api-enable")
 @require_console_session
 def enable_api(app_id: uuid.UUID) -> dict[str, Any]:
-    """Open or close the service API of an app."""
+    """Enable or disable the service API of an app."""
     app = get_app(app_id)
     enabled = RequestFields("AppApiStatusPayload", request.get_json()).required("enable_api")
     current_store().connection().execute("UPDATE app SET api_enabled = ? WHERE id = ?", (bool(enabled), app["id"]))
@@ -102,7 +102,7 @@ def enable_api(app_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.get("/console/api/apps/<uuid:app_id>/api-keys")
 @require_console_session
 def list_app_keys(app_id: uuid.UUID) -> dict[str, Any] | tuple[Response, int]:
-    """The app's keys, in full."""
+    """List the app's keys with their values."""
     if find_app(current_store(), str(app_id)) is None:
         return _no_such_app()
     return {"data": list_keys(current_store(), "app", str(app_id))}
@@ -111,7 +111,7 @@ def list_app_keys(app_id: uuid.UUID) -> dict[str, Any] | tuple[Response, int]:
 @blueprint.post("/console/api/apps/<uuid:app_id>/api-keys")
 @require_console_session
 def create_app_key(app_id: uuid.UUID) -> tuple[dict[str, Any] | Response, int]:
-    """A new key for the app: HTTP 201."""
+    """Create a key of the app; the status is 201."""
     if find_app(current_store(), str(app_id)) is None:
         return _no_such_app()
     return create_key(current_store(), "app", str(app_id)), 201
@@ -120,7 +120,7 @@ def create_app_key(app_id: uuid.UUID) -> tuple[dict[str, Any] | Response, int]:
 @blueprint.delete("/console/api/apps/<uuid:app_id>/api-keys/<uuid:key_id>")
 @require_console_session
 def delete_app_key(app_id: uuid.UUID, key_id: uuid.UUID) -> Response | tuple[Response, int]:
-    """Delete a key of the app: a true 204."""
+    """Delete a key of the app; the status is 204."""
     if find_app(current_store(), str(app_id)) is None:
         return _no_such_app()
     delete_key(current_store(), "app", str(key_id), str(app_id))
@@ -128,5 +128,5 @@ def delete_app_key(app_id: uuid.UUID, key_id: uuid.UUID) -> Response | tuple[Res
 
 
 def _no_such_app() -> tuple[Response, int]:
-    """The one 404 of Dify that has nothing but a message: provisioning/app-api-key-unknown-app."""
+    """Answer 404 with a message alone, as Dify does on these routes (provisioning/app-api-key-unknown-app)."""
     return jsonify({"message": "App not found."}), 404

@@ -30,14 +30,14 @@ CREATE TABLE IF NOT EXISTS app (
 
 
 def find_app(store: Store, app_id: str) -> Row | None:
-    """The app's row, if there is one."""
+    """Return the app's row, or None."""
     return store.connection().execute("SELECT * FROM app WHERE id = ?", (app_id,)).fetchone()
 
 
 def get_app(app_id: object) -> Row:
-    """The app's row.
+    """Return the app's row.
 
-    :raises SandboxError: 404, there is no such app
+    :raises SandboxError: 404, if there is no such app
     """
     app = find_app(current_store(), str(app_id))
     if app is None:
@@ -46,14 +46,15 @@ def get_app(app_id: object) -> Row:
 
 
 def config_of(app: Row) -> Config:
-    """The app's published configuration."""
+    """Return the app's published configuration."""
     return json.loads(app["config"])
 
 
 def create_app(store: Store, account_id: str, config: Config, **fields: str | None) -> str:
-    """Make an app and return its id.
+    """Create an app.
 
     :param fields: name, and optionally description, icon_type, icon, icon_background
+    :returns: the app's id
     """
     app_id, now = str(uuid.uuid4()), int(time.time())
     with store.transaction() as connection:
@@ -80,7 +81,7 @@ def create_app(store: Store, account_id: str, config: Config, **fields: str | No
 
 
 def save_config(store: Store, app_id: str, config: Config) -> None:
-    """Publish a configuration; running conversations keep the one they were started with."""
+    """Publish a configuration. Existing conversations keep the configuration that they began with."""
     with store.transaction() as connection:
         connection.execute(
             "UPDATE app SET config = ?, config_saved_at = ? WHERE id = ?",

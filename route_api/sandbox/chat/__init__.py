@@ -1,1 +1,1 @@
-"""Questions and answers: conversations, messages, and the console's debugger."""
+"""Chats of both APIs: questions and answers, conversations, messages."""

@@ -1,4 +1,4 @@
-"""One turn of a chat: store the question, let the model answer, stream or collect it, store the answer."""
+"""Answers one question: store the question, run the model, stream or collect its answer, store the answer."""
 
 import json
 import time
@@ -31,12 +31,12 @@ PING = "event: ping\n\n"
 
 @dataclass(frozen=True)
 class Question:
-    """Who asks what, in which conversation.
+    """A question, its user and its conversation.
 
-    :param source: api or console
-    :param user: the end user, or the account's id
-    :param conversation: None begins a new one
-    :param history: the turns before, as the model shall see them
+    :param source: `api` or `console`
+    :param user: the end user; for `console`, the account's id
+    :param conversation: the row; None begins a new conversation
+    :param history: question and answer of the earlier turns that the model receives
     """
 
     app: Row
@@ -51,20 +51,20 @@ class Question:
 
     @property
     def owner(self) -> str:
-        """Who may stop the answer."""
+        """The identity that may stop the answer."""
         return owner_of_task(self.app["id"], self.source, self.user)
 
 
 def owner_of_task(app_id: str, source: str, user: str) -> str:
-    """The owner of a running answer: stopping one needs the same app, side and user."""
+    """Make the identity that may stop a running answer: the same app, source and user."""
     return json.dumps([app_id, source, user])
 
 
 class Turn:
-    """A question that has been stored and is being answered.
+    """A stored question whose answer is being generated.
 
-    :param is_streamed: words come one after the other, as from a real model; nobody would see it in a whole answer
-    :raises SandboxError: 400, an input does not fit the form, or the model is gone
+    :param is_streamed: pause between two words, as a real model does; a blocking answer needs no pauses
+    :raises SandboxError: 400, if an input does not fit the form, or the model does not exist
     """
 
     def __init__(self, question: Question, *, is_streamed: bool) -> None:
@@ -79,7 +79,7 @@ class Turn:
         model = question.config["model"]
         params = {name: value for name, value in model["completion_params"].items() if name != "stop"}
         messages = build_messages(question.config, inputs, context, question.history, question.query)
-        words = _words_of(model["name"], messages, params, is_streamed)
+        words = _model_stream(model["name"], messages, params, is_streamed)
         self._prompt_tokens = sum(estimate_tokens(message["content"]) for message in messages)
         self.message_id = str(uuid.uuid4())
         self.conversation_id = question.conversation["id"] if question.conversation else str(uuid.uuid4())
@@ -122,7 +122,10 @@ class Turn:
             )
 
     def _pieces(self) -> Generator[str, None, None]:
-        """The answer as it comes, "" for a silence; at the end, however it comes, what there is is stored."""
+        """Yield the pieces of the answer, and "" for a silence.
+
+        At the end, also after an error, store the answer so far.
+        """
         failure: ModelError | None = None
         try:
             for piece in self._generation.pieces(self._silence_s):
@@ -156,7 +159,7 @@ class Turn:
             )
 
     def _usage(self) -> dict[str, Any]:
-        """Counts of tokens; zero for a stopped answer (chat/streaming-stopped). Nothing costs anything."""
+        """Count the tokens: zero for a stopped answer (chat/streaming-stopped). All prices are zero."""
         prompt_tokens = 0 if self.was_stopped else self._prompt_tokens
         completion_tokens = 0 if self.was_stopped else estimate_tokens(self.answer)
         return {
@@ -190,7 +193,10 @@ class Turn:
         return f"data: {_json(event)}\n\n"
 
     def events(self) -> Iterator[str]:
-        """The answer as server-sent events; an `error` has no task id and ends it (chat/error-mid-stream)."""
+        """Yield the answer as server-sent events.
+
+        An `error` event has no task id; it is the last one (chat/error-mid-stream).
+        """
         ids = {"task_id": self._generation.task_id, "id": self.message_id}
         try:
             with closing(self._pieces()) as pieces:
@@ -207,9 +213,9 @@ class Turn:
         yield self._event("message_end", **ids, metadata=self._metadata(), files=None)
 
     def whole(self) -> dict[str, Any]:
-        """The answer in one piece.
+        """Return the blocking answer.
 
-        :raises SandboxError: 400, the model failed or said nothing (chat/blocking-empty-answer)
+        :raises SandboxError: 400, if the model failed, or its answer is empty (chat/blocking-empty-answer)
         """
         try:
             for _ in self._pieces():
@@ -238,14 +244,14 @@ class Turn:
 
 
 def answer_question(question: Question, response_mode: str) -> Response:
-    """Answer as JSON, or as a stream whose first event leaves with the model's first word."""
+    """Answer as JSON, or as a stream. The first event is sent with the model's first word."""
     turn = Turn(question, is_streamed=response_mode == "streaming")
     if response_mode == "streaming":
         return Response(turn.events(), content_type="text/event-stream; charset=utf-8")
     return jsonify(turn.whole())
 
 
-def _words_of(
+def _model_stream(
     name: str, messages: list[Message], params: dict[str, Any], is_streamed: bool
 ) -> Generator[str, None, None]:
     if find_model(name) is None:

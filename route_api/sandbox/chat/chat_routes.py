@@ -1,4 +1,4 @@
-"""The service API's chat: one question, blocking or streaming, and stopping a running answer."""
+"""The service API's chat routes: ask a question, and stop a running answer."""
 
 import json
 from sqlite3 import Row
@@ -23,9 +23,9 @@ blueprint = Blueprint("chat", __name__)
 @blueprint.post("/v1/chat-messages")
 @require_app("json")
 def ask() -> Response:
-    """Answer a question; the conversation keeps the configuration that it began with.
+    """Answer a question. A conversation keeps the configuration that it began with.
 
-    `auto_generate_name` is accepted; unlike Dify's, our first turn never sleeps for it.
+    `auto_generate_name` is accepted without effect. In Dify it delays the first turn.
     """
     body = RequestFields("ChatRequestPayload", request.get_json())
     inputs, query = body.mapping("inputs"), body.text("query")
@@ -49,7 +49,7 @@ def ask() -> Response:
 
 
 def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
-    """Every turn, failed and stopped too, in their true order, where Dify shuffles those of one second."""
+    """Return all turns in their order, also failed and stopped ones. Dify mixes up the turns of one second."""
     rows = store.connection().execute(
         "SELECT query, answer FROM message WHERE conversation_id = ? ORDER BY number", (conversation["id"],)
     )
@@ -59,6 +59,6 @@ def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
 @blueprint.post("/v1/chat-messages/<task_id>/stop")
 @require_app("json")
 def stop(task_id: str) -> dict[str, str]:
-    """Stop an answer of the same user; success in any case (chat/stop-unknown-task, stop-other-user)."""
+    """Stop an answer of the same user. The answer is always success (chat/stop-unknown-task, stop-other-user)."""
     stop_generation(task_id, owner_of_task(g.app["id"], "api", g.user))
     return {"result": "success"}

@@ -19,7 +19,7 @@ blueprint = Blueprint("conversations", __name__)
 
 
 def conversation_payload(conversation: Row) -> dict[str, Any]:
-    """A conversation as the service API shows it; `inputs` are those of the first turn."""
+    """A conversation as the service API shows it. `inputs` are the inputs of the first turn."""
     return {
         "id": conversation["id"],
         "name": conversation["name"],
@@ -34,7 +34,7 @@ def conversation_payload(conversation: Row) -> dict[str, Any]:
 @blueprint.get("/v1/conversations")
 @require_app("query")
 def list_conversations() -> dict[str, Any]:
-    """The user's conversations, by pages that begin after `last_id`."""
+    """List the user's conversations. A page begins after the conversation `last_id`."""
     query = RequestFields("ConversationListQuery", request.args)
     limit = query.number("limit", 20, 1, 100)
     sort_by = (
@@ -64,7 +64,10 @@ def list_conversations() -> dict[str, Any]:
 @blueprint.post("/v1/conversations/<uuid:conversation_id>/name")
 @require_app("json")
 def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
-    """Give a name; with `auto_generate` the beginning of the first question, where Dify asks its model."""
+    """Rename a conversation.
+
+    With `auto_generate`, its name is the beginning of its first question; Dify asks its model.
+    """
     body = RequestFields("ConversationRenamePayload", request.get_json())
     name = body.optional_text("name")
     is_generated = bool(body.fields.get("auto_generate"))
@@ -83,7 +86,10 @@ def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.delete("/v1/conversations/<uuid:conversation_id>")
 @require_app("json")
 def delete(conversation_id: uuid.UUID) -> Response:
-    """DANGER, as in Dify: deletes anybody's, of any app (chat/conversation-delete-other-user)."""
+    """Delete a conversation of any user and any app.
+
+    As in Dify, the user is not checked (chat/conversation-delete-other-user).
+    """
     current_store().connection().execute(
         "DELETE FROM conversation WHERE id = ? AND source = 'api'", (str(conversation_id),)
     )
@@ -93,7 +99,7 @@ def delete(conversation_id: uuid.UUID) -> Response:
 @blueprint.get("/v1/conversations/<uuid:conversation_id>/variables")
 @require_app("query")
 def list_variables(conversation_id: uuid.UUID) -> dict[str, Any]:
-    """A chat app's conversations have no variables."""
+    """List the variables of a conversation. In a chat app there are none."""
     limit = RequestFields("ConversationVariablesQuery", request.args).number("limit", 20, 1, 100)
     get_conversation(str(conversation_id), g.app["id"], "api", g.user)
     return {"limit": limit, "has_more": False, "data": []}

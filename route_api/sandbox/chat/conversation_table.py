@@ -6,7 +6,7 @@ from ..errors import SandboxError
 from ..store import Store, current_store
 
 NAME_LENGTH = 20
-"""A conversation is named by that many characters of its first question: chat/conversations."""
+"""A conversation's name is this many characters of its first question (chat/conversations)."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversation (
@@ -42,12 +42,12 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE INDEX IF NOT EXISTS message_of_conversation ON message (conversation_id);
 """
-"""`source` is api (then `user` is the end user) or console (then the account's id); `config` is that of the
-first turn; `model_request` is what the model received."""
+"""With the `source` `api`, `user` is the end user; with `console`, it is the account's id. `config` is the
+configuration of the first turn. `model_request` is the model's input."""
 
 
 def find_conversation(store: Store, conversation_id: str, app_id: str, source: str, user: str) -> Row | None:
-    """The conversation, if it exists and belongs to this user of this app."""
+    """Return the conversation of this user of this app, or None."""
     return (
         store.connection()
         .execute(
@@ -59,9 +59,9 @@ def find_conversation(store: Store, conversation_id: str, app_id: str, source: s
 
 
 def get_conversation(conversation_id: str, app_id: str, source: str, user: str) -> Row:
-    """The conversation.
+    """Return the conversation of this user of this app.
 
-    :raises SandboxError: 404, it does not exist or belongs to somebody else
+    :raises SandboxError: 404, if it does not exist, or belongs to another user
     """
     conversation = find_conversation(current_store(), conversation_id, app_id, source, user)
     if conversation is None:
@@ -70,7 +70,7 @@ def get_conversation(conversation_id: str, app_id: str, source: str, user: str) 
 
 
 def first_question(store: Store, conversation_id: str) -> str:
-    """What the conversation began with."""
+    """Return the first question of a conversation."""
     row = (
         store.connection()
         .execute("SELECT query FROM message WHERE conversation_id = ? ORDER BY number LIMIT 1", (conversation_id,))

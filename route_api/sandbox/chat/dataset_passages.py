@@ -1,4 +1,4 @@
-"""The datasets that an app's configuration names: their best passages for a question."""
+"""Finds passages for a question in the datasets of an app's configuration."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ DEFAULT_TOP_K = 4
 
 
 def find_context(store: Store, config: Config, question: str, source: str) -> tuple[str | None, list[dict[str, Any]]]:
-    """The passages as one text, and as `retriever_resources`; (None, []) if the app has no dataset.
+    """Find the best passages of the app's datasets.
 
-    An unknown dataset is no error: the text is empty then (debugger/override-dataset-unknown).
+    An unknown dataset is no error: the text is then empty (debugger/override-dataset-unknown).
 
-    :param source: api or console; the service API tells less (chat/blocking-app-with-dataset)
+    :param source: `api` or `console`; the service API shows fewer fields (chat/blocking-app-with-dataset)
+    :returns: the passages as one text, and as `retriever_resources`; (None, []) if the app has no dataset
     """
     settings = config["dataset_configs"]
     dataset_ids = _enabled_dataset_ids(settings)
@@ -68,7 +69,7 @@ def find_context(store: Store, config: Config, question: str, source: str) -> tu
 
 
 def _enabled_dataset_ids(settings: dict[str, Any]) -> list[str]:
-    """Dify's shape: `{"datasets": {"datasets": [{"dataset": {"enabled": true, "id": "..."}}]}}`."""
+    """Read the ids from `{"datasets": {"datasets": [{"dataset": {"enabled": true, "id": "..."}}]}}`."""
     try:
         datasets = [entry["dataset"] for entry in settings["datasets"]["datasets"]]
         return [str(dataset["id"]) for dataset in datasets if dataset.get("enabled")]

@@ -1,4 +1,4 @@
-"""The console's debugger: chat with a configuration per request; what the console shows of conversations."""
+"""The console's routes for chats: the debugger, and the lists of conversations and messages."""
 
 import json
 import uuid
@@ -26,9 +26,9 @@ blueprint = Blueprint("debugger", __name__)
 @blueprint.post("/console/api/apps/<uuid:app_id>/chat-messages")
 @require_console_session
 def ask(app_id: uuid.UUID) -> Response:
-    """Answer a question with the configuration that comes with it; an empty one means the published.
+    """Answer a question with the configuration in the request. If it is empty, the published configuration is used.
 
-    The model remembers the thread that leads to `parent_message_id`, and nothing without it
+    The model receives the turns that lead to `parent_message_id`, and no turn without it
     (debugger/second-turn-without-parent, chain-2 to chain-4).
     """
     app = get_app(app_id)
@@ -52,13 +52,13 @@ def ask(app_id: uuid.UUID) -> Response:
         config=saved_config(override) if override else config_of(app),
         conversation=conversation,
         parent_id=parent_id,
-        history=_thread(store.connection(), conversation_id, parent_id),
+        history=_turns_up_to(store.connection(), conversation_id, parent_id),
     )
     return answer_question(question, response_mode)
 
 
-def _thread(connection: Connection, conversation_id: str | None, parent_id: str | None) -> list[tuple[str, str]]:
-    """The turns that lead to a message of the conversation, oldest first; an unknown one has none."""
+def _turns_up_to(connection: Connection, conversation_id: str | None, parent_id: str | None) -> list[tuple[str, str]]:
+    """Return the turns that lead to a message, oldest first. An unknown message has none."""
     turns: list[tuple[str, str]] = []
     while conversation_id and parent_id:
         row = connection.execute(
@@ -75,7 +75,7 @@ def _thread(connection: Connection, conversation_id: str | None, parent_id: str 
 @blueprint.post("/console/api/apps/<uuid:app_id>/chat-messages/<task_id>/stop")
 @require_console_session
 def stop(app_id: uuid.UUID, task_id: str) -> dict[str, str]:
-    """Stop a running answer of the debugger; no body needed."""
+    """Stop a running answer of the debugger. The request needs no body."""
     app = get_app(app_id)
     stop_generation(task_id, owner_of_task(app["id"], "console", g.account["id"]))
     return {"result": "success"}
@@ -84,7 +84,7 @@ def stop(app_id: uuid.UUID, task_id: str) -> dict[str, str]:
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-conversations")
 @require_console_session
 def list_conversations(app_id: uuid.UUID) -> dict[str, Any]:
-    """All conversations of an app, of both APIs, newest first."""
+    """List all conversations of an app, of both APIs, newest first."""
     app = get_app(app_id)
     query = RequestFields("ChatConversationQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
@@ -104,14 +104,14 @@ def list_conversations(app_id: uuid.UUID) -> dict[str, Any]:
 
 
 def _end_user_id(conversation: Row) -> str | None:
-    """Dify gives every end user an id; ours follows from the app and the name."""
+    """Return the end user's id. Dify stores one; the sandbox computes it from the app and the user's name."""
     if conversation["source"] == "console":
         return None
     return str(uuid.uuid5(uuid.UUID(conversation["app_id"]), conversation["user"]))
 
 
 def _conversation(connection: Connection, conversation: Row) -> dict[str, Any]:
-    """What the list and the single conversation have in common."""
+    """The fields that the list and a single conversation have in common."""
     counts = connection.execute(
         "SELECT count(*) AS messages, count(CASE rating WHEN 'like' THEN 1 END) AS likes,"
         " count(CASE rating WHEN 'dislike' THEN 1 END) AS dislikes FROM message WHERE conversation_id = ?",
@@ -163,7 +163,7 @@ def _get_conversation(app_id: uuid.UUID, conversation_id: str) -> Row:
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-conversations/<uuid:conversation_id>")
 @require_console_session
 def get_conversation(app_id: uuid.UUID, conversation_id: uuid.UUID) -> dict[str, Any]:
-    """One conversation with the configuration that it began with."""
+    """Show one conversation with the configuration that it began with."""
     conversation = _get_conversation(app_id, str(conversation_id))
     config = json.loads(conversation["config"])
     shown = (
@@ -184,7 +184,7 @@ def get_conversation(app_id: uuid.UUID, conversation_id: uuid.UUID) -> dict[str,
 @blueprint.delete("/console/api/apps/<uuid:app_id>/chat-conversations/<uuid:conversation_id>")
 @require_console_session
 def delete_conversation(app_id: uuid.UUID, conversation_id: uuid.UUID) -> Response:
-    """Delete a conversation of the app: a true 204."""
+    """Delete a conversation of the app; the status is 204."""
     conversation = _get_conversation(app_id, str(conversation_id))
     current_store().connection().execute("DELETE FROM conversation WHERE id = ?", (conversation["id"],))
     return Response(status=204, content_type="application/json")
@@ -193,7 +193,7 @@ def delete_conversation(app_id: uuid.UUID, conversation_id: uuid.UUID) -> Respon
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-messages")
 @require_console_session
 def list_messages(app_id: uuid.UUID) -> dict[str, Any]:
-    """The messages of any conversation of the app, with what the model got."""
+    """List the messages of a conversation of the app, with the model's input."""
     query = RequestFields("ChatMessagesQuery", request.args)
     limit = query.number("limit", 20, 1, 100)
     conversation = _get_conversation(app_id, query.identifier("conversation_id"))
@@ -259,7 +259,7 @@ def _get_message(app_id: uuid.UUID, message_id: uuid.UUID) -> Row:
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-messages/<uuid:message_id>/suggested-questions")
 @require_console_session
 def suggest(app_id: uuid.UUID, message_id: uuid.UUID) -> dict[str, Any]:
-    """What could be asked next, if the configuration switches it on (debugger/console-suggested)."""
+    """Suggest further questions, if the configuration enables it (debugger/console-suggested)."""
     message = _get_message(app_id, message_id)
     if not json.loads(message["config"])["suggested_questions_after_answer"].get("enabled"):
         text = "Function Suggested questions after answer disabled."
@@ -270,8 +270,8 @@ def suggest(app_id: uuid.UUID, message_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.get("/console/api/apps/<uuid:app_id>/chat-messages/<uuid:message_id>/model-request")
 @require_console_session
 def model_request(app_id: uuid.UUID, message_id: uuid.UUID) -> dict[str, Any]:
-    """What the model received for a message: `model`, `params`, `messages`.
+    """Show the model's input for a message: `model`, `params`, `messages`.
 
-    Not Dify's: our own addition, so that tests of the gateway can prove what reached the model.
+    Dify has no such route. It exists for the tests of the gateway, which check the model's input with it.
     """
     return json.loads(_get_message(app_id, message_id)["model_request"])

@@ -7,11 +7,14 @@ from ..request_fields import RequestFields
 from ..store import current_store
 
 NO_PARENT = "00000000-0000-0000-0000-000000000000"
-"""The parent of every message of the service API."""
+"""The parent id of each message of the service API."""
 
 
 def page_of_messages(conversation_id: str, query: RequestFields) -> tuple[list[Row], bool]:
-    """The newest messages, or those before `first_id`, oldest first; and whether there are older ones."""
+    """Read the newest messages, or the messages before `first_id`.
+
+    :returns: the messages, oldest first; whether there are older ones
+    """
     limit, first_id = query.number("limit", 20, 1, 100), query.optional_id("first_id")
     connection = current_store().connection()
     before = None

@@ -19,7 +19,7 @@ blueprint = Blueprint("messages", __name__)
 
 
 def message_payload(message: Row) -> dict[str, Any]:
-    """A message as the service API shows it, inputs and all (inputs/messages-show-inputs)."""
+    """A message as the service API shows it, with its inputs (inputs/messages-show-inputs)."""
     return {
         "id": message["id"],
         "conversation_id": message["conversation_id"],
@@ -40,7 +40,7 @@ def message_payload(message: Row) -> dict[str, Any]:
 @blueprint.get("/v1/messages")
 @require_app("query")
 def list_messages() -> dict[str, Any]:
-    """The messages of a conversation, oldest first; `first_id` pages back in time."""
+    """List the messages of a conversation, oldest first. `first_id` asks for the messages before it."""
     query = RequestFields("MessageListQuery", request.args)
     conversation_id = query.identifier("conversation_id")
     limit = query.number("limit", 20, 1, 100)
@@ -68,7 +68,10 @@ def _get_message(message_id: uuid.UUID) -> Row:
 @blueprint.post("/v1/messages/<uuid:message_id>/feedbacks")
 @require_app("json")
 def give_feedback(message_id: uuid.UUID) -> dict[str, str]:
-    """Like, dislike, or null to withdraw, which needs something to withdraw (chat/feedback-null-again)."""
+    """Set the rating: like, dislike, or null to delete it.
+
+    Null is refused if there is no rating (chat/feedback-null-again).
+    """
     body = RequestFields("MessageFeedbackPayload", request.get_json())
     rating, content = body.optional_choice("rating", ("like", "dislike")), body.optional_text("content")
     message = _get_message(message_id)
@@ -83,7 +86,7 @@ def give_feedback(message_id: uuid.UUID) -> dict[str, str]:
 @blueprint.get("/v1/messages/<uuid:message_id>/suggested")
 @require_app("query")
 def suggest(message_id: uuid.UUID) -> dict[str, Any]:
-    """What could be asked next; refused unless the app's configuration switches it on."""
+    """Suggest further questions. This is refused unless the app's configuration enables it."""
     message = _get_message(message_id)
     if not json.loads(message["config"])["suggested_questions_after_answer"].get("enabled"):
         raise SandboxError(400, "bad_request", "Suggested Questions Is Disabled.")

@@ -1,4 +1,4 @@
-"""What a chat app sends to its model: the prompt with its variables, the turns before, the question."""
+"""Makes the messages for the model: the prompt with its variables, the earlier turns, the question."""
 
 import re
 from typing import Any
@@ -16,14 +16,14 @@ _DATASET_PROMPT = (
     "Avoid mentioning that you obtained the information from the context.\n"
     "And answer according to the language of the user's question.\n"
 )
-"""Its beginning is recorded in debugger/override-dataset-unknown; an empty context leaves the block empty."""
+"""The beginning is recorded in debugger/override-dataset-unknown. With an empty context the block is empty."""
 
 
 def fill_prompt(template: str, inputs: dict[str, Any]) -> str:
-    """The template with `{{name}}` replaced by the inputs.
+    """Replace each `{{name}}` in the template with the input of this name.
 
-    A None becomes the word None; what is not declared, and double braces within a value, lose one pair
-    and are not filled (inputs/turn-3-values-left-out, placeholder-undeclared, value-with-braces).
+    The value None becomes the word None (inputs/turn-3-values-left-out). An undeclared `{{name}}`, and a `{{name}}`
+    within a value, becomes `{name}` (inputs/placeholder-undeclared, value-with-braces).
     """
 
     def value_of(match: re.Match[str]) -> str:
@@ -36,10 +36,10 @@ def fill_prompt(template: str, inputs: dict[str, Any]) -> str:
 def build_messages(
     config: Config, inputs: dict[str, Any], context: str | None, history: list[tuple[str, str]], query: str
 ) -> list[Message]:
-    """The messages for the model.
+    """Make the messages for the model.
 
-    :param context: passages of the app's datasets; None if it has none
-    :param history: question and answer of the turns before, oldest first
+    :param context: the passages of the app's datasets; None if the app has no dataset
+    :param history: question and answer of the earlier turns, oldest first
     """
     system = "" if context is None else _DATASET_PROMPT.format(context=context)
     if config["pre_prompt"]:

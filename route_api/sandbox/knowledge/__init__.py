@@ -1,1 +1,1 @@
-"""Datasets, documents, segments, metadata and files: upload, indexing and search."""
+"""Datasets with their documents, segments, metadata and files: upload, indexing and search."""

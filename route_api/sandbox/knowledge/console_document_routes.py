@@ -1,4 +1,4 @@
-"""The console's routes around documents and segments; they need a console session."""
+"""The console's routes for documents and segments."""
 
 import uuid
 from sqlite3 import Row
@@ -49,7 +49,7 @@ def _no_content() -> Response:
 @blueprint.get(f"{DATASET}/documents")
 @require_console_session
 def list_documents(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """Documents, newest first; with `fetch=true` their segments are counted."""
+    """List documents, newest first. With `fetch=true` the numbers of their segments are shown."""
     store = current_store()
     dataset = find_dataset(store, dataset_id)
     page = requested_page("DocumentDatasetListQuery")
@@ -62,7 +62,7 @@ def list_documents(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.get(f"{DATASET}/indexing-status")
 @require_console_session
 def get_dataset_indexing_status(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """How far every document of a dataset is, unpaged."""
+    """Show the progress of the indexing of all documents of a dataset, without pages."""
     store = current_store()
     rows = find_documents(store, find_dataset(store, dataset_id)["id"])
     return {"data": [indexing_status(row) for row in rows]}
@@ -71,7 +71,7 @@ def get_dataset_indexing_status(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.get(DOCUMENT)
 @require_console_session
 def get_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """One document."""
+    """Show one document."""
     store = current_store()
     return console_detail(store, find_dataset(store, dataset_id), _document(dataset_id, document_id))
 
@@ -79,7 +79,7 @@ def get_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any
 @blueprint.delete(DOCUMENT)
 @require_console_session
 def delete_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
-    """Delete a document: a true 204."""
+    """Delete a document; the status is 204."""
     document = _document(dataset_id, document_id)
     require_editable(document)
     delete_documents(current_store(), document["dataset_id"], [document["id"]])
@@ -89,21 +89,21 @@ def delete_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
 @blueprint.get(f"{DOCUMENT}/indexing-status")
 @require_console_session
 def get_document_indexing_status(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """How far a document is; its batch need not be known."""
+    """Show the progress of a document's indexing, without its batch."""
     return indexing_status(_document(dataset_id, document_id))
 
 
 @blueprint.get(f"{DOCUMENT}/download")
 @require_console_session
 def get_download_url(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, str]:
-    """A signed URL of the original file; relative, as of a Dify without FILES_URL."""
+    """Return a signed URL of the original file. It is relative, as in a Dify without FILES_URL."""
     return {"url": signed_url(current_store(), _document(dataset_id, document_id)["file_id"])}
 
 
 @blueprint.post(f"{DOCUMENT}/rename")
 @require_console_session
 def rename(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """Another name for a document, and for its file."""
+    """Rename a document and its file."""
     store = current_store()
     document = _document(dataset_id, document_id)
     rename_document(store, document, RequestFields("DocumentRenamePayload", request.get_json()).text("name"))
@@ -121,7 +121,7 @@ def pause(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
 @blueprint.patch(f"{DOCUMENT}/processing/resume")
 @require_console_session
 def resume(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
-    """Go on with the indexing of a paused document, from its beginning."""
+    """Put a paused document back into the queue. Its indexing starts from the beginning."""
     resume_document(current_store(), _document(dataset_id, document_id))
     current_indexer().wake()
     return _no_content()
@@ -139,7 +139,7 @@ def switch_documents(dataset_id: uuid.UUID, action: str) -> dict[str, str]:
 @blueprint.patch(f"{DOCUMENT}/segment/<action>")
 @require_console_session
 def switch(dataset_id: uuid.UUID, document_id: uuid.UUID, action: str) -> dict[str, str]:
-    """Enable or disable the segments named in the query; another action does nothing (console-bad-action)."""
+    """Enable or disable the segments named in the query. Another action has no effect (segments/console-bad-action)."""
     document = _document(dataset_id, document_id)
     segment_ids = request.args.getlist("segment_id")
     for segment_id in segment_ids:
@@ -156,7 +156,7 @@ def switch(dataset_id: uuid.UUID, document_id: uuid.UUID, action: str) -> dict[s
 @blueprint.post(f"{DOCUMENT}/segment")
 @require_console_session
 def create_segment(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """Append a segment; without `attachment_ids` it is a 500 (segments/console-create-no-attachment-ids)."""
+    """Append a segment. Without `attachment_ids` the status is 500 (segments/console-create-no-attachment-ids)."""
     document = _document(dataset_id, document_id)
     fields = request.get_json()
     if fields.get("attachment_ids") is None:
@@ -169,7 +169,7 @@ def create_segment(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, A
 @blueprint.delete(f"{DOCUMENT}/segments")
 @require_console_session
 def remove_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
-    """Delete the segments named in the query: a true 204."""
+    """Delete the segments named in the query; the status is 204."""
     document = _document(dataset_id, document_id)
     delete_segments(current_store(), document["id"], request.args.getlist("segment_id"))
     return _no_content()

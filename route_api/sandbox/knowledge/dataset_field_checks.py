@@ -1,4 +1,4 @@
-"""Checks of dataset and document fields that several calls share, with Dify's texts."""
+"""Checks and defaults of dataset fields that several routes share. The error texts are Dify's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ SEARCH_METHODS = ("semantic_search", "full_text_search", "hybrid_search", "keywo
 
 
 def limited_text(body: RequestFields, field: str, lowest: int, highest: int) -> str:
-    """A string of `lowest` to `highest` characters.
+    """Return the value of a required string of `lowest` to `highest` characters.
 
-    :raises SandboxError: 400 (datasets/create-name-41-chars, create-name-empty)
+    :raises SandboxError: 400, if its length is outside (datasets/create-name-41-chars, create-name-empty)
     """
     text = body.text(field)
     if len(text) < lowest:
@@ -25,9 +25,9 @@ def limited_text(body: RequestFields, field: str, lowest: int, highest: int) -> 
 
 
 def check_retrieval_model(model: str, value: object) -> dict[str, Any]:
-    """A whole retrieval_model, filled with nulls where something optional is missing.
+    """Check a retrieval_model and return it with all fields. A missing optional field is null.
 
-    :param model: Dify's name of the request's model, for the error's text
+    :param model: the name of Dify's pydantic model; the error text contains it
     :raises SandboxError: 400 (datasets/create-partial-retrieval-model, create-bad-search-method)
     """
     prefix = "retrieval_model."
@@ -53,7 +53,7 @@ NO_RERANKING_MODEL = {"reranking_provider_name": "", "reranking_model_name": ""}
 
 
 def default_retrieval_model(indexing_technique: str | None, top_k: int = 2) -> dict[str, Any]:
-    """What a dataset without a retrieval_model of its own has (get-fresh-name-only, get-qa-model)."""
+    """Return the retrieval_model of a dataset that stores none (datasets/get-fresh-name-only, get-qa-model)."""
     return {
         "search_method": "semantic_search" if indexing_technique == "high_quality" else "keyword_search",
         "reranking_enable": False,
@@ -67,9 +67,9 @@ def default_retrieval_model(indexing_technique: str | None, top_k: int = 2) -> d
 
 
 def require_model(model_type: str, provider: object, name: object) -> None:
-    """Refuse a model that the workspace does not have.
+    """Check that the workspace has this model.
 
-    :raises SandboxError: 400 (datasets/create-unknown-embedding-model, create-unknown-embedding-provider)
+    :raises SandboxError: 400, if not (datasets/create-unknown-embedding-model, create-unknown-embedding-provider)
     """
     if not is_our_provider(provider):
         raise SandboxError(400, "invalid_param", f"Provider {provider} does not exist.")
@@ -78,9 +78,9 @@ def require_model(model_type: str, provider: object, name: object) -> None:
 
 
 def named_embedding_model(fields: Mapping[str, Any]) -> dict[str, str | None]:
-    """The embedding columns that a request names; empty if it names none.
+    """Return the embedding columns that a request names, or {} if it names none.
 
-    :raises SandboxError: 400, the workspace does not have that model
+    :raises SandboxError: 400, if the workspace does not have this model
     """
     model, provider = fields.get("embedding_model"), fields.get("embedding_model_provider")
     if not model or not provider:
@@ -90,7 +90,10 @@ def named_embedding_model(fields: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def embedding_columns(technique: str | None, named: dict[str, str | None]) -> dict[str, str | None]:
-    """The embedding columns that go with an indexing technique; without a name, the default model."""
+    """Return the embedding columns for an indexing technique.
+
+    :param named: the columns that the request named; if it is {}, the default model is used
+    """
     if technique != "high_quality":
         return {"embedding_model": None, "embedding_model_provider": None}
     default = default_model("text-embedding")

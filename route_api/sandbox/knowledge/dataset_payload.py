@@ -11,7 +11,7 @@ from .metadata_table import dataset_fields
 
 
 def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
-    """A dataset as Dify shows it."""
+    """A dataset as Dify shows it, with the counts of its documents."""
     connection = store.connection()
     counts = connection.execute(
         "SELECT count(*) AS documents, coalesce(sum(word_count), 0) AS words,"

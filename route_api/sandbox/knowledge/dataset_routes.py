@@ -29,9 +29,10 @@ blueprint = Blueprint("datasets", __name__)
 
 
 def _checked_fields(body: RequestFields) -> dict[str, Any]:
-    """The columns that a request sets; what it leaves out is not in the answer.
+    """Check the fields of a request.
 
-    :raises SandboxError: 400, in pydantic's words
+    :returns: the columns that the request sets, and no others
+    :raises SandboxError: 400 with pydantic's text
     """
     fields: dict[str, Any] = {}
     for name, lowest, highest in (("name", 1, MAX_NAME), ("description", 0, MAX_DESCRIPTION)):
@@ -52,7 +53,7 @@ def _checked_fields(body: RequestFields) -> dict[str, Any]:
 @blueprint.get("/v1/datasets")
 @require_dataset_key
 def list_datasets() -> dict[str, Any]:
-    """Newest first, those of one second by id; the keyword ignores case."""
+    """List datasets, newest first, and by id within one second. The keyword ignores case."""
     page = requested_page("DatasetListQuery")
     store = current_store()
     connection = store.connection()
@@ -68,7 +69,7 @@ def list_datasets() -> dict[str, Any]:
 @blueprint.post("/v1/datasets")
 @require_dataset_key
 def create_dataset() -> dict[str, Any]:
-    """A new dataset: HTTP 200, not 201 (datasets/create-all-fields)."""
+    """Create a dataset; the status is 200, not 201 (datasets/create-all-fields)."""
     body = RequestFields("DatasetCreatePayload", request.get_json())
     body.required("name")
     fields = _checked_fields(body)
@@ -101,7 +102,10 @@ def create_dataset() -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>")
 @require_dataset_key
 def get_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """One dataset; one for some members has these too (datasets/get-partial-members)."""
+    """Show one dataset.
+
+    With the permission `partial_members`, the members are shown, too (datasets/get-partial-members).
+    """
     dataset = open_dataset(dataset_id)
     payload = dataset_payload(current_store(), dataset)
     if dataset["permission"] == "partial_members":
@@ -112,7 +116,7 @@ def get_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.patch("/v1/datasets/<uuid:dataset_id>")
 @require_dataset_key
 def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """Change what is named and keep the rest, as 1.12.1 does (datasets/patch-empty-object)."""
+    """Change the fields in the request and keep all others, as 1.12.1 does (datasets/patch-empty-object)."""
     dataset = open_dataset(dataset_id)
     fields = _checked_fields(RequestFields("DatasetUpdatePayload", request.get_json()))
     technique = fields.get("indexing_technique")
@@ -134,7 +138,7 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>")
 @require_dataset_key
 def delete_dataset(dataset_id: uuid.UUID) -> Response:
-    """Delete a dataset with all that is in it: HTTP 200 with the JSON body 204 (datasets/delete)."""
+    """Delete a dataset with its documents; the status is 200, the JSON body is 204 (datasets/delete)."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     with store.transaction() as connection:
@@ -149,7 +153,7 @@ def delete_dataset(dataset_id: uuid.UUID) -> Response:
 @blueprint.post("/console/api/datasets/<uuid:dataset_id>/api-keys/<any(enable, disable):action>")
 @require_console_session
 def switch_service_api(dataset_id: uuid.UUID, action: str) -> dict[str, str]:
-    """Open or close a dataset for the service API."""
+    """Enable or disable the service API for a dataset."""
     store = current_store()
     dataset = find_dataset(store, dataset_id)
     with store.transaction() as connection:

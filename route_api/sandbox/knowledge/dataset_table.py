@@ -30,9 +30,9 @@ CREATE TABLE IF NOT EXISTS dataset (
 
 
 def find_dataset(store: Store, dataset_id: uuid.UUID | str) -> Row:
-    """A dataset's row.
+    """Return a dataset's row.
 
-    :raises SandboxError: 404, there is none
+    :raises SandboxError: 404, if there is no such dataset
     """
     row = store.connection().execute("SELECT * FROM dataset WHERE id = ?", (str(dataset_id),)).fetchone()
     if row is None:
@@ -41,9 +41,9 @@ def find_dataset(store: Store, dataset_id: uuid.UUID | str) -> Row:
 
 
 def open_dataset(dataset_id: uuid.UUID) -> Row:
-    """A dataset's row, for a call of the service API.
+    """Return a dataset's row, for a request to the service API.
 
-    :raises SandboxError: 404, there is none; 403, it is closed for the service API
+    :raises SandboxError: 404, if there is no such dataset; 403, if the service API is disabled for it
     """
     dataset = find_dataset(current_store(), dataset_id)
     if not dataset["enable_api"]:
@@ -52,6 +52,6 @@ def open_dataset(dataset_id: uuid.UUID) -> Row:
 
 
 def update_dataset(connection: Connection, dataset_id: str, fields: dict[str, Any]) -> None:
-    """Set columns of a dataset, within the caller's transaction."""
+    """Update columns of a dataset, within the caller's transaction."""
     assignments = ", ".join(f"{name} = :{name}" for name in fields)
     connection.execute(f"UPDATE dataset SET {assignments} WHERE id = :dataset_id", {**fields, "dataset_id": dataset_id})

@@ -1,6 +1,6 @@
-"""Documents as Dify shows them, in lists and alone, to the service API and to the console.
+"""The JSON in which Dify shows documents, in lists and alone, to the service API and to the console.
 
-The rows are those of `documents.find_document`, with the columns of the file and the counts of segments.
+All functions take rows of `document_table.find_document`.
 """
 
 import json
@@ -37,7 +37,7 @@ def _upload_file(document: Row) -> dict[str, Any]:
 
 
 def _common(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The keys that every form of a document has."""
+    """The fields that all forms of a document have."""
     return {
         "id": document["id"],
         "position": document["position"],
@@ -62,7 +62,7 @@ def _common(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
 
 
 def list_item(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """A document as lists and uploads show it."""
+    """A document in a list, and in the answer of an upload."""
     return {
         **_common(store, dataset, document),
         "data_source_info": {"upload_file_id": document["file_id"]},
@@ -74,7 +74,8 @@ def list_item(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
 
 
 def list_item_with_segments(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The same as the console's list shows it with `fetch=true`: with counts and rule, without the form."""
+    """A document in the console's list with `fetch=true`: with the numbers of segments and the rule, without
+    `doc_form`."""
     item = list_item(store, dataset, document)
     del item["doc_form"]
     return {
@@ -107,7 +108,7 @@ def detail(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
 
 
 def console_detail(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """The same as the console shows it."""
+    """A document by itself, as the console shows it."""
     payload = detail(store, dataset, document)
     del payload["summary_index_status"]
     return {
@@ -127,7 +128,7 @@ def _stored_rule(document: Row) -> dict[str, Any]:
 
 
 def indexing_status(document: Row) -> dict[str, Any]:
-    """How far a document is; the times in seconds, null for what has not come yet."""
+    """The progress of a document's indexing. Times are in seconds; the time of a later step is null."""
     return {
         "id": document["id"],
         "indexing_status": document["indexing_status"],

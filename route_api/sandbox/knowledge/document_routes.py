@@ -1,4 +1,4 @@
-"""`/v1/datasets/{id}/documents`: list, read, switch and delete documents (uploads.py makes them)."""
+"""The routes `/v1/datasets/{id}/documents`: list, show, switch and delete. `upload_routes` creates documents."""
 
 import uuid
 from typing import Any
@@ -22,7 +22,7 @@ blueprint = Blueprint("documents", __name__)
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents")
 @require_dataset_key
 def list_documents(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """Documents, newest first."""
+    """List documents, newest first."""
     dataset = open_dataset(dataset_id)
     page = requested_page("DocumentListQuery")
     store = current_store()
@@ -34,7 +34,8 @@ def list_documents(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>")
 @require_dataset_key
 def get_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """One document; `metadata=only` and `metadata=without` say which part."""
+    """Show one document: all fields, with `metadata=only` the metadata alone, with `metadata=without` all other
+    fields."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     document = detail(store, dataset, find_document(store, dataset["id"], document_id))
@@ -51,7 +52,7 @@ def get_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>")
 @require_dataset_key
 def delete_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
-    """Delete a document: HTTP 200 with the JSON body 204 (documents/delete)."""
+    """Delete a document; the status is 200, the JSON body is 204 (documents/delete)."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     require_editable(find_document(store, dataset["id"], document_id, missing="Document Not Exists."))
@@ -82,7 +83,7 @@ def _is_uuid(text: object) -> bool:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents/<batch>/indexing-status")
 @require_dataset_key
 def get_indexing_status(dataset_id: uuid.UUID, batch: str) -> dict[str, Any]:
-    """How far the document of an upload is."""
+    """Show the progress of the indexing of an upload's document."""
     dataset = open_dataset(dataset_id)
     rows = find_documents(current_store(), dataset["id"], "document.batch = ?", [batch])
     if not rows:
@@ -93,7 +94,10 @@ def get_indexing_status(dataset_id: uuid.UUID, batch: str) -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>/download")
 @require_dataset_key
 def get_download_url(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, str]:
-    """A signed URL of the original file, as Dify's newest OpenAPI document has it; 1.12.1 does not yet."""
+    """Return a signed URL of the original file.
+
+    Dify's OpenAPI document of July 2026 has this route, and 1.12.1 has not.
+    """
     dataset = open_dataset(dataset_id)
     store = current_store()
     return {"url": signed_url(store, find_document(store, dataset["id"], document_id)["file_id"])}

@@ -1,4 +1,4 @@
-"""Documents: their table, and what the service API and the console both do with them."""
+"""The table of documents: find, list, switch, rename, pause and delete, for the service API and the console."""
 
 import time
 import uuid
@@ -78,10 +78,10 @@ _NEWEST_FIRST = "ORDER BY document.created_at DESC, document.position DESC"
 
 
 def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, missing: str = "") -> Row:
-    """A document's row, with its file's columns and its segments counted.
+    """Return a document's row, with the columns of its file and the numbers of its segments.
 
-    :param missing: Dify's text if there is none; it differs between calls
-    :raises SandboxError: 404, there is none in this dataset
+    :param missing: the error text if there is no such document; in Dify it differs between the routes
+    :raises SandboxError: 404, if the dataset has no such document
     """
     row = (
         store.connection()
@@ -94,20 +94,24 @@ def find_document(store: Store, dataset_id: str, document_id: uuid.UUID | str, m
 
 
 def find_documents(store: Store, dataset_id: str, where: str = "TRUE", values: Iterable[Any] = ()) -> list[Row]:
-    """The rows of a dataset's documents, newest first. `where`: SQL with the parameters `values`."""
+    """Return the rows of a dataset's documents, newest first.
+
+    :param where: a condition in SQL with the parameters `values`
+    """
     sql = f"{_SELECT} WHERE document.dataset_id = ? AND {where} {_NEWEST_FIRST}"
     return store.connection().execute(sql, (dataset_id, *values)).fetchall()
 
 
 def list_page(store: Store, dataset_id: str, page: Page, keyword: str, status: str) -> tuple[list[Row], int]:
-    """One page of a dataset's documents, and how many there are in all.
+    """Return one page of a dataset's documents.
 
-    :param keyword: "contains" on the name, capitals matter; `%` and `_` are wildcards (list-keyword-percent)
-    :param status: a display status; an unknown one is ignored (documents/list-status-nope)
+    :param keyword: part of the name, case-sensitive; `%` and `_` are wildcards (documents/list-keyword-percent)
+    :param status: a display status; an unknown status is ignored (documents/list-status-nope)
+    :returns: the rows of the page; the number of all rows
     """
     where, values = "TRUE", []
     if keyword:
-        # LIKE of SQLite ignores capitals, GLOB does not, and its wildcards are * and ?.
+        # In SQLite, LIKE ignores case. GLOB does not; its wildcards are * and ?.
         where += " AND document.name GLOB ?"
         values.append(f"*{_as_glob(keyword)}*")
     if status in DISPLAY_STATUSES:
@@ -132,11 +136,11 @@ def _as_glob(keyword: str) -> str:
 
 
 def change_status(store: Store, dataset_id: str, action: str, document_ids: Iterable[str]) -> None:
-    """Enable, disable, archive or un_archive documents; unknown ones are skipped.
+    """Enable, disable, archive or un_archive documents. Unknown documents are skipped.
 
-    A search sees the change at once, so the sandbox never says "is being indexed, please try again later".
+    A search sees the change at once. So there is no error "is being indexed, please try again later", as in Dify.
 
-    :raises SandboxError: 400, an unknown action, or disabling what is not completed; then nothing is done
+    :raises SandboxError: 400, for an unknown action, or if a document to disable is not completed; then nothing changes
     """
     if action not in STATUS_ACTIONS:
         text = f"Invalid action: {action}. Must be one of {list(STATUS_ACTIONS)}"
@@ -164,7 +168,7 @@ def change_status(store: Store, dataset_id: str, action: str, document_ids: Iter
 
 
 def rename_document(store: Store, document: Row, name: str) -> None:
-    """Another name for a document, and for its file (documents/console-rename)."""
+    """Rename a document and its file (documents/console-rename)."""
     with store.transaction() as connection:
         now = time.time()
         connection.execute("UPDATE document SET name = ?, updated_at = ? WHERE id = ?", (name, now, document["id"]))
@@ -172,9 +176,9 @@ def rename_document(store: Store, document: Row, name: str) -> None:
 
 
 def pause_document(store: Store, document: Row) -> None:
-    """Take a document that is not finished out of the indexer's queue.
+    """Take a document out of the indexer's queue.
 
-    :raises SandboxError: 400, it is finished
+    :raises SandboxError: 400, if its indexing has ended
     """
     paused = store.connection().execute(
         "UPDATE document SET indexing_status = 'paused', paused_at = ?"
@@ -188,7 +192,7 @@ def pause_document(store: Store, document: Row) -> None:
 def resume_document(store: Store, document: Row) -> None:
     """Put a paused document back into the indexer's queue.
 
-    :raises SandboxError: 400, it is not paused
+    :raises SandboxError: 400, if it is not paused
     """
     resumed = store.connection().execute(
         "UPDATE document SET indexing_status = 'waiting', paused_at = NULL"
@@ -200,7 +204,10 @@ def resume_document(store: Store, document: Row) -> None:
 
 
 def delete_documents(store: Store, dataset_id: str, document_ids: Iterable[str]) -> None:
-    """Delete documents with segments and files, also while they are indexed; unknown ones are skipped."""
+    """Delete documents with their segments and files, also while they are being indexed.
+
+    Unknown documents are skipped.
+    """
     for document_id in document_ids:
         with store.transaction() as connection:
             row = connection.execute(
@@ -214,15 +221,15 @@ def delete_documents(store: Store, dataset_id: str, document_ids: Iterable[str])
 
 
 def segment_seqs(connection: Connection, document_id: str) -> list[int]:
-    """The numbers under which a document's segments are indexed."""
+    """Return the `seq` of each segment of a document. The search index uses these numbers."""
     rows = connection.execute("SELECT seq FROM segment WHERE document_id = ?", (document_id,))
     return [row["seq"] for row in rows]
 
 
 def require_editable(document: Row) -> None:
-    """Refuse to change an archived document.
+    """Check that a document may be changed.
 
-    :raises SandboxError: 403 (documents/delete-archived)
+    :raises SandboxError: 403, if it is archived (documents/delete-archived)
     """
     if document["archived"]:
         text = "The archived document is not editable."

@@ -20,7 +20,7 @@ blueprint = Blueprint("files", __name__)
 
 @blueprint.get("/files/<uuid:file_id>/file-preview")
 def preview_file(file_id: uuid.UUID) -> Response:
-    """The file itself; no key is needed, the signature is the credential."""
+    """Send a file. The signature in the URL is the credential; no key is needed."""
     query = RequestFields("FilePreviewQuery", request.args)
     timestamp, nonce, sign = query.text("timestamp"), query.text("nonce"), query.text("sign")
     store = current_store()
@@ -44,14 +44,14 @@ def _find_file(store: Store, file_id: str) -> Row | None:
 @blueprint.get("/console/api/files/support-type")
 @require_console_session
 def supported_types() -> dict[str, list[str]]:
-    """The extensions that can be uploaded, small and large, as Dify lists them."""
+    """List the extensions that can be uploaded, in lower and upper case, as Dify does."""
     return {"allowed_extensions": [*EXTENSIONS, *(extension.upper() for extension in EXTENSIONS)]}
 
 
 @blueprint.get("/console/api/files/upload")
 @require_console_session
 def upload_limits() -> dict[str, int]:
-    """The limits of uploads, in MB; only `file_size_limit` means something here."""
+    """Show the limits of uploads, in MB. The sandbox enforces `file_size_limit` alone."""
     return {
         "file_size_limit": current_app.config["UPLOAD_LIMIT"] // (1024 * 1024),
         "batch_count_limit": 5,

@@ -1,9 +1,8 @@
 """The background thread that turns uploaded files into segments.
 
-The queue is the table `document` itself (what is not finished, oldest first), so a restart goes on where it
-was left, and deleting or replacing a document takes it out of the queue. Every step writes in a short
-transaction of its own and first makes sure that the document is still the one that it began with, so that
-other requests are not held up.
+The queue is the table `document`: the unfinished documents, oldest first. So the indexing continues after a restart,
+and a deleted document is no longer in the queue. Each step writes in a short transaction, so that requests wait
+little. Each transaction first checks that the document was not deleted, replaced or paused in the meantime.
 """
 
 import json
@@ -26,18 +25,18 @@ from .segment_table import complete_segments, insert_segments
 from .uploaded_files import file_path
 
 BATCH_SEGMENTS = 200
-"""Segments that are written in one transaction."""
+"""The number of segments that one transaction writes."""
 _UNFINISHED_SQL = "indexing_status IN ('waiting', 'parsing', 'splitting', 'indexing')"
 
 logger = logging.getLogger(__name__)
 
 
 class _Superseded(Exception):
-    """The document was deleted, replaced or paused meanwhile: what is at hand is of no use any more."""
+    """The document was deleted, replaced or paused, or the indexer is stopping: give this attempt up."""
 
 
 class Indexer:
-    """Indexes one document after the other, until it is stopped."""
+    """Indexes one document after the other, in one thread, until `stop` is called."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -47,14 +46,14 @@ class Indexer:
         self._thread = threading.Thread(target=self._run, name="sandbox-indexer", daemon=True)
 
     def wake(self) -> None:
-        """Say that there may be something to do; the first time, the thread begins."""
+        """Make the thread look for documents. The first call starts the thread."""
         self._work.set()
         with self._starting:
             if not self._thread.is_alive() and not self._stopping.is_set():
                 self._thread.start()
 
     def stop(self) -> None:
-        """End after the transaction at hand; the rest waits for the next start."""
+        """End the thread after its current transaction. The remaining documents wait for the next start."""
         self._stopping.set()
         self._work.set()
         with self._starting:
@@ -108,7 +107,7 @@ class Indexer:
         self._finish(document, time.monotonic() - began)
 
     def _forget_segments(self, document: Row) -> None:
-        """Remove what an interrupted attempt has left."""
+        """Delete the segments of an interrupted attempt."""
         seqs = segment_seqs(self._store.connection(), document["id"])
         for start in range(0, len(seqs), BATCH_SEGMENTS):
             batch = seqs[start : start + BATCH_SEGMENTS]
@@ -117,7 +116,10 @@ class Indexer:
                 connection.executemany("DELETE FROM segment WHERE seq = ?", ((seq,) for seq in batch))
 
     def _step(self, document: Row, status: str, *finished: str) -> None:
-        """Enter the next state; `finished` are the columns of the times that are now known."""
+        """Set the document's status.
+
+        :param finished: the columns of the steps that have ended now
+        """
         clear = ""
         if status == "parsing":
             clear = (
@@ -134,7 +136,10 @@ class Indexer:
             )
 
     def _require_current(self, connection: Connection, document: Row) -> None:
-        """Go on only while the document is the same upload, neither paused nor deleted, and we may go on."""
+        """Check that the document is still in the queue with the same upload, and that the indexer is not stopping.
+
+        :raises _Superseded: if not
+        """
         row = connection.execute(
             f"SELECT 1 FROM document WHERE id = ? AND batch = ? AND {_UNFINISHED_SQL}",
             (document["id"], document["batch"]),
@@ -187,5 +192,5 @@ class Indexer:
 
 
 def current_indexer() -> Indexer:
-    """The indexer of the application that serves this request."""
+    """Return the indexer of the current application."""
     return current_app.extensions["sandbox_indexer"]

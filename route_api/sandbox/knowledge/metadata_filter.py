@@ -1,4 +1,4 @@
-"""`metadata_filtering_conditions` of a retrieval: which documents do they let through? Pure."""
+"""The `metadata_filtering_conditions` of a retrieval. Pure functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ COMPARISON_OPERATORS = (
     "before",
     "after",
 )
-"""In the order of retrieve/metadata-filter-bad-operator."""
+"""All operators, in the order of the error text in retrieve/metadata-filter-bad-operator."""
 
 _ON_TEXT: dict[str, Callable[[str, str], bool]] = {
     "contains": lambda value, wanted: wanted in value,
@@ -50,9 +50,10 @@ Condition = Callable[[Mapping[str, Any]], bool]
 
 
 def parse_filter(conditions: Mapping[str, Any]) -> Condition | None:
-    """A function that says of a document's values whether they pass; None if there is no condition.
+    """Make the function that decides whether a document's values fulfil the conditions.
 
-    :raises SandboxError: 400, an operator that there is not, or a condition without a name
+    :returns: the function, or None if there is no condition
+    :raises SandboxError: 400, for an unknown operator, or a condition without a name
     """
     parsed = [_parse_condition(number, item) for number, item in enumerate(conditions.get("conditions") or [])]
     wanted = [condition for condition in parsed if condition is not None]
@@ -63,7 +64,7 @@ def parse_filter(conditions: Mapping[str, Any]) -> Condition | None:
 
 
 def _parse_condition(number: int, item: Mapping[str, Any]) -> Condition | None:
-    """One condition; None if it has no value to compare with, which Dify skips."""
+    """Make the function of one condition, or None if the condition has no value: Dify skips it."""
     prefix = f"conditions.{number}."
     fields = RequestFields("MetadataFilteringCondition", {f"{prefix}{name}": value for name, value in item.items()})
     name = fields.text(f"{prefix}name")

@@ -1,4 +1,4 @@
-"""`/v1/datasets/{id}/metadata`: fields, the built-in ones, and setting documents' values."""
+"""The routes `/v1/datasets/{id}/metadata`: the fields, the built-in fields, and the values of documents."""
 
 import json
 import time
@@ -25,7 +25,7 @@ blueprint = Blueprint("metadata", __name__)
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/metadata")
 @require_dataset_key
 def list_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """The dataset's own fields, each with the number of documents that have a value."""
+    """List the dataset's own fields, each with the number of documents that have a value."""
     dataset = open_dataset(dataset_id)
     rows = (
         current_store()
@@ -45,7 +45,7 @@ def list_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post("/v1/datasets/<uuid:dataset_id>/metadata")
 @require_dataset_key
 def create_field(dataset_id: uuid.UUID) -> tuple[dict[str, str], int]:
-    """A new field: 201."""
+    """Create a field; the status is 201."""
     dataset = open_dataset(dataset_id)
     body = RequestFields("MetadataArgs", request.get_json())
     field = {"id": str(uuid.uuid4()), "type": body.choice("type", FIELD_TYPES), "name": _new_name(body)}
@@ -82,7 +82,7 @@ def _field_name(dataset_id: str, field_id: str) -> str:
 @blueprint.patch("/v1/datasets/<uuid:dataset_id>/metadata/<uuid:field_id>")
 @require_dataset_key
 def rename_field(dataset_id: uuid.UUID, field_id: uuid.UUID) -> dict[str, str]:
-    """Another name for a field; the documents' values go with it."""
+    """Rename a field. The documents keep their values."""
     dataset = open_dataset(dataset_id)
     name = _new_name(RequestFields("MetadataUpdatePayload", request.get_json()))
     old_name = _field_name(dataset["id"], str(field_id))
@@ -106,7 +106,7 @@ def rename_field(dataset_id: uuid.UUID, field_id: uuid.UUID) -> dict[str, str]:
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>/metadata/<uuid:field_id>")
 @require_dataset_key
 def delete_field(dataset_id: uuid.UUID, field_id: uuid.UUID) -> Response:
-    """Delete a field and the documents' values of it: 204."""
+    """Delete a field and its values in all documents; the status is 204."""
     dataset = open_dataset(dataset_id)
     name = _field_name(dataset["id"], str(field_id))
     with current_store().transaction() as connection:
@@ -125,7 +125,7 @@ def _json_path(name: str) -> str:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/metadata/built-in")
 @require_dataset_key
 def list_built_in_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """The fields that every document of a dataset has once they are on."""
+    """List the built-in fields. Each document of a dataset has them while they are enabled."""
     open_dataset(dataset_id)
     return {"fields": [{"name": name, "type": kind} for name, kind in BUILT_IN_FIELDS.items()]}
 
@@ -133,7 +133,7 @@ def list_built_in_fields(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post("/v1/datasets/<uuid:dataset_id>/metadata/built-in/<any(enable, disable):action>")
 @require_dataset_key
 def switch_built_in_fields(dataset_id: uuid.UUID, action: str) -> dict[str, str]:
-    """Switch the built-in fields on or off, for old and new documents alike."""
+    """Enable or disable the built-in fields, for old and new documents."""
     dataset = open_dataset(dataset_id)
     with current_store().transaction() as connection:
         update_dataset(connection, dataset["id"], {"built_in_metadata": action == "enable"})
@@ -143,7 +143,7 @@ def switch_built_in_fields(dataset_id: uuid.UUID, action: str) -> dict[str, str]
 @blueprint.post("/v1/datasets/<uuid:dataset_id>/documents/metadata")
 @require_dataset_key
 def set_values(dataset_id: uuid.UUID) -> dict[str, str]:
-    """Give documents values: all that they then have, or besides the others with `partial_update`."""
+    """Set the values of documents. With `partial_update` the documents keep their other values."""
     dataset = open_dataset(dataset_id)
     operations = RequestFields("MetadataOperationData", request.get_json()).required("operation_data")
     with current_store().transaction() as connection:

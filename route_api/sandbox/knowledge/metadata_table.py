@@ -1,4 +1,4 @@
-"""Metadata of documents: a dataset's own fields, the built-in ones, and a document's values of both."""
+"""The table of metadata fields, the built-in fields, and the values that a document has of both."""
 
 import json
 from sqlite3 import Connection, Row
@@ -27,7 +27,7 @@ Values = dict[str, Any]
 
 
 def dataset_fields(connection: Connection, dataset: Row) -> list[dict[str, str]]:
-    """The fields of a dataset: its own, then the built-in ones if they are on."""
+    """Return the fields of a dataset: its own fields, then the built-in fields if they are enabled."""
     rows = connection.execute(
         "SELECT id, name, type FROM metadata_field WHERE dataset_id = ? ORDER BY created_at, id",
         (dataset["id"],),
@@ -39,7 +39,7 @@ def dataset_fields(connection: Connection, dataset: Row) -> list[dict[str, str]]
 
 
 def document_values(dataset: Row, document: Row, uploader: str) -> Values | None:
-    """A document's values by name, as a retrieval shows them; None if it has none."""
+    """Return a document's values by name, as a retrieval shows them, or None if it has no value."""
     values: Values = json.loads(document["metadata"])
     if dataset["built_in_metadata"]:
         values |= {
@@ -53,7 +53,10 @@ def document_values(dataset: Row, document: Row, uploader: str) -> Values | None
 
 
 def document_metadata(connection: Connection, dataset: Row, document: Row, uploader: str) -> list[Values] | None:
-    """The same as a list with the fields' ids and types, as documents show it (document-after-enable)."""
+    """Return a document's values as a list with the fields' ids and types, as a document shows them, or None.
+
+    The source is metadata/document-after-enable.
+    """
     values = document_values(dataset, document, uploader)
     if values is None:
         return None

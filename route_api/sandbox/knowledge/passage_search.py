@@ -1,10 +1,8 @@
-"""Finding passages: SQLite FTS5 over words and Chinese bigrams, scores in 0..1.
+"""Searches passages with SQLite FTS5, over words and Chinese bigrams. Scores are in 0..1.
 
-A text is indexed as words in lower case and, for scripts without blanks, as all pairs of neighbouring
-characters, plus the last character of each run: so every character begins exactly one token, and a question
-of one character is a prefix search. The score of a passage is the share of the question's meaning (the sum of
-its tokens' inverse document frequencies) that the passage has, so that a threshold says something; BM25
-decides between passages that have the same.
+The weight of a token is its inverse document frequency. A passage's score is mainly the share of the question's weight
+whose tokens the passage contains; so a score threshold has a meaning. BM25 decides between passages with the same
+share.
 """
 
 import math
@@ -15,15 +13,16 @@ from sqlite3 import Connection, Row
 from ..text.search_tokens import contains_token, is_prefix, question_tokens, wording_tokens
 
 MIN_CANDIDATES = 200
-"""Passages that BM25 hands to the exact score, at least."""
+"""The least number of passages, the best by BM25, for which the score is computed."""
 MAX_POSTINGS = 8000
-"""Common tokens are left out of the search once rarer ones have named enough candidates, and this many in
-all: they say little about where to look, and cost the most. They still count in the score."""
+"""The search leaves out the most common tokens if the rarer tokens have `MIN_CANDIDATES` postings, and these would
+make it more than this number. Common tokens distinguish few passages and cost the most. They still count in the
+score."""
 BM25_SHARE, WORDING_SHARE = 0.1, 0.15
-"""Of a score, what BM25 decides, and what the question's very wording does, stop words included ("庙在" tells
-the passage that answers "葫芦庙在哪里"); the rest is the share of the question's meaning."""
+"""The shares of a score that BM25 and the wording decide. The wording includes stop words: "庙在" finds the passage that
+answers "葫芦庙在哪里". The share of the question's weight decides the rest."""
 VERBATIM_SCORE = 0.9
-"""The least score of a passage that has the whole question word by word."""
+"""The least score of a passage that contains the whole question word by word."""
 
 SCHEMA = """
 CREATE VIRTUAL TABLE IF NOT EXISTS segment_index USING fts5(
@@ -35,16 +34,17 @@ CREATE VIRTUAL TABLE IF NOT EXISTS segment_vocabulary USING fts5vocab(segment_in
 
 @dataclass(frozen=True)
 class Passage:
-    """A segment (all columns of its row) and how well it answers, 0..1."""
+    """A segment (all columns of its row) and its score, 0..1."""
 
     segment: Row
     score: float
 
 
 def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
-    """Make texts findable, within the caller's transaction; make their words before it, for that takes time.
+    """Add texts to the index, within the caller's transaction.
 
-    :param texts: pairs of a segment's `seq` and its words (`index_words`)
+    :param texts: pairs of a segment's `seq` and its words. The caller should compute the words (`index_words`) before
+        the transaction, because that takes time.
     """
     connection.executemany(
         "INSERT INTO segment_index (rowid, dataset, words) VALUES (?, ?, ?)",
@@ -53,7 +53,7 @@ def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tupl
 
 
 def unindex_segments(connection: Connection, seqs: Iterable[int]) -> None:
-    """Forget texts, within the caller's transaction."""
+    """Remove texts from the index, within the caller's transaction."""
     connection.executemany("DELETE FROM segment_index WHERE rowid = ?", ((seq,) for seq in seqs))
 
 
@@ -64,9 +64,10 @@ def find_passages(
     limit: int,
     document_ids: Collection[str] | None = None,
 ) -> list[Passage]:
-    """The best passages of a dataset, best first: enabled segments of available documents.
+    """Find the best passages of a dataset, best first, in the enabled segments of available documents.
 
-    :param document_ids: look only in these; None: in all
+    :param limit: the largest number of passages
+    :param document_ids: search only these documents; None: all
     """
     tokens = question_tokens(question)
     weights = _weights(connection, tokens)
@@ -91,7 +92,7 @@ def find_passages(
     passages = []
     for score, seq in scored[:limit]:
         segment = connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone()
-        # Another request may have deleted it since the search.
+        # Another request may have deleted the segment since the search.
         if score > 0 and segment is not None:
             passages.append(Passage(segment, score))
     return passages
@@ -108,8 +109,8 @@ class _Weight:
 
 
 def _weights(connection: Connection, tokens: list[str]) -> dict[str, _Weight]:
-    # Deleted rows leave gaps in seq, so this is an upper bound; the weights change by a trifle, and it costs
-    # nothing.
+    # Deleted rows leave gaps in seq, so that this is an upper bound of the number of segments. The weights differ
+    # little, and count(*) would read the whole table.
     total = connection.execute("SELECT coalesce(max(seq), 0) FROM segment").fetchone()[0]
     weights = {}
     for token in tokens:
@@ -124,7 +125,7 @@ def _weights(connection: Connection, tokens: list[str]) -> dict[str, _Weight]:
 
 
 def _expression(dataset_id: str, weights: dict[str, _Weight]) -> str:
-    """The FTS5 query: any of the rarest tokens, in this dataset; empty if no token is in any passage."""
+    """Make the FTS5 query for passages with any of the rarest tokens; empty if no token is in any passage."""
     parts: list[str] = []
     postings = 0
     for token, weight in sorted(weights.items(), key=lambda item: item[1].passages):
@@ -140,7 +141,7 @@ def _expression(dataset_id: str, weights: dict[str, _Weight]) -> str:
 
 
 def _searchable_documents(connection: Connection, dataset_id: str, among: Collection[str] | None) -> str:
-    """The ids, as a JSON list, of the documents that may be searched."""
+    """Return the ids of the available documents as a JSON list; only those `among` the given, unless it is None."""
     row = connection.execute(
         "SELECT json_group_array(id) FROM document WHERE dataset_id = ? AND enabled AND NOT archived"
         " AND indexing_status = 'completed'",
@@ -161,12 +162,16 @@ def _json_list(ids: Collection[str]) -> str:
 
 
 def _score(row: Row, weights: dict[str, _Weight], best_bm25: float, wording: list[list[str]]) -> float:
-    """A passage's score, 0..1. `wording`: the tokens of the question's runs, nothing left out."""
+    """Compute a passage's score, 0..1.
+
+    :param wording: the result of `wording_tokens`
+    """
     words = f" {row['words']} "
     found = set(words.split())
     total = sum(weight.inverse_frequency for weight in weights.values())
     share = sum(w.inverse_frequency for token, w in weights.items() if contains_token(found, token)) / total
-    # FTS5 gives BM25 below zero, the best the lowest; a token that more than half of all have gives zero.
+    # FTS5 gives the best passage the lowest BM25, below zero. A token that more than half of all rows contain gives
+    # zero.
     relative_bm25 = row["bm25"] / best_bm25 if best_bm25 < 0 else 1.0
     tokens = [token for run in wording for token in run]
     same_wording = sum(token in found for token in tokens) / len(tokens)

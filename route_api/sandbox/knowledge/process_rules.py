@@ -1,4 +1,4 @@
-"""The `process_rule` of an upload: how Dify checks it, and what it keeps."""
+"""The `process_rule` of an upload: the checks of Dify, and the stored form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ PRE_PROCESSING_RULES = ("remove_stopwords", "remove_extra_spaces", "remove_urls_
 
 @dataclass(frozen=True)
 class ProcessRule:
-    """A rule that `split_document` can carry out (but for max_tokens, which only the indexing checks)."""
+    """A checked rule for `split_document`. The range of max_tokens is checked only while the document is indexed."""
 
     mode: str
     rules: dict[str, Any]
@@ -24,9 +24,9 @@ AUTOMATIC = ProcessRule("automatic", AUTOMATIC_RULES)
 
 
 def check_process_rule(value: object) -> ProcessRule:
-    """A rule as it was sent, filled with what may be left out.
+    """Check a sent rule, and fill its optional fields.
 
-    :raises SandboxError: 400 (documents/create-by-file-rule-missing-segmentation and its neighbours)
+    :raises SandboxError: 400, for an invalid rule (documents/create-by-file-rule-*)
     """
     rule = value if isinstance(value, Mapping) else {}
     fields = RequestFields("KnowledgeConfig", {f"process_rule.{name}": item for name, item in rule.items()})
@@ -35,7 +35,7 @@ def check_process_rule(value: object) -> ProcessRule:
         return AUTOMATIC
     rules = rule.get("rules")
     if not isinstance(rules, Mapping) or not rules:
-        raise _refused("Process rule rules is required")
+        raise _invalid("Process rule rules is required")
     return ProcessRule(
         mode,
         {
@@ -49,32 +49,32 @@ def check_process_rule(value: object) -> ProcessRule:
     )
 
 
-def _refused(text: str) -> SandboxError:
+def _invalid(text: str) -> SandboxError:
     return SandboxError(400, "invalid_param", text)
 
 
 def _checked_pre_processing(rules: object) -> list[dict[str, Any]]:
     if not isinstance(rules, list):
-        raise _refused("Process rule pre_processing_rules is required")
+        raise _invalid("Process rule pre_processing_rules is required")
     for rule in rules:
         if not isinstance(rule, Mapping) or rule.get("id") not in PRE_PROCESSING_RULES:
-            raise _refused("Process rule pre_processing_rules id is invalid")
+            raise _invalid("Process rule pre_processing_rules id is invalid")
         if not isinstance(rule.get("enabled"), bool):
-            raise _refused("Process rule pre_processing_rules enabled is invalid")
+            raise _invalid("Process rule pre_processing_rules enabled is invalid")
     return [{"id": rule["id"], "enabled": rule["enabled"]} for rule in rules]
 
 
 def _checked_segmentation(segmentation: object) -> dict[str, Any]:
     if not isinstance(segmentation, Mapping) or not segmentation:
-        raise _refused("Process rule segmentation is required")
+        raise _invalid("Process rule segmentation is required")
     separator, max_tokens = segmentation.get("separator"), segmentation.get("max_tokens")
     overlap = segmentation.get("chunk_overlap") or 0
     if not separator:
-        raise _refused("Process rule segmentation separator is required")
+        raise _invalid("Process rule segmentation separator is required")
     if not isinstance(separator, str):
-        raise _refused("Process rule segmentation separator is invalid")
+        raise _invalid("Process rule segmentation separator is invalid")
     if not max_tokens:
-        raise _refused("Process rule segmentation max_tokens is required")
+        raise _invalid("Process rule segmentation max_tokens is required")
     if not isinstance(max_tokens, int) or not isinstance(overlap, int):
-        raise _refused("Process rule segmentation max_tokens is invalid")
+        raise _invalid("Process rule segmentation max_tokens is invalid")
     return {"separator": separator, "max_tokens": max_tokens, "chunk_overlap": overlap}

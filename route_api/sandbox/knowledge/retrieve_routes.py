@@ -1,8 +1,7 @@
-"""`/v1/datasets/{id}/retrieve` and its other name, `hit-testing`.
+"""The route `/v1/datasets/{id}/retrieve`, and its other path `hit-testing`.
 
-Semantic, full-text and hybrid search all run on the one engine that is here (search.py). What differs is what
-Dify lets a dataset be asked: `keyword_search` finds nothing in a high_quality dataset, the others are refused
-where nothing was ever indexed for them.
+All search methods use the same search (`passage_search`). As in Dify, `keyword_search` finds nothing in a high_quality
+dataset, and the other methods are refused where no document was ever indexed for them.
 """
 
 import json
@@ -36,7 +35,7 @@ blueprint = Blueprint("retrieve", __name__)
 @blueprint.post("/v1/datasets/<uuid:dataset_id>/hit-testing", endpoint="hit_testing")
 @require_dataset_key
 def retrieve(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """The passages of a dataset that answer a question best."""
+    """Find the passages of a dataset that fit a question best."""
     dataset = open_dataset(dataset_id)
     body = RequestFields("HitTestingPayload", request.get_json())
     query = limited_text(body, "query", 0, MAX_QUERY)
@@ -55,9 +54,9 @@ def _stored_model(dataset: Row) -> dict[str, Any]:
 
 
 def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any]) -> list[Passage]:
-    """The passages that a retrieval_model asks for.
+    """Find passages as the retrieval_model `model` demands.
 
-    :raises SandboxError: 400 for a wrong field, 500 for a missing one, as recorded
+    :raises SandboxError: 400 for a wrong field, 500 for a missing field, as in Dify
     """
     method, top_k = model.get("search_method"), model.get("top_k", 4)
     if not isinstance(top_k, int) or top_k < 1:
@@ -80,7 +79,7 @@ def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any
 
 
 def _threshold(model: Mapping[str, Any]) -> float:
-    """The least score; one written as text counts, null is none (threshold-string, threshold-null-on)."""
+    """Return the least score. It may be a string; null means zero (retrieve/threshold-string, threshold-null-on)."""
     for name in ("reranking_enable", "score_threshold_enabled"):
         if name not in model:
             raise SandboxError(500, "internal_server_error", f"'{name}'")
@@ -93,7 +92,7 @@ def _threshold(model: Mapping[str, Any]) -> float:
 
 
 def _check_reranking(model: Mapping[str, Any]) -> None:
-    """Refuse a rerank model that there is not: the sandbox has none (semantic-reranking-model-unknown)."""
+    """Refuse a rerank model: the sandbox has none (retrieve/semantic-reranking-model-unknown)."""
     if model["reranking_enable"] and model.get("reranking_mode") == "reranking_model":
         named = model.get("reranking_model") or {}
         if named.get("reranking_model_name"):
@@ -101,7 +100,7 @@ def _check_reranking(model: Mapping[str, Any]) -> None:
 
 
 def _passing_documents(store: Store, dataset: Row, conditions: Mapping[str, Any] | None) -> list[str] | None:
-    """The documents that a metadata filter lets through; None if there is no filter."""
+    """Return the ids of the documents that fulfil a metadata filter, or None if there is no filter."""
     passes = parse_filter(conditions) if conditions else None
     if passes is None:
         return None
@@ -111,7 +110,7 @@ def _passing_documents(store: Store, dataset: Row, conditions: Mapping[str, Any]
 
 
 def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[str, Any] | None:
-    """A passage as Dify shows it; None if its document was deleted since the search."""
+    """A passage as Dify shows it, or None if its document was deleted since the search."""
     connection = store.connection()
     segment = passage.segment
     document = connection.execute("SELECT * FROM document WHERE id = ?", (segment["document_id"],)).fetchone()
@@ -137,7 +136,8 @@ def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[st
 
 
 def _matching_children(connection: Connection, segment_id: str, query: str) -> list[dict[str, Any]] | None:
-    """Of a hierarchical document: the child chunks that the question is about, best first; else None."""
+    """Return the child chunks that share tokens with the question, best first, or None if the segment has no
+    children."""
     children = child_chunks(connection, segment_id)
     if not children:
         return None

@@ -12,7 +12,7 @@ def _seconds(moment: float | None) -> int | None:
 
 
 def retrieved_payload(segment: Row) -> dict[str, Any]:
-    """A segment as a retrieval shows it, without its document."""
+    """A segment in the answer of a retrieval, without its document."""
     return {
         "id": segment["id"],
         "position": segment["position"],
@@ -40,7 +40,7 @@ def retrieved_payload(segment: Row) -> dict[str, Any]:
 
 
 def segment_payload(connection: Connection, segment: Row) -> dict[str, Any]:
-    """A segment as lists show it, with its child chunks."""
+    """A segment by itself or in a list, with its child chunks."""
     return {
         **retrieved_payload(segment),
         "updated_at": int(segment["updated_at"]),

@@ -1,4 +1,4 @@
-"""`/v1/datasets/{id}/documents/{id}/segments`: list, make, read, change and delete segments."""
+"""The routes `/v1/datasets/{id}/documents/{id}/segments`: list, create, show, change and delete segments."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def _document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Row:
 @blueprint.get(SEGMENTS)
 @require_dataset_key
 def list_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """A document's segments, in its order."""
+    """List a document's segments in their order."""
     document = _document(dataset_id, document_id)
     page = lenient_page()
     where, values = "document_id = ? AND content LIKE ? ESCAPE '\\'", [document["id"]]
@@ -71,9 +71,9 @@ def create_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Any:
 
 
 def checked_chunk(document: Row, item: Mapping[str, Any]) -> Chunk:
-    """A segment as it was sent.
+    """Check a sent segment.
 
-    :raises SandboxError: 400, no content, or no answer in a qa_model document
+    :raises SandboxError: 400, if it has no content, or no answer in a qa_model document
     """
     content, answer = str(item.get("content") or "").strip(), item.get("answer")
     if document["doc_form"] == "qa_model" and not answer:
@@ -86,7 +86,7 @@ def checked_chunk(document: Row, item: Mapping[str, Any]) -> Chunk:
 @blueprint.get(f"{SEGMENTS}/<uuid:segment_id>")
 @require_dataset_key
 def get_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> dict[str, Any]:
-    """One segment."""
+    """Show one segment."""
     document = _document(dataset_id, document_id)
     return _answer(document, segment_id)
 
@@ -100,7 +100,7 @@ def _answer(document: Row, segment_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post(f"{SEGMENTS}/<uuid:segment_id>")
 @require_dataset_key
 def update_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> dict[str, Any]:
-    """Change a segment's text, or switch it; an empty content changes nothing (update-empty-content)."""
+    """Change a segment's text, or enable or disable it. An empty content is ignored (segments/update-empty-content)."""
     document = _document(dataset_id, document_id)
     store = current_store()
     segment = find_segment(store, document["id"], segment_id)
@@ -124,9 +124,9 @@ def update_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uu
 
 
 def _wanted_state(value: object) -> bool | None:
-    """`enabled` as pydantic reads it; None if it was not sent.
+    """Read `enabled` as pydantic does; None if it was not sent.
 
-    :raises SandboxError: 400 (segments/update-bad-type)
+    :raises SandboxError: 400, if it is no boolean (segments/update-bad-type)
     """
     if value is None or isinstance(value, bool):
         return value
@@ -140,7 +140,7 @@ def _wanted_state(value: object) -> bool | None:
 @blueprint.delete(f"{SEGMENTS}/<uuid:segment_id>")
 @require_dataset_key
 def delete_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> Response:
-    """Delete a segment: HTTP 200 with the JSON body 204 (segments/delete)."""
+    """Delete a segment; the status is 200, the JSON body is 204 (segments/delete)."""
     document = _document(dataset_id, document_id)
     store = current_store()
     delete_segments(store, document["id"], [find_segment(store, document["id"], segment_id)["id"]])
@@ -150,7 +150,7 @@ def delete_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uu
 @blueprint.get(f"{SEGMENTS}/<uuid:segment_id>/child_chunks")
 @require_dataset_key
 def list_child_chunks(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> dict[str, Any]:
-    """A segment's child chunks."""
+    """List a segment's child chunks."""
     document = _document(dataset_id, document_id)
     store = current_store()
     segment = find_segment(store, document["id"], segment_id)

@@ -59,9 +59,9 @@ CREATE INDEX IF NOT EXISTS child_chunk_of_segment ON child_chunk (segment_id, po
 
 
 def find_segment(store: Store, document_id: str, segment_id: uuid.UUID | str) -> Row:
-    """A segment's row.
+    """Return a segment's row.
 
-    :raises SandboxError: 404, there is none in this document
+    :raises SandboxError: 404, if the document has no such segment
     """
     row = (
         store.connection()
@@ -74,15 +74,15 @@ def find_segment(store: Store, document_id: str, segment_id: uuid.UUID | str) ->
 
 
 def child_chunks(connection: Connection, segment_id: str) -> list[Row]:
-    """A segment's child chunks, in their order."""
+    """Return a segment's child chunks in their order."""
     sql = "SELECT * FROM child_chunk WHERE segment_id = ? ORDER BY position"
     return connection.execute(sql, (segment_id,)).fetchall()
 
 
 def insert_segments(connection: Connection, document: Row, chunks: Sequence[Chunk], first_position: int) -> list[int]:
-    """Write segments that are not yet found (`complete_segments` does that), within the caller's transaction.
+    """Write segments, within the caller's transaction. A search finds them only after `complete_segments`.
 
-    :returns: the `seq` of each
+    :returns: the `seq` of each segment
     """
     return [
         _insert_segment(connection, document, chunk, position)
@@ -139,7 +139,10 @@ def _insert_children(connection: Connection, segment_id: str, contents: Iterable
 
 
 def complete_segments(connection: Connection, dataset_id: str, words: Sequence[tuple[int, str]]) -> None:
-    """Make segments findable, within the caller's transaction. `words`: pairs of `seq` and `index_words` it."""
+    """Add segments to the search index, within the caller's transaction.
+
+    :param words: pairs of a segment's `seq` and its `index_words`
+    """
     index_segments(connection, dataset_id, words)
     now = time.time()
     connection.executemany(
@@ -150,7 +153,7 @@ def complete_segments(connection: Connection, dataset_id: str, words: Sequence[t
 
 
 def add_segments(store: Store, document: Row, chunks: Sequence[Chunk]) -> list[Row]:
-    """Append segments to a document; they are found at once."""
+    """Append segments to a document. A search finds them at once."""
     chunks = [_with_children(document, chunk) for chunk in chunks]
     with store.transaction() as connection:
         last = connection.execute(
@@ -170,7 +173,7 @@ def _with_children(document: Row, chunk: Chunk) -> Chunk:
 
 
 def change_segment(store: Store, document: Row, segment: Row, chunk: Chunk) -> None:
-    """Give a segment another text; it is found by that at once."""
+    """Replace a segment's text. A search finds the new text at once."""
     chunk = _with_children(document, chunk)
     now = time.time()
     columns = _text_columns(chunk) | {"updated_at": now, "indexing_at": now, "completed_at": now}
@@ -186,7 +189,7 @@ def change_segment(store: Store, document: Row, segment: Row, chunk: Chunk) -> N
 
 
 def switch_segments(store: Store, document_id: str, segment_ids: Iterable[str], enabled: bool) -> None:
-    """Enable or disable segments; a search sees it at once. Unknown ones are skipped."""
+    """Enable or disable segments. A search sees the change at once. Unknown segments are skipped."""
     now, owner = (None, None) if enabled else (time.time(), account_id_and_name(store)[0])
     with store.transaction() as connection:
         connection.executemany(
@@ -197,7 +200,7 @@ def switch_segments(store: Store, document_id: str, segment_ids: Iterable[str], 
 
 
 def delete_segments(store: Store, document_id: str, segment_ids: Iterable[str]) -> None:
-    """Delete segments; unknown ones are skipped. The others keep their positions."""
+    """Delete segments. Unknown segments are skipped. The other segments keep their positions."""
     with store.transaction() as connection:
         for segment_id in segment_ids:
             rows = connection.execute(
@@ -209,7 +212,7 @@ def delete_segments(store: Store, document_id: str, segment_ids: Iterable[str]) 
 
 
 def _recount(connection: Connection, document_id: str) -> None:
-    """A document's counts are the sums over its segments."""
+    """Set a document's word_count and tokens to the sums over its segments."""
     connection.execute(
         "UPDATE document SET (word_count, tokens) = ("
         "  SELECT coalesce(sum(word_count), 0), coalesce(sum(tokens), 0) FROM segment"

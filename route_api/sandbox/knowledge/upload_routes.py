@@ -1,4 +1,4 @@
-"""Making and replacing documents: create and update, by file and by text, under both spellings."""
+"""The routes that create and update documents, by file and by text. Each path has two spellings."""
 
 import json
 import secrets
@@ -25,7 +25,8 @@ from .process_rules import AUTOMATIC, ProcessRule, check_process_rule
 from .uploaded_files import delete_files, insert_file, save_text, save_upload
 
 FIRST_UPLOAD_TOP_K = 4
-"""Of the retrieval_model that a dataset gets with its first document (get-fresh-after-first-document)."""
+"""The top_k of the retrieval_model that the first document gives its dataset
+(datasets/get-fresh-after-first-document)."""
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -36,7 +37,7 @@ DATASET = "/v1/datasets/<uuid:dataset_id>"
 @blueprint.post(f"{DATASET}/document/create_by_file", endpoint="create_by_file_old_spelling")
 @require_dataset_key
 def create_by_file(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """A document from the multipart parts `file` and, optionally, `data` (JSON)."""
+    """Create a document from the multipart part `file`, and the optional part `data` (JSON)."""
     dataset = open_dataset(dataset_id)
     fields = _data_part()
     technique = _technique(dataset, fields)
@@ -48,7 +49,7 @@ def create_by_file(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post(f"{DATASET}/document/create_by_text", endpoint="create_by_text_old_spelling")
 @require_dataset_key
 def create_by_text(dataset_id: uuid.UUID) -> dict[str, Any]:
-    """A document from a name and a text."""
+    """Create a document from a name and a text."""
     dataset = open_dataset(dataset_id)
     body = RequestFields("DocumentTextCreatePayload", request.get_json())
     name, text = body.text("name"), body.text("text")
@@ -64,7 +65,7 @@ def create_by_text(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update_by_file", endpoint="update_by_file_old_spelling")
 @require_dataset_key
 def update_by_file(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """Another file, or with the `data` part alone another rule, for a document that keeps its id."""
+    """Replace a document's file, or only its process rule if there is no part `file`. The document keeps its id."""
     dataset = open_dataset(dataset_id)
     document = find_document(current_store(), dataset["id"], document_id, missing="Document not found")
     fields = _data_part()
@@ -75,7 +76,7 @@ def update_by_file(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, A
 @blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update_by_text", endpoint="update_by_text_old_spelling")
 @require_dataset_key
 def update_by_text(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
-    """Another text and name, or another rule alone, for a document that keeps its id."""
+    """Replace a document's text and name, or only its process rule if there is no text. The document keeps its id."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     document = find_document(store, dataset["id"], document_id, missing="Document not found")
@@ -86,9 +87,9 @@ def update_by_text(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, A
 
 
 def _data_part() -> dict[str, Any]:
-    """The multipart part `data`.
+    """Read the multipart part `data`.
 
-    :raises SandboxError: 400, it is no JSON object (documents/create-by-file-broken-data-part)
+    :raises SandboxError: 400, if it is no JSON object (documents/create-by-file-broken-data-part)
     """
     try:
         fields = json.loads(request.form.get("data", "{}"))
@@ -108,7 +109,10 @@ def _save_file_part() -> dict[str, Any]:
 
 
 def _technique(dataset: Row, fields: Mapping[str, Any]) -> str:
-    """The indexing technique: the dataset's own if it has one (create-by-file-economy-into-high-quality)."""
+    """Return the dataset's indexing technique, or the sent one if the dataset has none.
+
+    The source is documents/create-by-file-economy-into-high-quality.
+    """
     technique = dataset["indexing_technique"] or fields.get("indexing_technique")
     if not technique:
         raise SandboxError(400, "invalid_param", "indexing_technique is required.")
@@ -129,7 +133,7 @@ def _latest_rule(dataset_id: str) -> ProcessRule | None:
 
 
 def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[str, Any]) -> dict[str, Any]:
-    """Write the document of a file that is kept already; if it cannot be, the file goes too."""
+    """Store the document of a saved file. If this fails, the file is deleted."""
     store = current_store()
     try:
         rule = check_process_rule(fields["process_rule"]) if fields.get("process_rule") else _latest_rule(dataset["id"])
@@ -140,8 +144,8 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
             raise SandboxError(400, "invalid_param", "doc_form is different from the dataset doc_form.")
         with store.transaction() as connection:
             _fix_dataset(connection, dataset, technique, doc_form, fields)
-            # A second upload of a name replaces the document (README of the recordings, 13), but not a
-            # disabled one.
+            # A second upload with the same name replaces the document, unless it is disabled
+            # (tests/contract/README.md, 13).
             old = connection.execute(
                 "SELECT * FROM document WHERE dataset_id = ? AND name = ? AND enabled",
                 (dataset["id"], file["name"]),
@@ -161,7 +165,7 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
 
 
 def _update(dataset: Row, document: Row, fields: Mapping[str, Any], file: dict[str, Any] | None) -> dict[str, Any]:
-    """Give a document another file or another rule, and index it again."""
+    """Replace a document's file or process rule, and index it again."""
     store = current_store()
     try:
         require_editable(document)
@@ -182,7 +186,7 @@ def _update(dataset: Row, document: Row, fields: Mapping[str, Any], file: dict[s
 def _fix_dataset(
     connection: Connection, dataset: Row, technique: str, doc_form: str, fields: Mapping[str, Any]
 ) -> None:
-    """The first document settles what its dataset has left open."""
+    """Set the columns of the dataset that the first document decides."""
     settled: dict[str, Any] = {"updated_at": int(time.time())}
     if dataset["doc_form"] is None:
         settled["doc_form"] = doc_form
@@ -240,7 +244,7 @@ def _insert(
 
 
 def _replace(connection: Connection, document_id: str, name: str, file_id: str, rule: ProcessRule) -> None:
-    """Queue a document again with another file; its old text is not found any more.
+    """Put a document back into the queue with another file. A search no longer finds the old text.
 
     The answer still has the old text's `tokens` and `word_count` (documents/create-by-file-same-name).
     """
@@ -261,7 +265,10 @@ def _replace(connection: Connection, document_id: str, name: str, file_id: str, 
 
 
 def _queued(store: Store, dataset_id: str, document_id: str) -> dict[str, Any]:
-    """The answer of every upload; the indexer is woken after it was read, so it says `waiting`."""
+    """Make the answer of an upload, and wake the indexer.
+
+    The row is read before, so that the answer always has the status `waiting`.
+    """
     document = find_document(store, dataset_id, document_id)
     current_indexer().wake()
     return {

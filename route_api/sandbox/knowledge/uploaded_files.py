@@ -20,7 +20,8 @@ from ..text.extraction import EXTENSIONS
 
 FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
 MAX_NAME = 200
-"""Characters before the extension; the rest is cut off (documents/create-by-file-very-long-name)."""
+"""The largest length of a name without its extension. A longer name is cut
+(documents/create-by-file-very-long-name)."""
 URL_LIFETIME_S = 300
 COPY_BYTES = 1024 * 1024
 
@@ -39,14 +40,14 @@ CREATE TABLE IF NOT EXISTS signing_secret (only INTEGER PRIMARY KEY CHECK (only 
 
 
 def file_path(store: Store, file_id: str) -> Path:
-    """Where a file lies."""
+    """Return the path of a file."""
     return store.files_dir / file_id
 
 
 def save_upload(store: Store, upload: FileStorage) -> dict[str, Any]:
-    """Keep an uploaded file, of any size with little memory; the caller writes the row (`insert_file`).
+    """Save an uploaded file block by block. The caller writes its row (`insert_file`).
 
-    :raises SandboxError: 400, a bad name, a bad extension or too large; the last two with an empty message
+    :raises SandboxError: 400, for a wrong name, and, with an empty message, for a wrong extension or too many bytes
     """
     name, extension = checked_name(upload.filename or "")
     record = _new_record(store, name, extension, upload.mimetype or "application/octet-stream")
@@ -66,7 +67,7 @@ def save_upload(store: Store, upload: FileStorage) -> dict[str, Any]:
 
 
 def save_text(store: Store, name: str, text: str) -> dict[str, Any]:
-    """Keep a text as a file, as Dify does with create-by-text; the caller writes the row (`insert_file`)."""
+    """Save a text as a file, as Dify does in create-by-text. The caller writes its row (`insert_file`)."""
     record = _new_record(store, name, "txt", "text/plain")
     content = text.encode("utf-8", errors="replace")
     record["size"] = len(content)
@@ -96,15 +97,16 @@ def insert_file(connection: Connection, record: dict[str, Any]) -> None:
 
 
 def delete_files(store: Store, file_ids: Iterable[str]) -> None:
-    """Forget files that no document has any more, rows and bytes."""
+    """Delete files that no document uses any more: their rows and their bytes."""
     for file_id in file_ids:
         store.connection().execute("DELETE FROM upload_file WHERE id = ?", (file_id,))
         file_path(store, file_id).unlink(missing_ok=True)
 
 
 def checked_name(name: str) -> tuple[str, str]:
-    """A file's name, cut if it is too long, and its extension in lower case.
+    """Check a file's name.
 
+    :returns: the name, cut if it is too long; the extension in lower case
     :raises SandboxError: 400 (documents/create-by-file-slash-in-name, create-by-file-bad-extension)
     """
     if FORBIDDEN_IN_NAMES.intersection(name):
@@ -116,7 +118,7 @@ def checked_name(name: str) -> tuple[str, str]:
 
 
 def signed_url(store: Store, file_id: str) -> str:
-    """A relative URL that hands out the file for `URL_LIFETIME_S` seconds to whoever has it."""
+    """Make a relative URL with which anybody can download the file for `URL_LIFETIME_S` seconds."""
     timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
     sign = _signature(store, file_id, timestamp, nonce)
     return f"/files/{file_id}/file-preview?timestamp={timestamp}&nonce={nonce}&sign={sign}&as_attachment=true"
@@ -128,7 +130,7 @@ def _signature(store: Store, file_id: str, timestamp: str, nonce: str) -> str:
 
 
 def _signing_secret(store: Store) -> str:
-    """The secret of this data folder's urls, made when it is first needed."""
+    """Return the secret that signs the URLs of this data folder. The first call creates it."""
     connection = store.connection()
     row = connection.execute("SELECT secret FROM signing_secret").fetchone()
     if row is None:

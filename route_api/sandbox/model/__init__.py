@@ -1,1 +1,1 @@
-"""The models of the sandbox: the list of models, the extractive model, and a language model behind OpenAI's API."""
+"""The models that answer: our extractive model, and a language model behind an OpenAI-compatible API."""

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS default_model (
 
 @dataclass(frozen=True)
 class Model:
-    """One model of our provider."""
+    """A model of the sandbox's one provider."""
 
     name: str
     type: str
@@ -29,7 +29,10 @@ class Model:
 
 
 def all_models() -> list[Model]:
-    """Every model, the default of each type first: a configured language model goes before our extracts."""
+    """List all models, the default of each type first.
+
+    A configured language model comes before the extractive models.
+    """
     models = [
         Model(EXTRACTIVE, "llm", "沙盒摘录（不是语言模型）", "Sandbox extracts (no language model)", 32768),
         Model(
@@ -48,7 +51,7 @@ def all_models() -> list[Model]:
 
 
 def find_model(name: object, model_type: str = "llm") -> Model | None:
-    """The model of that name and type, if there is one."""
+    """Return the model with this name and type, or None."""
     return next((model for model in all_models() if (model.name, model.type) == (name, model_type)), None)
 
 
@@ -58,7 +61,7 @@ def models_of_type(model_type: str) -> list[Model]:
 
 
 def default_model(model_type: str) -> Model | None:
-    """What was set as default, else the first of the type; None if there is none of the type."""
+    """Return the model that was set as default, else the first of the type, or None if the type has no model."""
     row = (
         current_store()
         .connection()
@@ -70,5 +73,8 @@ def default_model(model_type: str) -> Model | None:
 
 
 def is_our_provider(provider: object) -> bool:
-    """Dify takes a plugin's short name as well as `author/plugin/provider`: model-config-short-provider."""
+    """Return whether this names the sandbox's provider.
+
+    Dify accepts the short name as well as `author/plugin/provider` (provisioning/model-config-short-provider).
+    """
     return provider in (PROVIDER, PROVIDER.rsplit("/", 1)[-1])

@@ -1,7 +1,7 @@
-"""The sandbox's chat model: it quotes from the passages it was given, and says that it is no language model.
+"""The sandbox's own chat model: it quotes sentences of the given passages, and says that it is no language model.
 
-Pure: messages in, text out. It understands nothing; it looks for the sentences that share the most words with
-the question. What it remembers of the conversation is what stands in its messages.
+Pure functions: messages in, text out. The model searches for the sentences that share the most words with the
+question. It knows only the turns that are in its messages.
 """
 
 import math
@@ -15,16 +15,16 @@ from ..text.sentences import first_tokens, is_chinese, sentences
 from .extractive_phrases import CHINESE, ENGLISH, Phrases
 
 Message = dict[str, str]
-"""`role` (system, user, assistant) and `content`."""
+"""A message has `role` (system, user or assistant) and `content`."""
 
 MAX_QUOTES = 3
 MAX_QUOTE_LENGTH = 240
 GOOD_ENOUGH = 0.6
-"""A further sentence is quoted if its score is at least this part of the best one's."""
+"""A further sentence is quoted if its score is at least this share of the best score."""
 HEADING_WEIGHT = 0.5
-"""For what has no closing mark: a heading shares words with the question, but answers nothing."""
+"""The factor for a sentence without a closing mark: a heading shares words with the question, but answers nothing."""
 LONG_QUERY = 200
-"""From that many characters on, a query of several lines is taken for passages and a question at the end."""
+"""A longer query (in characters) of several lines counts as passages with a question in the last line."""
 
 _CLOSING_MARKS = "。！？!?；;.”」』"
 _QUESTION_MARK = re.compile(
@@ -36,7 +36,7 @@ _CONTEXT = re.compile(r"<context>(.*?)</context>", re.DOTALL)
 _SPEAKER = re.compile(r"^\s*(用户|user|human|助手|assistant|ai)\s*[：:]\s*", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:\[\d+\]|【[^】]*】|[-*•]|\(?\d+[.)、](?!\d))\s*")
 _HEADING = re.compile(r"[：:]\s*$|^None$|^\[\d+\].*\.\w{1,5}$")
-"""A title, a variable that was left out, or the name of the document that a passage is from."""
+"""A title, an omitted variable, or the name of a passage's document."""
 _INSTRUCTION = re.compile(
     r"^(?:你是|请|不要|只用|用.{1,2}句话)|^(?:如果|若|不|只|根据|使用|基于).*(?:回答|资料|上下文|知识库)"
     r"|^(?:资料|上下文|知识库).{0,8}没有.*(?:请|不要)"
@@ -59,17 +59,17 @@ _ASKS_FOR_ANSWER = re.compile(
 
 @dataclass(frozen=True)
 class Conversation:
-    """What the model reads out of its messages."""
+    """The parts of the messages that the model uses."""
 
     question: str
     passages: list[str]
-    """Sentences, in their order."""
+    """Sentences in their order."""
     earlier: list[tuple[str, str]]
-    """Question and answer of the turns before, oldest first, without thinking."""
+    """Question and answer of each earlier turn, oldest first, without thinking."""
 
 
 def read_messages(messages: Sequence[Message]) -> Conversation:
-    """Tell question, passages and earlier turns apart, wherever the caller put them."""
+    """Find the question, the passages and the earlier turns, in whichever message they are."""
     material, question = _split_query(messages[-1]["content"])
     earlier: list[tuple[str, str]] = []
     system_texts: list[str] = []
@@ -88,7 +88,7 @@ def read_messages(messages: Sequence[Message]) -> Conversation:
 
 
 def _split_query(query: str) -> tuple[str, str]:
-    """What comes before the question, and the question."""
+    """Split a query into the text before the question, and the question."""
     marks = list(_QUESTION_MARK.finditer(query))
     if marks:
         return query[: marks[-1].start()], query[marks[-1].end() :].strip()
@@ -99,9 +99,10 @@ def _split_query(query: str) -> tuple[str, str]:
 
 
 def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) -> None:
-    """Add a text's passages and the turns it tells of; headings and instructions are neither.
+    """Add the passages in a text to `passages`, and the turns that it quotes to `spoken`; skip headings and
+    instructions.
 
-    Where passages are tagged as such, the lines around them are no passages, whatever they say.
+    If the text has `<context>` tags, only the lines within them are passages.
     """
     tagged = "\n".join(_CONTEXT.findall(text))
     around = _CONTEXT.sub("", text).splitlines()
@@ -121,7 +122,7 @@ def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) ->
 
 
 def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[str]:
-    """Up to `limit` sentences that share the most and the rarest terms with the question, in their order."""
+    """Return up to `limit` sentences, in their order, that share the most and the rarest terms with the question."""
     wanted = set(question_tokens(question))
     shared = {position: wanted.intersection(tokenize(sentence)) for position, sentence in enumerate(passages)}
     frequency = Counter(term for found in shared.values() for term in found)
@@ -141,10 +142,10 @@ def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[s
 
 
 def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int | None = None) -> str:
-    """The model's whole text: a `<think>` block that tells what it looked at, then the answer.
+    """Answer with a `<think>` block that describes the search, and the text of the answer.
 
-    :param brief: one sentence
-    :param max_tokens: the answer, without the thinking, is cut there
+    :param brief: quote one sentence only
+    :param max_tokens: the limit of the text after the `<think>` block
     """
     conversation = read_messages(messages)
     phrases = CHINESE if is_chinese(conversation.question) else ENGLISH
@@ -156,7 +157,7 @@ def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int 
 
 
 def _thinking_and_answer(conversation: Conversation, phrases: Phrases, limit: int) -> tuple[str, str]:
-    """What is thought and what is said, with at most `limit` sentences or questions quoted."""
+    """Make the text of the `<think>` block and the answer. The answer quotes at most `limit` sentences or questions."""
     passages, earlier = conversation.passages, conversation.earlier
     if earlier and _ASKS_FOR_QUESTION.search(conversation.question):
         asked = phrases.list_separator.join(f"「{_short(past)}」" for past, _ in earlier[-limit:])
@@ -165,16 +166,16 @@ def _thinking_and_answer(conversation: Conversation, phrases: Phrases, limit: in
         before = sentences(earlier[-1][1].replace(phrases.notice.strip(), ""))
         repeated = phrases.separator.join(before[:limit]) or phrases.nothing_said
         return phrases.thinking_answer, phrases.earlier_answer.format(answer=repeated)
-    facts = {"question": _short(conversation.question), "passages": len(passages), "number": len(earlier) + 1}
+    values = {"question": _short(conversation.question), "passages": len(passages), "number": len(earlier) + 1}
     if not passages:
         previous = phrases.previous_question.format(question=_short(earlier[-1][0])) if earlier and limit > 1 else ""
-        return phrases.thinking_no_passages.format(**facts), phrases.no_passages.format(**facts) + previous
+        return phrases.thinking_no_passages.format(**values), phrases.no_passages.format(**values) + previous
     found = best_sentences(conversation.question, passages, limit)
     if not found:
-        return phrases.thinking_no_match.format(**facts), phrases.no_match.format(**facts)
+        return phrases.thinking_no_match.format(**values), phrases.no_match.format(**values)
     words = phrases.list_separator.join(_matched(conversation.question, found))
     quotes = phrases.separator.join(f"「{_short(sentence)}」" for sentence in found)
-    return phrases.thinking_match.format(words=words, **facts), phrases.match.format(quotes=quotes)
+    return phrases.thinking_match.format(words=words, **values), phrases.match.format(quotes=quotes)
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the sandbox's model says, in the two languages that it speaks; format strings."""
+"""The texts of the extractive model in Chinese and in English, as format strings."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from ..text.sentences import is_chinese
 
 @dataclass(frozen=True)
 class Phrases:
-    """Everything that is said in one language.
+    """All texts in one language.
 
-    Fields that begin with `thinking` stand in the `<think>` block; `separator` stands between quoted sentences.
+    The fields that begin with `thinking` are for the `<think>` block. `separator` separates quoted sentences.
     """
 
     notice: str
@@ -67,7 +67,7 @@ ENGLISH = Phrases(
 
 
 def suggestions(question: str) -> list[str]:
-    """Questions that our own model can answer from the conversation alone."""
+    """Return questions that the extractive model can answer from the conversation alone."""
     if is_chinese(question):
         return ["再总结一下你刚才说的", "再短一点", "我刚才问了什么？"]
     return ["Summarize what you just said", "Make it shorter", "What did I ask?"]

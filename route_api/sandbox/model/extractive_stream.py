@@ -1,8 +1,12 @@
-"""How our own model's text becomes a stream, and the markers in a question that steer it for tests.
+"""Streams the answer of the extractive model. Tests can control the stream with markers in the question.
 
-`[[fail:rate]]` fails at once, `[[midfail]]` and `[[drop]]` after a few words. `[[slow:3]]` waits 3 seconds
-before the first word, `[[first:3000]]` as many ms, `[[delay:40]]` 40 ms between words. `[[len:800]]` makes the
-answer at least that long, `[[empty]]` says nothing, `[[nothink]]` leaves the thinking out. The recordings use them.
+- `[[fail:rate]]` fails at once; `[[midfail]]` and `[[drop]]` fail after a few words.
+- `[[slow:3]]` waits 3 seconds before the first word, `[[first:3000]]` 3,000 ms.
+- `[[delay:40]]` waits 40 ms between two words.
+- `[[len:800]]` makes the answer at least 800 characters long, `[[empty]]` makes it empty.
+- `[[nothink]]` omits the `<think>` block.
+
+The questions of the recordings contain the same markers.
 """
 
 import re
@@ -18,7 +22,7 @@ WORDS_BEFORE_MIDFAIL = 8
 
 
 def read_markers(question: str) -> dict[str, str]:
-    """The markers of a question with their values."""
+    """Return the markers of a question with their values."""
     return dict(_MARKER.findall(question))
 
 
@@ -32,10 +36,10 @@ def _number(text: str) -> float:
 def streamed_answer(
     messages: Sequence[Message], *, brief: bool, max_tokens: int | None, delay_s: float
 ) -> Generator[str, None, None]:
-    """The answer of our own model, a few characters at a time.
+    """Yield the answer of the extractive model in pieces.
 
     :param delay_s: seconds between two pieces
-    :raises ModelError: a marker asks for it
+    :raises ModelError: if a marker of the question demands it
     """
     markers = read_markers(messages[-1]["content"])
     time.sleep(_number(markers.get("slow", "")) + _number(markers.get("first", "")) / 1000)

@@ -1,4 +1,4 @@
-"""A running answer: produced by a thread of its own, so that a silent model can be stopped."""
+"""A running answer. A thread of its own runs the model, so that an answer can be stopped while the model is silent."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 class ModelError(Exception):
     """The model failed.
 
-    :param code: Dify's code: `completion_request_error`, or `invalid_param` if the connection broke
+    :param code: Dify's error code: `completion_request_error`, or `invalid_param` if the connection broke
     """
 
     def __init__(self, message: str, code: str = "completion_request_error") -> None:
@@ -24,14 +24,14 @@ class ModelError(Exception):
 
 
 _running: WeakValueDictionary[str, "Generation"] = WeakValueDictionary()
-"""By task id; one that is over is forgotten by itself."""
+"""The running answers by task id. The references are weak, so that a finished answer disappears."""
 
 
 class Generation:
-    """One answer while it is made.
+    """An answer that is being generated.
 
-    :param words: the model; it runs in the generation's thread, and its errors come out of `pieces`
-    :param owner: who may stop it
+    :param words: the model's stream; the thread reads it, and `pieces` raises its errors
+    :param owner: the identity that may stop the answer
     """
 
     def __init__(self, words: Generator[str, None, None], owner: str) -> None:
@@ -52,16 +52,16 @@ class Generation:
                     self._queue.put(word)
         except ModelError as error:
             self._queue.put(error)
-        except Exception:  # whatever it is, the thread that answers the client must hear of it
-            logger.exception("the model failed in a way that nobody foresaw")
+        except Exception:  # Otherwise the thread that answers the client would wait for ever.
+            logger.exception("the model failed with an unexpected error")
             self._queue.put(ModelError("Internal Server Error", code="internal_server_error"))
         finally:
             self._queue.put(None)
 
     def pieces(self, silence_s: float) -> Iterator[str]:
-        """The pieces of the answer as they come; "" whenever nothing came for `silence_s` seconds.
+        """Yield the pieces of the answer, and "" after each `silence_s` seconds without a piece.
 
-        :raises ModelError: the model failed
+        :raises ModelError: if the model failed
         """
         while not self.stopped:
             try:
@@ -77,13 +77,13 @@ class Generation:
                 yield piece
 
     def stop(self) -> None:
-        """End it now, even if the model is silent; its thread ends with the next word."""
+        """End the answer now, also while the model is silent. The thread ends at the model's next word."""
         self.stopped = True
         self._queue.put(None)
 
 
 def stop_generation(task_id: str, owner: str) -> None:
-    """Stop a running answer of this owner. Unknown or another's: nothing happens (chat/stop-other-user)."""
+    """Stop a running answer of this owner. An unknown task, or another owner's, is ignored (chat/stop-other-user)."""
     generation = _running.get(task_id)
     if generation is not None and generation.owner == owner:
         generation.stop()

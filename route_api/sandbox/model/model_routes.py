@@ -70,21 +70,21 @@ def _models_of_type(model_type: str) -> dict[str, Any]:
 @blueprint.get("/v1/workspaces/current/models/model-types/<model_type>")
 @require_dataset_key
 def list_models_for_service(model_type: str) -> dict[str, Any]:
-    """The models of a type, by provider."""
+    """List the models of a type, grouped by provider."""
     return _models_of_type(model_type)
 
 
 @blueprint.get("/console/api/workspaces/current/models/model-types/<model_type>")
 @require_console_session
 def list_models_for_console(model_type: str) -> dict[str, Any]:
-    """The same for the console."""
+    """List the models of a type, for the console."""
     return _models_of_type(model_type)
 
 
 @blueprint.get("/console/api/workspaces/current/default-model")
 @require_console_session
 def get_default_model() -> dict[str, Any]:
-    """The default model of a type; `data` is null if there is none."""
+    """Show the default model of a type; `data` is null if there is none."""
     model = default_model(RequestFields("ParserGetDefault", request.args).choice("model_type", MODEL_TYPES, "enum"))
     if model is None:
         return {"data": None}
@@ -94,7 +94,7 @@ def get_default_model() -> dict[str, Any]:
 @blueprint.post("/console/api/workspaces/current/default-model")
 @require_console_session
 def set_default_models() -> dict[str, str]:
-    """Set default models; a setting without provider is skipped (models/console-default-post-no-provider)."""
+    """Set default models. A setting without a provider is skipped (models/console-default-post-no-provider)."""
     payload = RequestFields("ParserPostDefault", request.get_json())
     settings = payload.required("model_settings")
     if not isinstance(settings, list):
@@ -123,7 +123,7 @@ def set_default_models() -> dict[str, str]:
 @blueprint.get("/console/api/workspaces/current/model-providers")
 @require_console_session
 def list_providers() -> dict[str, Any]:
-    """Our one provider: nothing to configure, no credentials."""
+    """List the sandbox's one provider. It has nothing to configure and no credentials."""
     models: list[dict[str, Any]] = [
         {
             "model": model.name,
@@ -162,7 +162,7 @@ def list_providers() -> dict[str, Any]:
 @blueprint.get("/console/api/workspaces/current/model-providers/<path:provider>/models")
 @require_console_session
 def list_models_of_provider(provider: str) -> dict[str, Any]:
-    """All models of a provider, of all types; an unknown provider has none."""
+    """List all models of a provider. An unknown provider has none."""
     models = all_models() if is_our_provider(provider) else []
     return {"data": [{**_model(model), "provider": _provider_of_model()} for model in models]}
 
@@ -170,9 +170,10 @@ def list_models_of_provider(provider: str) -> dict[str, Any]:
 @blueprint.get("/console/api/workspaces/current/model-providers/<path:provider>/models/parameter-rules")
 @require_console_session
 def list_parameter_rules(provider: str) -> dict[str, Any]:
-    """Which parameters a model takes: `num_predict` is what others call max_tokens (FINDINGS a).
+    """List the parameters of a model.
 
-    A configured language model is asked over OpenAI's API, so there it is `max_tokens`.
+    The extractive models have `num_predict`, as ollama calls max_tokens (tests/contract/FINDINGS.md, a). A configured
+    language model is called over OpenAI's API, so that it has `max_tokens`.
     """
     name = RequestFields("ParserParameter", request.args).text("model")
     model = find_model(name) if is_our_provider(provider) else None
@@ -208,7 +209,7 @@ def _rule(
 
 @blueprint.get("/console/api/workspaces/<uuid:workspace_id>/model-providers/<path:provider>/icon_small/<language>")
 def provider_icon(workspace_id: str, provider: str, language: str) -> Response:
-    """The picture that the model lists point to."""
+    """Send the icon whose URL the lists of models contain."""
     letter = html.escape("沙" if language.startswith("zh") else "S")
     picture = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24"><rect width="24" height="24" rx="5" '

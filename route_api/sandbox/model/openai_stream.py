@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible server (Ollama, vLLM) that answers instead of our model."""
+"""Streams the answer of a language model on an OpenAI-compatible server (Ollama, vLLM)."""
 
 import json
 from collections.abc import Generator, Iterator, Sequence
@@ -11,18 +11,18 @@ from .generation import ModelError
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 300
-"""Between two chunks; a model that is being loaded says nothing for a while."""
+"""Seconds between two chunks. A model that is being loaded sends nothing for a while."""
 MAX_ERROR_LENGTH = 300
 
 
 def streamed_completion(
     base_url: str, model: str, messages: Sequence[Message], params: dict[str, Any]
 ) -> Generator[str, None, None]:
-    """The model's answer as it comes; reasoning that comes apart from it is put into a `<think>` block.
+    """Yield the answer piece by piece. Reasoning that comes in fields of its own is put into a `<think>` block.
 
-    :param base_url: ends before `/chat/completions`
-    :param params: completion parameters; `num_predict` is read as `max_tokens`
-    :raises ModelError: it cannot be reached, or it failed
+    :param base_url: the URL without `/chat/completions`
+    :param params: completion parameters; `num_predict` is sent as `max_tokens`
+    :raises ModelError: if the server cannot be reached, or reports an error
     """
     parameters = {"max_tokens" if name == "num_predict" else name: value for name, value in params.items()}
     try:
@@ -40,7 +40,7 @@ def streamed_completion(
 
 
 def _deltas(response: requests.Response) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines(chunk_size=1):  # a bigger chunk would hold words back until it is full
+    for line in response.iter_lines(chunk_size=1):  # A larger chunk would delay words until it is full.
         if not line.startswith(b"data:") or line == b"data: [DONE]":
             continue
         try:

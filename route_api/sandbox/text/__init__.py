@@ -1,1 +1,1 @@
-"""Text in, text out: extraction from files, splitting into chunks, sentences, search tokens. Pure functions."""
+"""Functions of text alone: extraction from files, splitting into chunks, sentences, search tokens, token estimates."""

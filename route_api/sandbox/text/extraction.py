@@ -1,4 +1,4 @@
-"""Plain text out of the files that can be uploaded."""
+"""Extracts plain text from uploaded files."""
 
 import codecs
 import csv
@@ -29,7 +29,8 @@ BLOCK_TAGS = [
     *(f"h{n}" for n in range(1, 7)),
 ]
 FULL_LINE_SHARE = 0.85
-"""A PDF line at least this long, compared with its page's longest, was broken by the page's margin only."""
+"""A line of a PDF that has at least this share of the longest line's length ends at the margin, not with a
+paragraph."""
 SAMPLE_CHARACTERS, COMMON_SHARE = 20_000, 0.8
 GB2312_COMMON_ROWS = range(0xB0, 0xD8)
 """First bytes of the 3,755 common characters of GB 2312."""
@@ -37,21 +38,22 @@ SENTENCE_ENDS = tuple("。！？；：.!?;:")
 
 
 class ExtractionError(Exception):
-    """A file whose text cannot be had; the text is for the document's `error`."""
+    """The text of a file cannot be extracted. The document's field `error` shows the message."""
 
 
 def extract_text(path: Path, extension: str) -> str:
-    r"""The text of a file, lines ended by `\n`, paragraphs and table rows set apart by an empty line.
+    r"""Extract the text of a file. Lines end with `\n`; an empty line separates paragraphs and table rows.
 
-    :param extension: in lower case, without a dot; one of `EXTENSIONS`
-    :raises ExtractionError: the file is not what its extension says
+    :param extension: one of `EXTENSIONS`
+    :raises ExtractionError: if the content does not fit the extension
     """
     text = _EXTRACTORS[extension](path)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def decode_text(content: bytes) -> str:
-    """Text of unknown encoding: UTF-16 with a mark, UTF-8, GBK, else what charset-normalizer finds."""
+    """Decode text of unknown encoding: UTF-16 with a byte order mark, UTF-8, GB18030, else charset-normalizer's
+    guess."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:
@@ -61,10 +63,10 @@ def decode_text(content: bytes) -> str:
 
 
 def _simplified_chinese(content: bytes) -> str | None:
-    """The text if it is GB18030 (which GBK and GB2312 are parts of) and mostly of common characters.
+    """Decode GB18030, of which GBK and GB2312 are parts. Return None if few of the characters are common ones.
 
-    charset-normalizer takes short Chinese texts for Korean; statistics need more than a sentence. Big5 and
-    Shift-JIS, read as GB18030, give rare and private characters.
+    charset-normalizer takes a short Chinese text for Korean, because its statistics need more than a sentence. Text in
+    Big5 or Shift-JIS that is decoded as GB18030 consists of rare characters and private ones.
     """
     try:
         text = content.decode("gb18030")
@@ -96,7 +98,7 @@ def _html(path: Path) -> str:
 
 
 def _csv(path: Path) -> str:
-    """One paragraph per row, `column: value;column: value`, as Dify has it."""
+    """Make one paragraph of each row, `column: value;column: value`, as Dify does."""
     try:
         rows = list(csv.reader(io.StringIO(_plain(path), newline="")))
     except csv.Error as error:
@@ -132,7 +134,7 @@ def _page_text(pdf: pypdfium2.PdfDocument, number: int) -> str:
 
 
 def join_broken_lines(text: str) -> str:
-    """A page's text without the line breaks that its margin made: in Chinese these stand within words."""
+    """Remove the line breaks that the page's margin made. In Chinese text they would stand within words."""
     lines = [line.strip() for line in text.splitlines()]
     full = FULL_LINE_SHARE * max(map(len, lines), default=0)
     joined = ""
@@ -159,7 +161,7 @@ def _docx(path: Path) -> str:
 
 
 def _table_rows(table: Table) -> Iterator[str]:
-    """A table's rows as Markdown has them; a cell merged from several stands once."""
+    """Write a table's rows as Markdown. A merged cell is written once."""
     for row in table.rows:
         cells: list[str] = []
         for cell in row.cells:
@@ -181,4 +183,5 @@ _EXTRACTORS: dict[str, Callable[[Path], str]] = {
     "docx": _docx,
 }
 EXTENSIONS = tuple(_EXTRACTORS)
-"""What can be uploaded; xlsx, vtt and others that Dify takes as well are refused as it refuses x.exe."""
+"""The extensions that can be uploaded. Dify also takes xlsx, vtt and others; the sandbox refuses them as Dify refuses
+exe."""

@@ -1,4 +1,9 @@
-"""The tokens by which a text is indexed, and those by which a question is looked for. Pure functions."""
+"""The tokens of texts and questions, for the search. Pure functions.
+
+A text is indexed by its words in lower case. A run of Chinese characters (and of other scripts without blanks) is
+indexed by all pairs of neighbouring characters, and by its last character. So each character begins exactly one
+token, and a question of one character is a prefix search.
+"""
 
 import re
 import unicodedata
@@ -22,12 +27,12 @@ _ENGLISH_STOP_WORDS = frozenset(
 
 
 def normalize(text: str) -> str:
-    """The text as it is compared: full-width letters as plain ones, in lower case."""
+    """Return the text in lower case, with full-width letters as plain letters. All comparisons use this form."""
     return unicodedata.normalize("NFKC", text).lower()
 
 
 def tokenize(text: str) -> list[str]:
-    """The tokens under which a text is indexed."""
+    """Return the tokens by which a text is indexed."""
     tokens: list[str] = []
     for run in _RUN.findall(normalize(text)):
         if _CJK_RUN.match(run):
@@ -38,7 +43,10 @@ def tokenize(text: str) -> list[str]:
 
 
 def question_tokens(question: str) -> list[str]:
-    """The tokens to look for: no stop words and question words, unless there is nothing else; none twice."""
+    """Return the tokens of a question that are searched for, each once.
+
+    Stop words and question words are left out, unless the question consists of them alone.
+    """
     question = normalize(question)
     runs = [
         run for run in _RUN.findall(_CHINESE_STOP_WORDS.sub(" ", question)) if run not in _ENGLISH_STOP_WORDS
@@ -47,39 +55,44 @@ def question_tokens(question: str) -> list[str]:
 
 
 def _run_tokens(run: str) -> list[str]:
-    """The tokens by which a run of a question is looked for: a text's without the last character alone."""
+    """Return the tokens by which a run of a question is searched for.
+
+    A Chinese run is searched for by its pairs of characters, without the single last character that `tokenize` adds.
+    """
     if _CJK_RUN.match(run) and len(run) > 1:
         return [run[place : place + 2] for place in range(len(run) - 1)]
     return [run]
 
 
 def wording_tokens(question: str) -> list[list[str]]:
-    """The tokens of a question's very wording, stop words included; one list for each run of characters."""
+    """Return the tokens of a question with its stop words: one list for each run of characters."""
     return [_run_tokens(run) for run in _RUN.findall(normalize(question))]
 
 
 def index_words(text: str) -> str:
-    """The tokens of a text as the index takes them."""
+    """Return the tokens of a text as one string, in the form in which the index stores them."""
     return " ".join(tokenize(text))
 
 
 def keywords_of(text: str) -> tuple[str, ...]:
-    """The words that a text has most, as an economy dataset shows them."""
+    """Return the most frequent words of a text. An economy dataset shows them as keywords."""
     meaningful = set(question_tokens(text))
     counted = Counter(token for token in tokenize(text) if len(token) > 1 and token in meaningful)
     return tuple(token for token, _ in counted.most_common(MAX_KEYWORDS))
 
 
 def coverage(text: str, question: str) -> float:
-    """The share of the question's tokens that a text has, 0..1, where there is no index to weigh them by."""
+    """Return the share of the question's tokens that a text contains, 0..1. All tokens have the same weight."""
     tokens = question_tokens(question)
     found = set(tokenize(text))
     return sum(contains_token(found, token) for token in tokens) / len(tokens) if tokens else 0.0
 
 
 def is_prefix(token: str) -> bool:
+    """Return whether a token of a question is a single character that is searched for as a prefix."""
     return len(token) == 1 and _CJK_RUN.match(token) is not None
 
 
 def contains_token(words: Collection[str], token: str) -> bool:
+    """Return whether the tokens of a text contain a token of a question."""
     return any(word.startswith(token) for word in words) if is_prefix(token) else token in words

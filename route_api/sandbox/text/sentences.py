@@ -1,4 +1,4 @@
-"""Chinese and English text cut into sentences and the pieces of a stream. Pure functions."""
+"""Cuts Chinese and English text into sentences, and into the pieces of a stream. Pure functions."""
 
 import re
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ _PIECE = re.compile(
 
 
 def is_chinese(text: str) -> bool:
-    """Whether there is any Chinese in it."""
+    """Return whether the text contains a Chinese character."""
     return re.search(f"[{CJK}]", text) is not None
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, each with its closing mark; a line end closes one too."""
+    """Cut a text into sentences, each with its closing mark. The end of a line ends a sentence, too."""
     found = (match.group().strip() for match in _SENTENCE.finditer(text))
     return [sentence for sentence in found if re.search(rf"[{CJK}A-Za-z0-9]", sentence)]
 
 
 def first_tokens(text: str, limit: int) -> str:
-    """The beginning of a text, about `limit` tokens."""
+    """Return the beginning of a text, about `limit` tokens long."""
     weight = 0.0
     for position, character in enumerate(text):
         weight += token_weight(character)
@@ -35,8 +35,9 @@ def first_tokens(text: str, limit: int) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text as a model would stream it: a word or a few Chinese characters at a time.
+    """Cut a text as a model would stream it: a word, or a few Chinese characters, at a time.
 
-    A `<think>` tag is cut in two, as real models and the recordings' fake do: clients must join it.
+    A `<think>` tag is cut in two, as real models do and as the fake model of the recordings does: a client must be
+    able to join it.
     """
     return (match.group() for match in _PIECE.finditer(text))

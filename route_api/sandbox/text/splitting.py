@@ -1,4 +1,4 @@
-"""Dify's rules for cutting a text into chunks. Pure: text and rule in, pieces out."""
+"""Splits a text into chunks by Dify's rules. Pure functions."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,9 +8,9 @@ from typing import Any
 from .token_estimate import token_weight
 
 MIN_TOKENS, MAX_TOKENS = 50, 4000
-"""Documents/indexing-status-error-max-tokens."""
+"""The permitted range of max_tokens (documents/indexing-status-error-max-tokens)."""
 SEPARATORS = ("\n\n", "。", ". ", " ", "")
-"""Where a piece that is still too long is cut, the best place first; "" is between any two characters."""
+"""A part that is too long is cut at the first of these that it contains. "" means: between any two characters."""
 AUTOMATIC_SEGMENTATION = {"separator": "\n", "max_tokens": 500, "chunk_overlap": 50}
 AUTOMATIC_RULES = {
     "pre_processing_rules": [
@@ -24,7 +24,7 @@ AUTOMATIC_RULES = {
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
-# As 1.12.1, but that an opening 《 or 「 stays with its closing one.
+# The symbols that 1.12.1 removes, except 《 and 「, whose closing marks would stay.
 _LEADING_SYMBOLS = re.compile(
     r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f""" r""""#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
 )
@@ -41,16 +41,17 @@ _PAIR = re.compile(
 
 
 class SplittingError(ValueError):
-    """A rule that cannot be carried out; the text is for the document's `error`."""
+    """A rule cannot be carried out. The document's field `error` shows the message."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What becomes one segment.
+    """A part of a document; the indexer stores it as a segment.
 
-    :param answer: of a qa_model document; `content` is then the question
-    :param children: of a hierarchical_model document: the child chunks
-    :param keywords: as an economy dataset or the caller has them
+    :param content: the text; in a qa_model document, the question
+    :param answer: the answer, in a qa_model document
+    :param children: the child chunks, in a hierarchical_model document
+    :param keywords: the keywords that an economy dataset shows, or that the caller sent
     """
 
     content: str
@@ -60,18 +61,18 @@ class Chunk:
 
     @property
     def text(self) -> str:
-        """All that counts and is found."""
+        """The text that is indexed: content and answer."""
         return f"{self.content}\n{self.answer}" if self.answer else self.content
 
 
 def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -> list[Chunk]:
-    """The chunks of a document's text.
+    """Split a document's text into chunks.
 
-    A `qa_model` document has a chunk for every question with its answer that the text itself marks (`Q: … A:
-    …`, `问：… 答：…`, or CSV columns of these names) and none otherwise: Dify would let a model invent them.
+    A `qa_model` document has one chunk for each question and answer that the text marks (`Q: … A: …`, `问：… 答：…`, or
+    CSV columns with these names), and no other chunk. Dify would let a model invent questions.
 
     :param mode: `automatic` (AUTOMATIC_RULES), `custom` or `hierarchical`
-    :raises SplittingError: max_tokens is outside 50..4000
+    :raises SplittingError: if max_tokens is outside 50..4000
     """
     if mode == "automatic":
         rules = AUTOMATIC_RULES
@@ -88,12 +89,12 @@ def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -
 
 
 def split_children(parent: str, rules: dict[str, Any]) -> tuple[str, ...]:
-    """The child chunks of a segment of a hierarchical_model document."""
+    """Split a segment of a hierarchical_model document into child chunks."""
     return tuple(split_text(parent, rules.get("subchunk_segmentation") or AUTOMATIC_SEGMENTATION))
 
 
 def clean(text: str, pre_processing_rules: Iterable[dict[str, Any]]) -> str:
-    """The text without control characters, and without what the enabled pre-processing rules remove."""
+    """Remove the control characters, and apply the enabled pre-processing rules."""
     enabled = {rule["id"] for rule in pre_processing_rules if rule.get("enabled")}
     text = _CONTROL.sub("", text)
     if "remove_extra_spaces" in enabled:
@@ -104,10 +105,9 @@ def clean(text: str, pre_processing_rules: Iterable[dict[str, Any]]) -> str:
 
 
 def decode_separator(separator: str) -> str:
-    r"""A separator as the user means it: `\n` and `\u3002` written out are decoded, as 1.12.1 does.
+    r"""Decode the escapes in a separator, such as `\n` and `\u3002`, as 1.12.1 does.
 
-    Other characters stay as they are, so a plain "。" is found; 1.12.1 garbles it
-    (segments/list-separator-chinese).
+    Other characters stay as they are, so that a plain "。" works. 1.12.1 garbles it (segments/list-separator-chinese).
     """
 
     def decoded(match: re.Match[str]) -> str:
@@ -118,9 +118,9 @@ def decode_separator(separator: str) -> str:
 
 
 def split_text(text: str, segmentation: dict[str, Any]) -> list[str]:
-    """Cut at the separator, and what is still longer than max_tokens at the best place that it has.
+    """Cut a text at the separator. Parts that are longer than max_tokens are cut at one of `SEPARATORS`.
 
-    :raises SplittingError: max_tokens is outside 50..4000
+    :raises SplittingError: if max_tokens is outside 50..4000
     """
     max_tokens = segmentation["max_tokens"]
     if not MIN_TOKENS <= max_tokens <= MAX_TOKENS:
@@ -135,7 +135,7 @@ def split_text(text: str, segmentation: dict[str, Any]) -> list[str]:
 
 
 def _split_long(text: str, max_tokens: int, overlap: int, separators: Sequence[str]) -> list[str]:
-    """Pieces of at most `max_tokens`; neighbours share up to `overlap` tokens."""
+    """Cut a text into pieces of at most `max_tokens`. Neighbouring pieces share up to `overlap` tokens."""
     if token_weight(text) <= max_tokens:
         return [text]
     place = next(place for place, separator in enumerate(separators) if separator in text)
@@ -157,7 +157,10 @@ def _split_long(text: str, max_tokens: int, overlap: int, separators: Sequence[s
 
 
 def _join_small(parts: Sequence[str], max_tokens: int, overlap: int) -> list[str]:
-    """Join neighbours as long as they fit; each piece begins with the end of the one before, the overlap."""
+    """Join neighbouring parts up to `max_tokens`.
+
+    Each piece begins with the end of the previous piece (the overlap).
+    """
     pieces: list[str] = []
     start, total = 0, 0.0
     weights = [token_weight(part) for part in parts]
