@@ -25,6 +25,13 @@ def test_the_comparison_itself_finds_what_differs(ours: Any) -> None:
     assert differences({"a": {"b": 1, "c": [{"d": ""}]}}, ours)
 
 
+def test_null_in_an_example_fits_null_and_the_listed_types_alone() -> None:
+    example = {"important_kwd": None, "error": None}
+    assert differences(example, {"important_kwd": ["姑苏"], "error": None}) == []
+    assert differences(example, {"important_kwd": "姑苏", "error": None})
+    assert differences(example, {"important_kwd": None, "error": "broken"})
+
+
 def test_every_example_of_the_document_is_played() -> None:
     assert {path.stem for path in EXAMPLE_FILES.glob("*.json")} == set(EXAMPLES)
 

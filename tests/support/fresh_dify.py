@@ -14,6 +14,8 @@ from route_api.sandbox.access.account_table import create_account
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.store import current_store
 
+from .sandbox_console import SandboxConsole
+
 EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
 
 
@@ -37,8 +39,8 @@ class FreshDify:
 
     def apps(self) -> list[dict[str, Any]]:
         """All apps, newest first."""
-        api = self.client().provisioning
-        return [api.app(app["id"]) for app in api._apps_containing("")]
+        console = SandboxConsole(self.url, EMAIL, PASSWORD)
+        return [console.get(f"/apps/{app['id']}") for app in console.get("/apps?limit=100")["data"]]
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import requests
 from route_api.dify import Dify
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from .sandbox_console import SandboxConsole
+
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 START_S = 60
 INDEXING_S = 30
@@ -100,9 +102,15 @@ class Gateway:
             console_password=keys["DIFY_CONSOLE_PASSWORD"],
         )
 
+    def sandbox_console(self) -> SandboxConsole:
+        """A session of the sandbox's console."""
+        keys = prepare_gateway_settings(self.data_dir / "sandbox")
+        address = f"http://127.0.0.1:{self.sandbox_port}"
+        return SandboxConsole(address, keys["DIFY_CONSOLE_EMAIL"], keys["DIFY_CONSOLE_PASSWORD"])
+
     def kill_worker_of(self, answer: requests.Response) -> None:
         """kill -9 for the gunicorn worker that is writing this answer."""
-        connection = answer.raw._connection.sock
+        connection = answer.raw.connection.sock
         caller_port = connection.getsockname()[1]
         inodes = {
             row[9]

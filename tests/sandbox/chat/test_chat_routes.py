@@ -5,9 +5,7 @@ import time
 
 import pytest
 
-from ..support.sandbox_chat import MODEL, PROMPT, Sandbox, events_of, form, sandbox, stop_after_first_event, template
-
-__all__ = ["sandbox", "template"]
+from ...support.sandbox_chat import MODEL, PROMPT, Sandbox, events_of, form, stop_after_first_event
 
 LONG = "长[[len:800]][[delay:20]][[nothink]]"
 

@@ -7,9 +7,7 @@ from werkzeug.security import check_password_hash
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from ..support.sandbox_chat import Sandbox, sandbox, template
-
-__all__ = ["sandbox", "template"]
+from ...support.sandbox_chat import Sandbox
 
 
 def test_six_wrong_passwords_lock_the_address_even_for_the_right_one(sandbox: Sandbox) -> None:

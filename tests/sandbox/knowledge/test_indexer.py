@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ..support.sandbox_knowledge import CHAPTER, RULE, Knowledge
+from ...support.sandbox_knowledge import CHAPTER, RULE, Knowledge
 
 
 def test_an_upload_answers_waiting_and_ends_completed_with_its_counts(knowledge: Knowledge) -> None:

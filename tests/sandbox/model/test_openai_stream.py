@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from ..support.sandbox_chat import PROVIDER, Sandbox
+from ...support.sandbox_chat import PROVIDER, Sandbox
 
 
 class FakeLanguageModel:

@@ -5,7 +5,7 @@ import pytest
 from route_api.sandbox.knowledge.passage_search import index_segments
 from route_api.sandbox.text.search_tokens import index_words, keywords_of, question_tokens, tokenize
 
-from ..support.sandbox_knowledge import CHAPTER, Knowledge
+from ...support.sandbox_knowledge import CHAPTER, Knowledge
 
 HANDBOOK = "\n\n".join(
     [
