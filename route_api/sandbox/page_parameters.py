@@ -46,7 +46,7 @@ def requested_page(model: str) -> Page:
     return Page(page, limit)
 
 
-def lenient_page() -> Page:
+def requested_page_or_default() -> Page:
     """Read the page from the query.
 
     A value that is no number becomes the default (segments/list-limit-not-a-number).

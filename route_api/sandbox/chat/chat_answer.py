@@ -212,7 +212,7 @@ class Turn:
             yield self._event("message", **ids, answer="", from_variable_selector=None)
         yield self._event("message_end", **ids, metadata=self._metadata(), files=None)
 
-    def whole(self) -> dict[str, Any]:
+    def blocking_answer(self) -> dict[str, Any]:
         """Return the blocking answer.
 
         :raises SandboxError: 400, if the model failed, or its answer is empty (chat/blocking-empty-answer)
@@ -248,7 +248,7 @@ def answer_question(question: Question, response_mode: str) -> Response:
     turn = Turn(question, is_streamed=response_mode == "streaming")
     if response_mode == "streaming":
         return Response(turn.events(), content_type="text/event-stream; charset=utf-8")
-    return jsonify(turn.whole())
+    return jsonify(turn.blocking_answer())
 
 
 def _model_stream(

@@ -86,7 +86,7 @@ class Indexer:
 
     def _index_steps(self, document: Row) -> None:
         began = time.monotonic()
-        self._forget_segments(document)
+        self._delete_segments(document)
         self._step(document, "parsing", "processing_started_at")
         extension = (
             self._store.connection()
@@ -106,7 +106,7 @@ class Indexer:
         self._complete_segments(document, chunks, seqs)
         self._finish(document, time.monotonic() - began)
 
-    def _forget_segments(self, document: Row) -> None:
+    def _delete_segments(self, document: Row) -> None:
         """Delete the segments of an interrupted attempt."""
         seqs = segment_seqs(self._store.connection(), document["id"])
         for start in range(0, len(seqs), BATCH_SEGMENTS):

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from ..access.api_key_check import require_dataset_key
 from ..errors import SandboxError
-from ..page_parameters import contains_pattern, lenient_page, requested_page
+from ..page_parameters import contains_pattern, requested_page, requested_page_or_default
 from ..request_fields import RequestFields
 from ..store import current_store
 from ..text.splitting import Chunk
@@ -35,7 +35,7 @@ def _document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Row:
 def list_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
     """List a document's segments in their order."""
     document = _document(dataset_id, document_id)
-    page = lenient_page()
+    page = requested_page_or_default()
     where, values = "document_id = ? AND content LIKE ? ESCAPE '\\'", [document["id"]]
     values.append(contains_pattern(request.args.get("keyword", "")))
     if statuses := request.args.getlist("status"):

@@ -143,7 +143,7 @@ def _create(dataset: Row, fields: Mapping[str, Any], technique: str, file: dict[
         if dataset["doc_form"] and doc_form != dataset["doc_form"]:
             raise SandboxError(400, "invalid_param", "doc_form is different from the dataset doc_form.")
         with store.transaction() as connection:
-            _fix_dataset(connection, dataset, technique, doc_form, fields)
+            _complete_dataset(connection, dataset, technique, doc_form, fields)
             # A second upload with the same name replaces the document, unless it is disabled
             # (tests/contract/README.md, 13).
             old = connection.execute(
@@ -183,7 +183,7 @@ def _update(dataset: Row, document: Row, fields: Mapping[str, Any], file: dict[s
     return _queued(store, dataset["id"], document["id"])
 
 
-def _fix_dataset(
+def _complete_dataset(
     connection: Connection, dataset: Row, technique: str, doc_form: str, fields: Mapping[str, Any]
 ) -> None:
     """Set the columns of the dataset that the first document decides."""
