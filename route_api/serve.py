@@ -1,7 +1,7 @@
-"""`python -m route_api`: serve, with everything that is needed; what `make serve` runs.
+"""`python -m route_api`, which `make serve` runs: migrate the database and start gunicorn.
 
-Brings the database up to date and starts gunicorn, and beside it the sandbox where no Dify is configured. The gateway
-itself never knows: it is given the sandbox's address and keys as it would be given a Dify's.
+If no Dify is configured, the sandbox is started, too. The gateway receives the sandbox's address and keys as it would
+receive a Dify's: no code of the gateway asks whether it runs on the sandbox.
 """
 
 import os
@@ -20,27 +20,27 @@ from typing import NoReturn
 from config import PROJECT_DIR, Config, ConfigError
 
 from .prompts.templates import load_templates
-from .sandbox.bootstrap import bootstrap
+from .sandbox.gateway_settings import prepare_gateway_settings
 
 START_S = 30
-"""Seconds within which the sandbox must listen."""
+"""The sandbox must accept connections after this number of seconds."""
 
 STOP_MARGIN_S = 5
-"""Seconds that gunicorn may take beyond STOP_GRACE, after which it kills its workers itself."""
+"""After STOP_GRACE seconds gunicorn kills its workers itself. It may take this many more seconds to end."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""SIGINT too: a shell starts what it puts into the background deaf to it."""
+"""A shell starts a background process with SIGINT ignored, so that SIGINT, too, needs a handler of ours."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Where nobody else reaches the sandbox's gateway, so that it need not ask who calls."""
+"""On these hosts only this machine reaches the gateway. With the sandbox it then serves without authentication."""
 
 BIN = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Serve until a signal or until one of the processes ends.
+    """Serve until a signal arrives, or one of the processes ends.
 
-    :returns: the exit status: 0 after a signal, gunicorn's own if it ended by itself
+    :returns: the exit status: 0 after a signal, 2 for wrong settings, else the status of the process that ended
     """
     try:
         config = Config.load()
@@ -53,7 +53,7 @@ def main() -> int:
     environment = dict(os.environ)
     if not config.LOG_FORMAT and sys.stderr.isatty():
         environment["LOG_FORMAT"] = "text"
-    stop = partial(end_process, within_s=config.STOP_GRACE + STOP_MARGIN_S)
+    stop = partial(end_process, timeout_s=config.STOP_GRACE + STOP_MARGIN_S)
     with ExitStack() as at_the_end:
         processes: list[subprocess.Popen[bytes]] = []
         try:
@@ -81,10 +81,13 @@ def main() -> int:
 
 
 def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
-    """The sandbox in a process of its own, listening, and the settings with which a gateway finds it."""
+    """Start the sandbox in a process of its own, and wait until it accepts connections.
+
+    :returns: the process; the settings with which a gateway uses the sandbox
+    """
     data_dir = config.SANDBOX_DATA_DIR
     llm = {"llm_url": config.SANDBOX_LLM_URL, "llm_model": config.SANDBOX_LLM_MODEL}
-    keys = bootstrap(data_dir, **llm)
+    keys = prepare_gateway_settings(data_dir, **llm)
     port = config.SANDBOX_PORT or free_port()
     command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     llm_arguments = ["--llm-url", llm["llm_url"], "--llm-model", llm["llm_model"]]
@@ -96,25 +99,25 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
 
 
 def own_secret(data_dir: Path) -> str:
-    """What signs the tokens of users who try the sandbox; the same again after a restart."""
+    """Return the SECRET_KEY for a gateway on the sandbox. It is stored in a file, so that logins outlive a restart."""
     path = data_dir / "secret_key"
     path.touch(mode=0o600)
-    if not path.read_text():  # Not there before, or left so by a start that was killed.
+    if not path.read_text():  # The file is new, or an earlier start was killed before it wrote the key.
         path.write_text(secrets.token_urlsafe(32))
     return path.read_text()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """Return a port of 127.0.0.1 on which no process listens now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    """Return when the process takes connections.
+    """Wait until the process accepts connections.
 
-    :raises SystemExit: it ended, or did not listen in time
+    :raises SystemExit: if it ends, or does not accept connections within `START_S` seconds
     """
     for _ in range(START_S * 10):
         if process.poll() is not None:
@@ -128,19 +131,19 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit(f"The sandbox does not listen after {START_S} seconds.")
 
 
-def end_process(process: subprocess.Popen[bytes], *, within_s: float = STOP_MARGIN_S) -> None:
-    """End a process politely, and if that takes too long, at once."""
+def end_process(process: subprocess.Popen[bytes], *, timeout_s: float = STOP_MARGIN_S) -> None:
+    """End a process with SIGTERM, and with SIGKILL if it still runs after `timeout_s` seconds."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(within_s)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """What a signal does: ends us in the orderly way, which another one does not disturb."""
+    """Handle a stop signal: let `main` end the processes. Further signals are ignored meanwhile."""
     for name in STOP_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -2,8 +2,7 @@
 
 import logging
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,59 +11,18 @@ import pytest
 import responses
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
-from route_api.views.blueprint import possible_codes
 
 from .support.fake_dify import FakeDify
-from .support.recordings import DIFY, VERSIONS
+from .support.gateway_client import GatewayClient, MakeApp
+from .support.recordings import VERSIONS
+from .support.settings import LOCKED, OPEN
 
 for setting in fields(Config):
     os.environ.pop(setting.name, None)  # those of whoever runs the tests
-
-KEYS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
-OPEN = {**KEYS, "AUTH": "open", "RATE_LIMIT": 0}
-"""The settings of a gateway that asks nobody who they are, and counts nobody."""
-
-KEY, OLD_KEY = "a-service-key-of-the-backend", "the-key-that-it-replaces"
-SECRET = "what-signs-the-tokens"
-LOCKED = {"AUTH": "required", "API_KEYS": [KEY, OLD_KEY], "SECRET_KEY": SECRET}
-
-SECRETS = ("dataset-secret", "app-secret", "Secret123", "admin@example.com")
-UNROUTED = ("route_not_found", "method_not_allowed")
-INSIDES = re.compile(r"dify\.test|Traceback|sqlalchemy|psycopg|pymysql|sqlite|SELECT |INSERT |<dify>")
-
-MakeApp = Callable[..., Flask]
-
-
-class GatewayClient(FlaskClient):
-    """A client that looks at every JSON answer that a test gets: it tells nothing of our insides, and a failure is one
-    that the API reference has."""
-
-    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-        answer = super().open(*args, **kwargs)
-        if answer.mimetype == "application/json" and not answer.request.path.endswith("/openapi.json"):
-            assert_says_nothing_of_our_insides(answer.text)
-            self.assert_is_documented(answer)
-        return answer
-
-    def assert_is_documented(self, answer: TestResponse) -> None:
-        """The route's view names the error; Dify's own answers, and paths without a view, are nobody's to name."""
-        code = answer.json.get("error") if isinstance(answer.json, dict) else None
-        if code is None or code in UNROUTED or "request_id" not in answer.json:
-            return
-        adapter = self.application.url_map.bind("localhost")
-        endpoint, _ = adapter.match(answer.request.path.removeprefix("/v1"), method=answer.request.method)
-        assert code in possible_codes(self.application.view_functions[endpoint]), f"{endpoint} does not name {code}"
-
-
-def assert_says_nothing_of_our_insides(text: str) -> None:
-    """No key, no SQL, no stack trace and no address of Dify's in what a caller gets."""
-    assert not INSIDES.search(text), text
-    assert not [secret for secret in SECRETS if secret in text]
 
 
 @pytest.fixture(params=VERSIONS)

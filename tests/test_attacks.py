@@ -37,18 +37,18 @@ from route_api.storage import conversations
 from route_api.storage.turns import NewTurn, begin_turn
 from route_api.views import parameters
 
-from .access.test_callers import assert_refused, bearer, registered
-from .access.test_limits import at
-from .conftest import KEY, LOCKED, SECRET, MakeApp
 from .support import databases
 from .support.bad_values import KB_ID, describe
+from .support.callers import assert_refused, at, bearer, registered
 from .support.fake_dify import FakeDify
+from .support.gateway_client import MakeApp
 from .support.loopback import loopback
 from .support.recordings import DIFY
+from .support.routes import METHODS, path_of
 from .support.scenes import SCENES, play_file
+from .support.settings import KEY, LOCKED, SECRET
 from .support.stored import add_conversation
 from .support.talk import stream, without_variables
-from .test_routes import METHODS, path_of
 
 PROJECT = Path(__file__).parents[1]
 SIGNED = "/files/f/file-preview?timestamp=1&nonce=2&sign=3"

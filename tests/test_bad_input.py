@@ -22,8 +22,9 @@ from route_api.extensions import db
 from route_api.schemas import base
 from route_api.storage.models import Conversation, Message, User
 
-from .conftest import OPEN, GatewayClient
 from .support.bad_values import KB_ID, Parameter, bad_values, describe, in_text, rest_of, short
+from .support.gateway_client import GatewayClient
+from .support.settings import OPEN
 
 PARAMETERS = describe(create_app(Config.load(**OPEN, DATABASE_URL="sqlite://")))
 JSON_ENDPOINTS = sorted({(parameter.path, parameter.method) for parameter in PARAMETERS if not parameter.is_form})

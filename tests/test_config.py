@@ -8,7 +8,7 @@ import pytest
 import config
 from config import Config, ConfigError
 
-from .conftest import KEYS
+from .support.settings import KEYS
 
 
 @pytest.fixture(autouse=True)

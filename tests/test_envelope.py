@@ -12,9 +12,10 @@ from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
 
-from .conftest import OPEN, MakeApp
 from .support.fake_dify import FakeDify
+from .support.gateway_client import MakeApp
 from .support.recordings import DIFY
+from .support.settings import OPEN
 from .support.talk import without_variables
 
 LIST = "/v1/datasets"

@@ -1,4 +1,4 @@
-"""`python -m route_api.sandbox`: the sandbox as a server of its own, on loopback only."""
+"""`python -m route_api.sandbox`: serve the sandbox on a loopback address."""
 
 import argparse
 import ipaddress
@@ -9,21 +9,21 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from . import create_sandbox, start_indexing
+from .app import create_sandbox, start_indexing
 
 THREADS = 64
 KEEPALIVE_S = 75
 
 
 class SandboxServer(BaseApplication):
-    """gunicorn with one worker, as there is one indexer, and many threads, as there are many streams."""
+    """gunicorn with one worker, because there is one indexer, and many threads, because each stream occupies one."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         super().__init__()
 
     def load_config(self) -> None:
-        """What gunicorn is told."""
+        """Set gunicorn's settings."""
         settings: dict[str, Any] = {
             "bind": f"{self._arguments.host}:{self._arguments.port}",
             "workers": 1,
@@ -39,7 +39,7 @@ class SandboxServer(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """The application; made in the worker, where its threads must run."""
+        """Make the application. gunicorn calls this in the worker, so that the indexer's thread runs there."""
         arguments = self._arguments
         app = create_sandbox(
             arguments.data_dir,

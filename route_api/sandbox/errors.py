@@ -1,14 +1,14 @@
-"""Dify's error answers: `{"code", "message", "status"}`, as the recordings of 1.12.1 have them."""
+"""Error answers in the form that Dify 1.12.1 gives them: `{"code", "message", "status"}`."""
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 
 class SandboxError(Exception):
-    """An answer other than success, in Dify's own shape.
+    """A request fails with this error answer.
 
-    :param status: HTTP status
-    :param code: Dify's snake_case code, `not_found` for example
+    :param status: the HTTP status
+    :param code: Dify's snake_case code, for example `not_found`
     :param message: Dify's text
     """
 
@@ -20,7 +20,7 @@ class SandboxError(Exception):
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Answer `SandboxError` in Dify's shape, and everything else as Dify's router and werkzeug do."""
+    """Answer a `SandboxError` as Dify's services do, and an `HTTPException` as Dify's router and werkzeug do."""
 
     @app.errorhandler(SandboxError)
     def sandbox_error(error: SandboxError) -> tuple[Response, int]:

@@ -1,7 +1,7 @@
-"""Where the sandbox keeps everything: one SQLite file and a folder of uploaded files.
+"""The storage of the sandbox: one SQLite file and a folder of uploaded files.
 
-Every module of the sandbox that has tables names them in a constant `SCHEMA` (idempotent SQL, `CREATE ... IF
-NOT EXISTS`) and hands it to `Store.create_tables`; nothing else makes tables.
+A module with tables defines them in a constant `SCHEMA` (`CREATE ... IF NOT EXISTS`). `create_sandbox` passes each
+`SCHEMA` to `Store.create_tables`.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ BUSY_TIMEOUT_S = 30
 
 
 class Store:
-    """The sandbox's database and files; one per process, and a connection of its own for each thread."""
+    """The database and the files. A process has one store; each thread has its own connection."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -25,7 +25,7 @@ class Store:
         self._local = threading.local()
 
     def connection(self) -> sqlite3.Connection:
-        """This thread's connection: autocommit, WAL, rows by name, foreign keys on."""
+        """Return this thread's connection: autocommit, WAL, rows with named columns, foreign keys on."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(
@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: begun at once (`IMMEDIATE`), committed at the end, rolled back on an error."""
+        """Run a write transaction (`BEGIN IMMEDIATE`). It is committed at the end, and rolled back on an error."""
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -51,10 +51,10 @@ class Store:
         connection.execute("COMMIT")
 
     def create_tables(self, schema: str) -> None:
-        """Run a module's idempotent `SCHEMA`."""
+        """Run a module's `SCHEMA`. A table that exists stays as it is."""
         self.connection().executescript(schema)
 
 
 def current_store() -> Store:
-    """The store of the application that serves this request."""
+    """Return the store of the current application."""
     return current_app.extensions["sandbox_store"]

@@ -8,17 +8,18 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
-from werkzeug.test import TestResponse
 
 from route_api.access import users
 from route_api.access.callers import access_of
 from route_api.access.tokens import Login, Tokens
 from route_api.extensions import db
 
-from ..conftest import KEY, LOCKED, OLD_KEY, SECRET, MakeApp
+from ..support.callers import assert_refused, bearer, registered
 from ..support.fake_dify import FakeDify
+from ..support.gateway_client import MakeApp
+from ..support.routes import METHODS, path_of, routes
+from ..support.settings import KEY, LOCKED, OLD_KEY, SECRET
 from ..support.talk import without_variables
-from ..test_routes import METHODS, path_of, routes
 
 PUBLIC = {"/healthz", "/readyz", "/user/login", "/user/register", "/openapi.json", "/docs", "/docs/<name>"}
 ADMINISTRATION = {
@@ -38,23 +39,6 @@ ADMINISTRATION = {
 SERVICES = {"/metrics"}
 
 Bearer = Callable[[str], dict[str, str]]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
-
-
-def registered(app: Flask, username: str = "yinglian", role: str = "user") -> dict[str, Any]:
-    """A user and what their requests carry."""
-    with app.app_context():
-        user = users.register(db.engine, username, "a long sentence", role)
-        token = app.extensions["route_api"].tokens.write(Login(user["user_id"], 0))
-    return {**user, "headers": bearer(token)}
-
-
-def assert_refused(answer: TestResponse, status: int, error: str) -> None:
-    assert (answer.status_code, answer.json["code"], answer.json["error"]) == (status, -1, error), answer.text
-    assert (answer.headers.get("WWW-Authenticate") == "Bearer") is (status == 401)
 
 
 # ------------------------------------------------------------------ every route

@@ -6,9 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from ..conftest import KEY, LOCKED, MakeApp
-from ..test_routes import METHODS, path_of
-from .test_callers import bearer
+from ..support.callers import bearer
+from ..support.gateway_client import MakeApp
+from ..support.routes import METHODS, path_of
+from ..support.settings import KEY, LOCKED
 
 OURS, ANOTHER = "https://app.example.com", "https://evil.example.com"
 

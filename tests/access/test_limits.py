@@ -9,17 +9,17 @@ from uuid import uuid4
 import pytest
 import redis
 from flask import Flask
-from flask.testing import FlaskClient
 
 from route_api.access import users
 from route_api.access.limits import ConcurrencyLimit, LoginThrottle
 from route_api.errors import TooManyRequests
 from route_api.extensions import db
 
-from ..conftest import KEY, LOCKED, OLD_KEY, MakeApp
+from ..support.callers import assert_refused, at, bearer, registered
 from ..support.databases import empty_redis
 from ..support.fake_dify import FakeDify
-from .test_callers import assert_refused, bearer, registered
+from ..support.gateway_client import MakeApp
+from ..support.settings import KEY, LOCKED, OLD_KEY
 
 REDIS = "redis://127.0.0.1:6379/9"
 YINGLIAN = {"username": "yinglian", "password": "a long sentence"}
@@ -33,11 +33,6 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     yield empty_redis(REDIS)
     empty_redis(REDIS)
-
-
-def at(client: FlaskClient, address: str, path: str = "/user/login", **given: Any) -> Any:
-    """A request from this address."""
-    return client.post(path, environ_overrides={"REMOTE_ADDR": address}, **given)
 
 
 # ------------------------------------------------------------------ requests

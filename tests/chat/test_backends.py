@@ -10,7 +10,7 @@ from route_api.chat.backends import Backend, api_of, choose_backend
 from route_api.chat.request import ModelOptions
 from route_api.errors import NotSupported, ValidationFailed
 
-from ..conftest import MakeApp
+from ..support.gateway_client import MakeApp
 from ..support.recordings import load
 
 CONSOLE = {"DIFY_CONSOLE_EMAIL": "admin@example.com", "DIFY_CONSOLE_PASSWORD": "Secret123"}

@@ -14,9 +14,9 @@ from route_api.dify import Dify
 from route_api.extensions import db
 from route_api.storage.models import Message, utc_now
 
-from ..conftest import MakeApp
-from ..dify.test_events import CHUNKED_HEAD, chunk
+from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.fake_dify import FakeDify, recorded
+from ..support.gateway_client import MakeApp
 from ..support.loopback import answer, loopback
 from ..support.talk import CHAT, NOBODY, ask, decoded, messages, recorded_text, stream, without_variables
 

@@ -16,8 +16,8 @@ from route_api.commands import dify as dify_commands
 from route_api.commands.dify_provision import APP_NAME
 from route_api.sandbox.errors import SandboxError
 
-from ..conftest import MakeApp
 from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify, fresh_dify
+from ..support.gateway_client import MakeApp
 
 WRITTEN = [
     "DIFY_BASE_URL",
@@ -166,7 +166,7 @@ def test_a_dify_without_an_account_is_sent_to_its_install_page(
 def test_without_a_model_the_settings_are_written_and_it_says_what_is_missing(
     provision: Provision, env_file: Path, fresh: FreshDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("route_api.sandbox.models.all_models", list)
+    monkeypatch.setattr("route_api.sandbox.model.available_models.all_models", list)
     done = provision("--url", fresh.url, "--email", EMAIL, "--password-stdin", stdin=PASSWORD + "\n")
     assert done.exit_code == 1
     assert "missing a language model" in done.output
@@ -192,7 +192,7 @@ def test_the_keys_and_the_password_of_one_dify_are_not_shown_to_another(
 def test_a_console_that_answers_in_an_unknown_form_is_told_in_words(
     provision: Provision, env_file: Path, fresh: FreshDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("route_api.sandbox.keys.list_keys", lambda *_: [{"key": "secret"}])
+    monkeypatch.setattr("route_api.sandbox.access.dataset_key_routes.list_keys", lambda *_: [{"key": "secret"}])
     done = provision("--url", fresh.url, "--email", EMAIL, "--password-stdin", stdin=PASSWORD + "\n")
     assert done.exit_code == 1 and "form that we do not know" in done.output and "secret" not in done.output
     assert not env_file.exists()
@@ -204,7 +204,7 @@ def test_a_member_who_may_not_do_this_is_told_who_may(
     def refuse(*_: object) -> None:
         raise SandboxError(403, "forbidden", "You don't have the permission.")
 
-    monkeypatch.setattr("route_api.sandbox.keys.list_keys", refuse)
+    monkeypatch.setattr("route_api.sandbox.access.dataset_key_routes.list_keys", refuse)
     done = provision("--url", fresh.url, "--email", EMAIL, "--password-stdin", stdin=PASSWORD + "\n")
     assert done.exit_code == 1 and "owner or admin" in done.output
 

@@ -15,13 +15,13 @@ from route_api.commands.dify_check import Finding, check_everything
 from route_api.commands.dify_provision import Provisioner
 from route_api.extensions import db
 from route_api.prompts.variables import APP_VARIABLES
-from route_api.sandbox import models as sandbox_models
+from route_api.sandbox.model import available_models as sandbox_models
 
-from ..conftest import KEYS
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify
 from ..support.loopback import answer, loopback
 from ..support.recordings import DIFY, body_of, load
+from ..support.settings import KEYS
 
 LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
 Findings = dict[str, Finding]

@@ -12,7 +12,7 @@ from route_api.errors import DifyFailed
 from route_api.prompts.builder import build_prompt
 from route_api.prompts.templates import load_templates
 from route_api.prompts.variables import APP_VARIABLES, declared_variables
-from route_api.sandbox import models as sandbox_models
+from route_api.sandbox.model import available_models as sandbox_models
 
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import FreshDify

@@ -3,8 +3,9 @@
 import pytest
 from flask import Flask
 
-from ..conftest import LOCKED, MakeApp
-from ..views.test_user import log_in, token_of
+from ..support.callers import log_in, token_of
+from ..support.gateway_client import MakeApp
+from ..support.settings import LOCKED
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from werkzeug.serving import make_server
 
 from route_api.dify import ChatApi, DebuggerApi, Dify, override_model
 from route_api.errors import DifyNotFound, DifyRejected
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.app import create_sandbox
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 PROVIDER = "route-api/sandbox/sandbox"
 EXTRACTIVE, BRIEF = "sandbox-extractive", "sandbox-extractive-brief"
@@ -21,7 +21,7 @@ INPUTS = {"instructions": "", "context": "", "history": ""}
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dify]:
     """A client of a sandbox that runs on loopback."""
     data_dir: Path = tmp_path_factory.mktemp("sandbox")
-    access = bootstrap(data_dir)
+    access = prepare_gateway_settings(data_dir)
     server = make_server("127.0.0.1", 0, create_sandbox(data_dir), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

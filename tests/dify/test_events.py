@@ -10,13 +10,9 @@ from route_api.dify import Dify
 from route_api.dify.events import LONGEST_EVENT, EventStream
 from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
 
+from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 from ..support.loopback import loopback, reset
 from ..support.recordings import VERSIONS, cases, load
-
-CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-PLAIN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-FIRST = 'data: {"event":"message","answer":"知"}\n\n'.encode()
-END = b'data: {"event":"message_end"}\n\n'
 
 STREAMS = [
     (version, case)
@@ -25,10 +21,6 @@ STREAMS = [
     for case in cases(version, area)
     if load(version, case)["response"]["headers"].get("Content-Type", "").startswith("text/event-stream")
 ]
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class Pieces:

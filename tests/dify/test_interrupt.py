@@ -1,6 +1,5 @@
 """A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet, and when Dify is silent."""
 
-import socket
 import subprocess
 import sys
 import threading
@@ -12,8 +11,8 @@ import pytest
 from route_api.dify import Dify, EventStream
 from route_api.errors import DifyTimeout, DifyUnreachable
 
+from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk, silent_after_the_first_event
 from ..support.loopback import loopback
-from .test_events import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,8 +22,8 @@ monkey.patch_all()
 import gevent, time
 from route_api.dify import Dify
 from route_api.errors import DifyUnreachable
-from tests.dify.loopback import loopback
-from tests.dify.test_interrupt import silent_after_the_first_event
+from tests.support.loopback import loopback
+from tests.support.event_streams import silent_after_the_first_event
 
 def read():
     try:
@@ -43,17 +42,6 @@ with loopback(silent_after_the_first_event()) as server:
     stream.interrupt()
     print(reader.get(timeout=5), time.monotonic() - begun < 1)
 """
-
-
-class silent_after_the_first_event:
-    """A Dify that sends an event and then nothing, until the client is gone."""
-
-    def __init__(self, start: bytes = CHUNKED_HEAD + chunk(FIRST)) -> None:
-        self._start = start
-
-    def __call__(self, connection: socket.socket, request: bytes) -> None:
-        connection.sendall(self._start)
-        connection.recv(1)
 
 
 @pytest.mark.parametrize("start", [CHUNKED_HEAD + chunk(FIRST), PLAIN_HEAD + FIRST])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from .conftest import Gateway
+from ..support.running_gateway import Gateway
 
 KEY, SECRET, PASSWORD = "e2e-service-key-of-the-backend", "e2e-what-signs-the-tokens", "e2e a long sentence"
 BEARER = f"Authorization: Bearer {KEY}"

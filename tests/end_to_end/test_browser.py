@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from ..support import deployment
+from ..support.browser import FLAGS
 from ..support.deployment import Deployment, deploy, program
-from .test_docs_page import FLAGS
 
 sandbox = deployment.sandbox
 pytestmark = pytest.mark.server

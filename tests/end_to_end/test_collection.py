@@ -10,7 +10,7 @@ import pytest
 from ..support import deployment
 from ..support.deployment import Deployment
 from ..support.newman import problems, replay, require_newman
-from .conftest import Gateway
+from ..support.running_gateway import Gateway
 
 pytestmark = pytest.mark.server
 sandbox, pair = deployment.sandbox, deployment.pair

@@ -18,7 +18,7 @@ from requests_toolbelt import MultipartEncoder
 
 from ..support import deployment
 from ..support.deployment import USER_LIMIT, Deployment, Gunicorn, program
-from .conftest import wait_for
+from ..support.running_gateway import wait_for
 
 sandbox, site, pair = deployment.sandbox, deployment.site, deployment.pair
 pytestmark = pytest.mark.server

@@ -6,22 +6,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from ..support.browser import FLAGS
 from ..support.deployment import program
-from .conftest import PROJECT_DIR, Gateway
+from ..support.running_gateway import PROJECT_DIR, Gateway
 
 pytestmark = pytest.mark.server
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-]
-"""A browser that finds no host by name and calls nobody on its own account."""
 
 CHINESE_TEXT = PROJECT_DIR / "docs" / "examples" / "hulumiao.txt"
 

@@ -12,7 +12,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
-from .conftest import Gateway, stream
+from ..support.running_gateway import Gateway, stream
 
 HANDBOOK = [
     "农村集中供水工程的水价由固定资产折旧、运行维护费和合理利润三部分组成。",

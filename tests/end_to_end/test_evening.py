@@ -19,7 +19,7 @@ from config import Config
 from route_api.storage.models import Conversation, Message
 
 from ..support import databases
-from .conftest import Gateway, wait_for
+from ..support.running_gateway import Gateway, wait_for
 
 database_url = databases.database_url
 

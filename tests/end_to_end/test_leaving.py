@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from .conftest import Gateway, wait_for
+from ..support.running_gateway import Gateway, wait_for
 
 BETWEEN_TOKENS_S = 20
 """Silence of the model; whoever is noticed to have left meanwhile was not noticed by the next token."""

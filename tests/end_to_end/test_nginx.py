@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from ..support.deployment import Nginx
+from ..support.running_gateway import free_port
 from ..support.upstreams import Upstream
-from .conftest import free_port
 
 pytestmark = pytest.mark.server
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Gateway, stream
+from ..support.running_gateway import Gateway, stream
 
 
 class Model:
@@ -13,8 +13,8 @@ class Model:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._dify = gateway.dify()
-        self._app = f"/console/api/apps/{self._dify.find_app()}"
+        self._console = gateway.sandbox_console()
+        self._app = f"/apps/{gateway.dify().find_app()}"
 
     def received(self, conversation_id: str) -> dict[str, Any]:
         """`model`, `params` and `messages` of the latest turn of a conversation of ours."""
@@ -24,7 +24,8 @@ class Model:
             [conversation_id.replace("-", "")],
         )
         path = f"{self._app}/chat-messages/{rows.fetchone()[0]}/model-request"
-        return self._dify.console._console.request("GET", path)
+        request: dict[str, Any] = self._console.get(path)
+        return request
 
 
 @pytest.fixture

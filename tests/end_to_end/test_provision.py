@@ -16,9 +16,9 @@ from dotenv import dotenv_values
 
 from config import Config
 from route_api.dify import Dify
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from .conftest import PROJECT_DIR, START_S, free_port
+from ..support.running_gateway import PROJECT_DIR, START_S, free_port
 
 BIN = Path(sys.executable).parent
 COPIED = ("config.py", "wsgi.py", "gunicorn.conf.py", "prompts.toml")
@@ -61,7 +61,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     for name in LINKED:
         (folder / name).symlink_to(PROJECT_DIR / name)
     data_dir, port = tmp_path / "dify", free_port()
-    access = bootstrap(data_dir)
+    access = prepare_gateway_settings(data_dir)
     log = (tmp_path / "dify.log").open("wb")
     command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     with log, subprocess.Popen(command, cwd=PROJECT_DIR, stdout=log, stderr=log) as dify:

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from .conftest import PROJECT_DIR, Gateway
+from ..support.running_gateway import PROJECT_DIR, Gateway
 
 
 def commands_of_the_readme() -> str:

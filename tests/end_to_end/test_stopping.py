@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from .conftest import Gateway, wait_for
+from ..support.running_gateway import Gateway, wait_for
 
 GRACE_S = 8
 END_S = 40

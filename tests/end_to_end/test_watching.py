@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from .conftest import Gateway, wait_for
+from ..support.running_gateway import Gateway, wait_for
 
 LISTS = 40
 

@@ -16,8 +16,9 @@ from config import Config
 from route_api.monitoring import tracing
 from route_api.monitoring.logs import BLANK, Cleaner, JsonFormatter, RequestIdFilter, TextFormatter, secrets_of
 
-from ..conftest import KEYS, MakeApp
 from ..support.fake_dify import FakeDify
+from ..support.gateway_client import MakeApp
+from ..support.settings import KEYS
 from ..support.talk import ask, without_variables
 
 KB_LIST = "/v1/kb/list"

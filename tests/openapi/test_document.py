@@ -14,8 +14,9 @@ from config import Config
 from route_api.openapi import document as openapi_document
 from route_api.schemas import completion
 
-from ..conftest import SECRETS, MakeApp
 from ..support.fake_dify import FakeDify
+from ..support.gateway_client import MakeApp
+from ..support.settings import SECRETS
 from ..support.talk import stream, without_variables
 
 Json = dict[str, Any]

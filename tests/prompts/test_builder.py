@@ -12,7 +12,7 @@ from route_api.prompts.builder import BUDGETS, Prompt, build_prompt
 from route_api.prompts.history import history_from_turns
 from route_api.prompts.templates import PromptTemplate, load_templates
 from route_api.prompts.variables import APP_VARIABLES
-from route_api.sandbox.model import read_messages
+from route_api.sandbox.model.extractive_model import read_messages
 
 from ..support.recordings import VERSIONS, load
 

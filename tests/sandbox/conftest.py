@@ -1,14 +1,31 @@
-"""Fixtures of the knowledge half of the sandbox."""
+"""Sandboxes for the tests of the sandbox."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ..support.sandbox_chat import Template, template
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
+
+from ..support.sandbox_chat import Sandbox, Template
 from ..support.sandbox_knowledge import Knowledge
 
-__all__ = ["template"]
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Made once, since hashing a password is slow by design."""
+    data_dir = tmp_path_factory.mktemp("template")
+    credentials = prepare_gateway_settings(data_dir)
+    first = Sandbox(data_dir, credentials)
+    assert first.login().status_code == 200
+    cookies = {name: first.cookie(name) for name in ("access_token", "refresh_token", "csrf_token")}
+    return Template(data_dir, credentials, cookies)
+
+
+@pytest.fixture
+def sandbox(template: Template, tmp_path: Path) -> Sandbox:
+    """A sandbox of the test's own."""
+    return template.copy_to(tmp_path / "data")
 
 
 @pytest.fixture

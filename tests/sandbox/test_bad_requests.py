@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from ..support.sandbox_chat import MODEL, Sandbox, sandbox, template
-
-__all__ = ["sandbox", "template"]
+from ..support.sandbox_chat import MODEL, Sandbox
 
 NOT_OBJECTS = [[], [1], "text", 5, True, None]
 CONSOLE_PATHS = ["/apps", "/apps/{app}/model-config", "/apps/{app}/chat-messages", "/apps/{app}/api-enable"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from ..support.sandbox_knowledge import RULE
 
@@ -38,7 +38,7 @@ def free_port() -> int:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A sandbox process that answers."""
-    credentials = bootstrap(tmp_path / "data")
+    credentials = prepare_gateway_settings(tmp_path / "data")
     port = free_port()
     command = [
         sys.executable,

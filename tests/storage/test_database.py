@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
-from tests.conftest import OPEN
+from tests.support.settings import OPEN
 
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
     engine = db.engine
@@ -71,7 +71,7 @@ from config import Config
 from route_api.app import create_app
 from route_api.storage import database
 from route_api.extensions import db
-from tests.conftest import OPEN
+from tests.support.settings import OPEN
 
 database.ANSWER_S = 1
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
@@ -104,15 +104,20 @@ def users(engine: Engine) -> list[str]:
         return sorted(connection.scalars(select(User.id)))
 
 
+def test_a_connection_to_sqlite_has_a_write_ahead_log_and_checks_foreign_keys(engine: Engine) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("these are settings of SQLite")
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+
 def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = engine.dialect.name
     if server == "sqlite":
-        with engine.connect() as connection:
-            assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
-            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
-        return
+        pytest.skip("SQLite has no server that could close a connection")
     monkeypatch.setattr(database, "IDLE_S", 0.0)
     with engine.connect() as connection:
         process = connection.scalar(text(OWN_ID[server]))
@@ -141,7 +146,7 @@ def test_a_pair_of_writes_stores_both_and_fails_as_sqlalchemy_does(engine: Engin
 def test_a_pair_of_writes_on_a_broken_connection_fails_once(engine: Engine) -> None:
     server = engine.dialect.name
     if server == "sqlite":
-        return  # It has no connection that could break.
+        pytest.skip("SQLite has no server that could break a connection")
     engine.dispose()
     with engine.connect() as connection:
         process = connection.scalar(text(OWN_ID[server]))

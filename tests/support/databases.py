@@ -20,7 +20,7 @@ from route_api.app import create_app
 from route_api.extensions import db
 from route_api.storage.models import Conversation, Message, User
 
-from ..conftest import OPEN
+from .settings import OPEN
 
 SERVERS = {"postgresql": "postgresql://postgres@127.0.0.1:5432", "mysql": "mysql://root@127.0.0.1:3306"}
 NAME = f"route_api_test_{os.getpid()}"

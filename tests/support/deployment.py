@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
-from ..end_to_end.conftest import PROJECT_DIR, START_S, free_port, wait_for
 from . import databases
+from .running_gateway import PROJECT_DIR, START_S, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 REDIS = "redis://127.0.0.1:6379/10"
@@ -97,7 +97,7 @@ class Sandbox(Process):
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        keys = bootstrap(folder)
+        keys = prepare_gateway_settings(folder)
         self.settings = {"DIFY_BASE_URL": f"http://127.0.0.1:{self.port}", **keys}
         limits = ["--upload-limit-mb", str(UPLOAD_LIMIT_MB)]
         command = [sys.executable, "-m", "route_api.sandbox", "--port", str(self.port), "--data-dir", str(folder)]

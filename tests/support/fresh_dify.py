@@ -10,11 +10,11 @@ from flask import request
 from werkzeug.serving import make_server
 
 from route_api.dify import Dify
-from route_api.dify.console_login import ConsoleLogin
-from route_api.dify.console_transport import ConsoleTransport
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.account import create_account
+from route_api.sandbox.access.account_table import create_account
+from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.store import current_store
+
+from .sandbox_console import SandboxConsole
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
 
@@ -39,19 +39,14 @@ class FreshDify:
 
     def apps(self) -> list[dict[str, Any]]:
         """All apps, newest first."""
-        console = self.console()
-        apps = console.request("GET", "/console/api/apps", params={"page": 1, "limit": 100})["data"]
-        return [console.request("GET", f"/console/api/apps/{app['id']}") for app in apps]
-
-    def console(self) -> ConsoleTransport:
-        """The console with the login, for calls that our own client does not make."""
-        transport = self.client().transport
-        return ConsoleTransport(transport, ConsoleLogin(transport, EMAIL, PASSWORD))
+        console = SandboxConsole(self.url, EMAIL, PASSWORD)
+        return [console.get(f"/apps/{app['id']}") for app in console.get("/apps?limit=100")["data"]]
 
     def switch_off_service_api(self) -> None:
         """Switch off the service API of the only app."""
         [app] = self.apps()
-        self.console().request("POST", f"/console/api/apps/{app['id']}/api-enable", json={"enable_api": False})
+        console = SandboxConsole(self.url, EMAIL, PASSWORD)
+        console.post(f"/apps/{app['id']}/api-enable", {"enable_api": False})
 
 
 @contextmanager

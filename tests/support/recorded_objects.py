@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..test_api_document import differences
+from .api_document import differences
 from .recordings import VERSIONS, cases, load
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"

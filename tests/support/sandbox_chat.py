@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from route_api.sandbox import create_sandbox
-from route_api.sandbox.bootstrap import bootstrap
+from route_api.sandbox.app import create_sandbox
 
 PROVIDER = "route-api/sandbox/sandbox"
 MODEL = {"provider": PROVIDER, "name": "sandbox-extractive", "completion_params": {}}
@@ -166,20 +164,3 @@ class Template:
         """A sandbox with a copy of the folder."""
         shutil.copytree(self.data_dir, data_dir)
         return Sandbox(data_dir, self.credentials, self.session)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """Made once, since hashing a password is slow by design."""
-    data_dir = tmp_path_factory.mktemp("template")
-    credentials = bootstrap(data_dir)
-    first = Sandbox(data_dir, credentials)
-    assert first.login().status_code == 200
-    cookies = {name: first.cookie(name) for name in ("access_token", "refresh_token", "csrf_token")}
-    return Template(data_dir, credentials, cookies)
-
-
-@pytest.fixture
-def sandbox(template: Template, tmp_path: Path) -> Sandbox:
-    """A sandbox of the test's own."""
-    return template.copy_to(tmp_path / "data")

@@ -8,8 +8,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from route_api.sandbox import stop_indexing
-from route_api.sandbox.indexer import Indexer
+from route_api.sandbox.app import stop_indexing
+from route_api.sandbox.knowledge.indexer import Indexer
 from route_api.sandbox.store import Store
 
 from .sandbox_chat import Sandbox

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from route_api.extensions import db
 from route_api.storage.models import Conversation, Message, User
 
-from ..conftest import assert_says_nothing_of_our_insides
 from .fake_dify import FakeDify
+from .gateway_client import assert_says_nothing_of_our_insides
 from .recordings import load
 
 CHAT = "/v1/chat-messages"

@@ -14,10 +14,10 @@ from route_api.extensions import db
 from route_api.schemas.base import describe_problems
 from route_api.storage.models import Conversation, Message
 
-from ..conftest import MakeApp
+from ..support.api_document import answer_schema
 from ..support.fake_dify import FakeDify
+from ..support.gateway_client import MakeApp
 from ..support.stored import add_conversation, add_message, add_running, count_rows
-from ..test_api_document import answer_schema
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 THEIRS = [str(UUID(int=number)) for number in range(1, 5)]

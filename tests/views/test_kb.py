@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 from requests import PreparedRequest
 
-from ..conftest import MakeApp
 from ..support.fake_dify import Answer, FakeDify
+from ..support.gateway_client import MakeApp
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 

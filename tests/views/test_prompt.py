@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from config import ConfigError
 
-from ..conftest import MakeApp
+from ..support.gateway_client import MakeApp
 
 TEMPLATE = '[default]\ndescription = "普通"\ninstructions = ""\nquery = "{{ question }}"\n'
 

@@ -6,16 +6,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
-from werkzeug.test import TestResponse
 
 from route_api.access import passwords
 from route_api.extensions import db
 from route_api.storage.models import User
 
-from ..access.test_callers import assert_refused, bearer
-from ..conftest import KEY, LOCKED, MakeApp
-
-YINGLIAN = {"username": "yinglian", "password": "a long sentence"}
+from ..support.callers import YINGLIAN, assert_refused, bearer, log_in, token_of
+from ..support.gateway_client import MakeApp
+from ..support.settings import KEY, LOCKED
 
 
 @pytest.fixture
@@ -33,14 +31,6 @@ def user(gate: FlaskClient) -> dict[str, Any]:
     answer = gate.post("/user/register", json=YINGLIAN)
     assert answer.json["code"] == 0
     return answer.json["data"]
-
-
-def log_in(client: FlaskClient, **other: str) -> TestResponse:
-    return client.post("/user/login", json={**YINGLIAN, **other})
-
-
-def token_of(client: FlaskClient, **other: str) -> dict[str, str]:
-    return bearer(log_in(client, **other).json["data"]["token"])
 
 
 def test_a_user_registers_logs_in_and_is_who_they_say(gate: FlaskClient, user: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Who may call the sandbox: the console's account and its sessions, and the API keys."""

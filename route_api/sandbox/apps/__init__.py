@@ -1,0 +1,1 @@
+"""Chat apps: their configuration, their routes, and the check of requests to their service API."""

@@ -1,0 +1,1 @@
+"""Chats of both APIs: questions and answers, conversations, messages."""

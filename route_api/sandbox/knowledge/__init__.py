@@ -1,0 +1,1 @@
+"""Datasets with their documents, segments, metadata and files: upload, indexing and search."""

@@ -1,0 +1,23 @@
+"""The bytes of event streams, as a Dify on loopback sends them."""
+
+import socket
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAIN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+FIRST = 'data: {"event":"message","answer":"知"}\n\n'.encode()
+END = b'data: {"event":"message_end"}\n\n'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class silent_after_the_first_event:
+    """A Dify that sends an event and then nothing, until the client is gone."""
+
+    def __init__(self, start: bytes = CHUNKED_HEAD + chunk(FIRST)) -> None:
+        self._start = start
+
+    def __call__(self, connection: socket.socket, request: bytes) -> None:
+        connection.sendall(self._start)
+        connection.recv(1)

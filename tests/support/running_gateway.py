@@ -1,0 +1,179 @@
+"""The gateway and its sandbox as a user starts them: in processes of their own, on ports of their own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from route_api.dify import Dify
+from route_api.sandbox.gateway_settings import prepare_gateway_settings
+
+from .sandbox_console import SandboxConsole
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+START_S = 60
+INDEXING_S = 30
+
+
+class Gateway:
+    """A running `python -m route_api`; settings may be given."""
+
+    def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
+        self.data_dir = data_dir
+        self._settings = settings
+        self.database_url = database_url or f"sqlite:///{data_dir / 'gateway.sqlite3'}"
+        self.port = free_port()
+        self.sandbox_port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}/v1"
+        self.log_path = data_dir / "gateway.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    def start(self) -> None:
+        settings = {
+            "PORT": str(self.port),
+            "WORKERS": "2",
+            "DATABASE_URL": self.database_url,
+            "SANDBOX_PORT": str(self.sandbox_port),
+            "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
+            "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
+            **self._settings,
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFY_")}
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "route_api"],
+                cwd=PROJECT_DIR,
+                env={**inherited, **settings},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(START_S * 10):
+            if self._process.poll() is not None:
+                break
+            try:
+                if self.http.get(f"{self.base}/healthz", timeout=1).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.1)
+        raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
+
+    def terminate(self) -> None:
+        """SIGTERM to it and to its gunicorn, as systemd may send it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        for process in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            if b"wsgi:app" in Path(f"/proc/{process}/cmdline").read_bytes():
+                os.kill(int(process), signal.SIGTERM)
+
+    def stop(self) -> int:
+        """SIGTERM, as systemd or Ctrl-C would; the exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; the exit status."""
+        assert self._process is not None
+        try:
+            return self._process.wait(40)
+        finally:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def dify(self) -> Dify:
+        """The sandbox, as the gateway sees it."""
+        keys = prepare_gateway_settings(self.data_dir / "sandbox")
+        return Dify(
+            f"http://127.0.0.1:{self.sandbox_port}",
+            keys["DIFY_DATASET_API_KEY"],
+            keys["DIFY_APP_API_KEY"],
+            console_email=keys["DIFY_CONSOLE_EMAIL"],
+            console_password=keys["DIFY_CONSOLE_PASSWORD"],
+        )
+
+    def sandbox_console(self) -> SandboxConsole:
+        """A session of the sandbox's console."""
+        keys = prepare_gateway_settings(self.data_dir / "sandbox")
+        address = f"http://127.0.0.1:{self.sandbox_port}"
+        return SandboxConsole(address, keys["DIFY_CONSOLE_EMAIL"], keys["DIFY_CONSOLE_PASSWORD"])
+
+    def kill_worker_of(self, answer: requests.Response) -> None:
+        """kill -9 for the gunicorn worker that is writing this answer."""
+        connection = answer.raw.connection.sock
+        caller_port = connection.getsockname()[1]
+        inodes = {
+            row[9]
+            for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if row[1].endswith(f":{self.port:04X}") and row[2].endswith(f":{caller_port:04X}")
+        }
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                opened = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}
+            except OSError:
+                continue
+            if opened & {f"socket:[{inode}]" for inode in inodes}:
+                os.kill(int(process.name), signal.SIGKILL)
+                # Its connections break with its last thread, which on a busy machine takes a moment.
+                wait_for(lambda: not process.exists(), 10)
+                return
+        raise AssertionError("no worker holds the connection")
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        answer = self.http.post(f"{self.base}/{path}", json=body, timeout=30)
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        answer = self.http.get(f"{self.base}/{path}", params=params, timeout=30)
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()
+
+    def create_kb(self, name: str) -> str:
+        return self.post("kb/create", name=f"{name} {time.monotonic_ns()}")["data"]["kb_id"]
+
+    def upload(self, kb_id: str, path: Path, **settings: str) -> dict[str, Any]:
+        with path.open("rb") as file:
+            answer = self.http.post(
+                f"{self.base}/document/upload", data={"kb_id": kb_id, **settings}, files={"file": file}, timeout=60
+            )
+        assert answer.json()["code"] == 0, answer.text
+        return answer.json()["data"][0]
+
+    def wait_until_indexed(self, kb_id: str, batch: str) -> dict[str, Any]:
+        for _ in range(INDEXING_S * 10):
+            status = self.post("document/status", kb_id=kb_id, batch=batch)["data"]["data"][0]
+            if status["indexing_status"] in ("completed", "error"):
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+
+
+def wait_for(true: Callable[[], bool], seconds: float) -> None:
+    for _ in range(int(seconds * 10)):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def stream(gateway: Gateway, body: dict[str, Any]) -> list[dict]:
+    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=30)
+    assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
+    lines = [line for line in answer.iter_lines() if line.startswith(b"data: ")]
+    return [json.loads(line.removeprefix(b"data: ")) for line in lines]

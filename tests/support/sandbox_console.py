@@ -1,0 +1,34 @@
+"""The console of a running sandbox, over HTTP, for tests that look at what the gateway made of it."""
+
+import base64
+from typing import Any
+
+import requests
+
+
+class SandboxConsole:
+    """A session of the console.
+
+    :param url: the sandbox's address
+    """
+
+    def __init__(self, url: str, email: str, password: str) -> None:
+        self._url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+        body = {"email": email, "password": base64.b64encode(password.encode()).decode(), "remember_me": True}
+        answer = self._http.post(f"{url}/console/api/login", json=body, timeout=10)
+        assert answer.status_code == 200, answer.text
+        self._http.headers["X-CSRF-Token"] = self._http.cookies["csrf_token"]
+
+    def get(self, path: str) -> Any:
+        """The JSON of a console page; `path` begins after `/console/api`."""
+        answer = self._http.get(f"{self._url}/console/api{path}", timeout=10)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON that the console answers to this body; `path` begins after `/console/api`."""
+        answer = self._http.post(f"{self._url}/console/api{path}", json=body, timeout=10)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
