@@ -1,4 +1,4 @@
-"""Hashes of passwords: scrypt, as werkzeug makes them (32 MiB and about 60 ms each)."""
+"""Hashes of passwords: werkzeug's scrypt. One hash takes 32 MiB and about 60 ms."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,18 +8,18 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 T = TypeVar("T")
 
-NOBODYS_HASH = generate_password_hash("nobody has this password")
-"""What the password of an unknown user is held against, so that the answer takes as long as for a known one."""
+DUMMY_HASH = generate_password_hash("nobody has this password")
+"""The password of an unknown user is compared with this hash, so that it takes as long as for a known user."""
 
 
 def hash_password(password: str) -> str:
-    """What is stored of a password."""
+    """The hash of a password, to be stored."""
     return _beside(generate_password_hash, password)
 
 
 def is_password(stored_hash: str | None, password: str) -> bool:
-    """Whether this is the password; never, after the usual time, if there is none."""
-    matches = _beside(check_password_hash, stored_hash or NOBODYS_HASH, password)
+    """Whether this is the password. Without a stored hash the check takes as long, and the answer is False."""
+    matches = _beside(check_password_hash, stored_hash or DUMMY_HASH, password)
     return matches and stored_hash is not None
 
 

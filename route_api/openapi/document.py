@@ -57,8 +57,8 @@ ANY_ERRORS = ("internal_error", "too_many_requests")
 """What any route may answer."""
 
 ACCESS_WORDS = {
-    "administrators": "For service keys, and for users with the role `admin`.",
-    "services": "For service keys.",
+    "admin": "For service keys, and for users with the role `admin`.",
+    "service_key": "For service keys.",
 }
 """What a reader is told of a route that not every caller may use."""
 

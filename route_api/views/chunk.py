@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
-from ..access.callers import administrators
+from ..access.callers import admin_required
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
@@ -21,9 +21,9 @@ from ..knowledge.not_found import document_must_exist, missing_is
 from ..knowledge.paging import read_page
 from ..knowledge.retrieval import DEFAULT_TOP_K, PAGED_TOP_K, find_passages
 from ..schemas import chunk as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
+blueprint = ApiBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
 
 SWITCH_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, KbNotFound, DocumentNotFound, ChunkNotFound, DocumentBusy)
 """What `set_availability` may raise."""
@@ -76,7 +76,7 @@ def list_chunks(page: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/switch", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.ChunkSwitch)
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 @blueprint.raises(SWITCH_ERRORS)

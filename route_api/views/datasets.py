@@ -4,25 +4,25 @@ from typing import Any
 
 from flask import Response, request
 
-from ..access.callers import administrators
-from ..access.limits import upload
+from ..access.callers import admin_required
+from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
 from ..extensions import dify
 from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
 from ..schemas import document
-from .blueprint import in_path
+from .blueprint import ApiBlueprint, in_path
 from .chunk import SWITCH_ERRORS, set_availability
-from .parameters import ResourceBlueprint, path_id
+from .parameters import path_id
 
-blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
+blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 
 
 @blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"], parameters=[in_path("kb_id")])
 @blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"], parameters=[in_path("kb_id")])
-@upload
-@administrators
+@limit_uploads
+@admin_required
 @blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
@@ -48,7 +48,7 @@ def create_document_by_file(kb_id: str) -> Response:
     methods=["PATCH"],
     parameters=[in_path("kb_id"), in_path("doc_id"), in_path("action", enum=["disable", "enable"])],
 )
-@administrators
+@admin_required
 @blueprint.arguments(schemas.SegmentSwitch, location="query")
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 @blueprint.raises(SWITCH_ERRORS)

@@ -9,10 +9,9 @@ from werkzeug.exceptions import NotFound
 
 from ..access.callers import public
 from ..extensions import api
-from .blueprint import in_path
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint, in_path
 
-blueprint = ResourceBlueprint("docs", __name__, description="This API itself, to read")
+blueprint = ApiBlueprint("docs", __name__, description="This API itself, to read")
 
 SWAGGER_UI = str(files("flask_swagger_ui") / "dist")
 """The package is kept up with Swagger UI every week; its own page has a script in it, so only its files are used."""

@@ -9,8 +9,8 @@ from flask import Response, current_app, stream_with_context
 from werkzeug.datastructures import FileStorage
 
 from .. import presenters
-from ..access.callers import administrators
-from ..access.limits import upload
+from ..access.callers import admin_required
+from ..access.limits import limit_uploads
 from ..dify import RemoteFile
 from ..envelope import success
 from ..errors import (
@@ -34,9 +34,9 @@ from ..knowledge.not_found import document_must_exist, kb_must_exist, missing_is
 from ..knowledge.paging import read_page
 from ..knowledge.uploads import process_settings, upload_files
 from ..schemas import document as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("document", __name__, url_prefix="/document", description="Documents")
+blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ BINARY = {"type": "string", "format": "binary"}
 
 
 @blueprint.route("/upload", methods=["POST"])
-@upload
-@administrators
+@limit_uploads
+@admin_required
 @blueprint.arguments(schemas.DocumentFiles, location="files")
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
@@ -98,7 +98,7 @@ def segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> di
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentSave, location="query")
 @blueprint.response(200, schemas.DocumentSaveAnswer)
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
@@ -155,7 +155,7 @@ def relay(file: RemoteFile) -> Iterator[bytes]:
 
 
 @blueprint.route("/rm", methods=["DELETE", "POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentRemove)
 @blueprint.response(200, schemas.DocumentRemoveAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
@@ -177,7 +177,7 @@ def remove_documents(given: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/change_status", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentSwitch)
 @blueprint.response(200, schemas.DocumentSwitchAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound, DocumentBusy)

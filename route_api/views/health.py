@@ -3,15 +3,15 @@
 from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ..access.callers import public, services
+from ..access.callers import public, service_key_required
 from ..envelope import success
 from ..errors import NotReady
 from ..extensions import components
 from ..monitoring import metrics
 from ..schemas.answers import answer
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("health", __name__, description="Operations")
+blueprint = ApiBlueprint("health", __name__, description="Operations")
 
 READY = {"database": "ok", "dify": "ok"}
 
@@ -50,7 +50,7 @@ def check_readiness() -> Response:
 
 
 @blueprint.route("/metrics")
-@services
+@service_key_required
 @blueprint.response(
     200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers"
 )

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, current_app
 
 from .. import presenters
-from ..access.callers import administrators
+from ..access.callers import admin_required
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
@@ -14,9 +14,9 @@ from ..knowledge.not_found import kb_must_exist, kb_name_must_be_free
 from ..knowledge.paging import read_page
 from ..schemas import kb as schemas
 from ..schemas.base import Page
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")
+blueprint = ApiBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
@@ -38,7 +38,7 @@ def list_kbs(page: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/create", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbCreate)
 @blueprint.response(200, schemas.KbCreateAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNameTaken)
@@ -67,7 +67,7 @@ def get_kb(given: dict[str, str]) -> Response:
 
 
 @blueprint.route("/update", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbUpdate)
 @blueprint.response(200, schemas.KbUpdateAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, KbNameTaken)
@@ -85,7 +85,7 @@ def update_kb(wanted: dict[str, Any]) -> Response:
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbId)
 @blueprint.response(200, schemas.KbRemoveAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound)

@@ -7,9 +7,9 @@ from ..envelope import success
 from ..errors import DIFY_ERRORS
 from ..extensions import dify
 from ..schemas import model as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="Models")
+blueprint = ApiBlueprint("llm", __name__, url_prefix="/llm", description="Models")
 
 
 @blueprint.route("/my_llms", methods=["GET", "POST"])

@@ -13,9 +13,9 @@ from ..errors import DIFY_ERRORS, DifyError, DifyForbidden, DifyNotFound, DifyRe
 from ..extensions import db
 from ..schemas import conversation as schemas
 from ..storage import messages
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
+blueprint = ApiBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from flask import Response
 from ..envelope import success
 from ..extensions import components
 from ..schemas import prompt as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
+blueprint = ApiBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])

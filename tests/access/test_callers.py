@@ -65,8 +65,8 @@ def test_every_route_is_for_whom_it_should_be(locked: Flask) -> None:
     for rule in locked.url_map.iter_rules():
         found.setdefault(access_of(locked.view_functions[rule.endpoint]), set()).add(rule.rule)
     assert found["public"] == PUBLIC
-    assert found["administrators"] == ADMINISTRATION
-    assert found.get("services", set()) == SERVICES
+    assert found["admin"] == ADMINISTRATION
+    assert found["service_key"] == SERVICES
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])

@@ -76,11 +76,11 @@ def test_while_redis_is_away_each_process_counts_by_itself(make_app: MakeApp) ->
     client = app.test_client()
     assert [client.get("/kb/list").status_code for _ in range(3)] == [401, 401, 429]
     assert at(client, "192.0.2.1", json=YINGLIAN).status_code == 200
-    leave = app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
+    leave = app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
     with pytest.raises(TooManyRequests):
-        app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
+        app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
     leave()
-    app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
+    app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
 
 
 def test_zero_is_no_limit(make_app: MakeApp) -> None:
@@ -158,8 +158,8 @@ def test_a_house_full_of_people_who_log_in_is_not_sent_away(guarded: Flask) -> N
     guard: LoginThrottle = guarded.extensions["route_api"].login_throttle
     with guarded.test_request_context(environ_overrides={"REMOTE_ADDR": "192.0.2.1"}):
         for number in range(100):
-            guard.count(f"user{number}")
-            guard.succeeded(f"user{number}")
+            guard.count_attempt(f"user{number}")
+            guard.count_success(f"user{number}")
 
 
 def test_not_even_the_right_password_may_be_tried_all_the_time(guarded: Flask, monkeypatch: Any) -> None:
@@ -186,20 +186,20 @@ def test_only_so_many_run_at_once_and_a_place_is_given_back_once(storage: str) -
     places = ConcurrencyLimit(redis.Redis.from_url(storage) if storage != "memory://" else None)
     others = ConcurrencyLimit(redis.Redis.from_url(storage)) if storage != "memory://" else places
     whose = uuid4().hex
-    leave = [places.enter("turns", whose, 2), others.enter("turns", whose, 2)]
+    leave = [places.acquire("turns", whose, 2), others.acquire("turns", whose, 2)]
     for process in (places, others):
         with pytest.raises(TooManyRequests) as refused:
-            process.enter("turns", whose, 2)
+            process.acquire("turns", whose, 2)
         assert refused.value.retry_after
     leave[0]()
     leave[0]()
-    third = others.enter("turns", whose, 2)
+    third = others.acquire("turns", whose, 2)
     with pytest.raises(TooManyRequests):
-        places.enter("turns", whose, 2)
-    places.enter("turns", "somebody else", 2)
+        places.acquire("turns", whose, 2)
+    places.acquire("turns", "somebody else", 2)
     third()
     leave[1]()
-    places.enter("turns", whose, 1)
+    places.acquire("turns", whose, 1)
 
 
 def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
@@ -212,11 +212,11 @@ def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
 
     places = ConcurrencyLimit(Away())  # type: ignore[arg-type]
     for _ in range(5):
-        places.enter("turns", "alice", 2)()
+        places.acquire("turns", "alice", 2)()
     assert asked == ["pipeline"]
-    places.enter("turns", "alice", 1)
+    places.acquire("turns", "alice", 1)
     with pytest.raises(TooManyRequests):
-        places.enter("turns", "alice", 1)
+        places.acquire("turns", "alice", 1)
 
 
 def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_dify: FakeDify) -> None:
@@ -259,7 +259,7 @@ def test_a_stream_holds_its_place_until_it_ends(make_app: MakeApp, any_dify: Fak
 
 def test_a_caller_has_only_so_many_uploads_running(make_app: MakeApp) -> None:
     app = make_app(UPLOADS_PER_CALLER=1)
-    leave = app.extensions["route_api"].concurrency.enter("uploads of this caller", "address-127.0.0.1", 1)
+    leave = app.extensions["route_api"].concurrency.acquire("uploads of this caller", "address-127.0.0.1", 1)
     form = {"file": (BytesIO(b"x"), "a.txt")}
     assert_refused(app.test_client().post("/document/upload", data=form), 429, "too_many_requests")
     raw = "/datasets/e0b33974-287c-42cf-bf85-9aa09fa9ae59/document/create_by_file"
