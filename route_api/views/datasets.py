@@ -1,4 +1,4 @@
-"""`/datasets`: the two paths that the API document has in Dify's own form."""
+"""`/datasets`: two endpoints of the API document that have Dify's own paths."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
 from ..extensions import dify
+from ..knowledge import chunks
 from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
 from ..schemas import document
 from .blueprint import ApiBlueprint, in_path
-from .chunk import SWITCH_ERRORS, set_availability
+from .chunk import SWITCH_ERRORS
 from .parameters import path_id
 
 blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
@@ -27,9 +28,9 @@ blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", descripti
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
 def create_document_by_file(kb_id: str) -> Response:
-    """Upload a file in Dify's own form and get Dify's own answer, unchanged: what the Java backend calls.
+    """Upload a file in Dify's own form and get Dify's own answer, unchanged. The Java backend calls this.
 
-    Upstream calls: 1. The body is passed on as it comes, with constant memory.
+    Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """
     kb_id = path_id("kb_id", kb_id)
     if request.mimetype != "multipart/form-data":
@@ -53,11 +54,11 @@ def create_document_by_file(kb_id: str) -> Response:
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 @blueprint.raises(SWITCH_ERRORS)
 def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:
-    """Let chunks be found, or not; `chunk/switch` in the form of Dify's console.
+    """Enable or disable chunks: `chunk/switch` with the path of Dify's console.
 
     Upstream calls: with a console login 1 for each 50 chunks; without one, 1 for each chunk.
     """
     if action not in ("enable", "disable"):
         raise ValidationFailed(f"action must be one of: enable, disable; it is '{action}'.")
-    set_availability(path_id("kb_id", kb_id), path_id("doc_id", doc_id), given["segment_id"], action)
+    chunks.switch_chunks(path_id("kb_id", kb_id), path_id("doc_id", doc_id), given["segment_id"], action)
     return success("", f"Chunks {action} successful!")
