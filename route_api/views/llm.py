@@ -17,7 +17,7 @@ blueprint = ApiBlueprint("llm", __name__, url_prefix="/llm", description="Models
 @blueprint.response(200, schemas.ModelListAnswer)
 @blueprint.raises(DIFY_ERRORS)
 def list_models(given: dict[str, str]) -> Response:
-    """The models of a type, by provider.
+    """List the models of a type, grouped by provider.
 
     Upstream calls: 1.
     """
