@@ -8,8 +8,7 @@ from ..access.callers import admin_required
 from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
-from ..extensions import dify
-from ..knowledge import chunks
+from ..knowledge import chunks, raw_uploads
 from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
 from ..schemas import document
@@ -32,15 +31,7 @@ def create_document_by_file(kb_id: str) -> Response:
 
     Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """
-    kb_id = path_id("kb_id", kb_id)
-    if request.mimetype != "multipart/form-data":
-        raise ValidationFailed("The body must be multipart/form-data with the parts data and file.")
-    try:
-        answer = dify.knowledge.create_document_raw(
-            kb_id, request.headers["Content-Type"], request.stream, request.content_length
-        )
-    except EOFError:
-        raise ValidationFailed("The body ended before the length that Content-Length gives.") from None
+    answer = raw_uploads.forward_upload(path_id("kb_id", kb_id), request)
     return Response(answer.body, status=answer.status, content_type=answer.content_type)
 
 
