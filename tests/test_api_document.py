@@ -1,4 +1,4 @@
-"""Our answers against the examples of the API document: every key, with its type, on both versions of Dify."""
+"""Our answers compared with the examples of the API document: every key with its type, on each version of Dify."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def example_of(name: str) -> Any:
 
 
 def differences(example: Any, ours: Any, path: str = "answer") -> list[str]:
-    """What the example has and ours has not, or has otherwise. Null in the example stands for anything."""
+    """The keys that our answer lacks, or has with another type. Null in the example stands for any value."""
     if isinstance(example, OrNull):
         return [] if ours is None else differences(example.example, ours, path)
     if example is None:
@@ -90,7 +90,7 @@ def test_the_openapi_document_promises_every_key_of_the_example(name: str, app: 
 
 
 def answer_schema(app: Flask, path: str, method: str | None = None) -> Schema | None:
-    """The schema of the answer of a route; None where the answer is a file."""
+    """The schema of a route's answer; None if the answer is a file."""
     adapter = app.url_map.bind("localhost")
     path = path.removeprefix("/v1")
     endpoint, _ = adapter.match(path, method=method or next(iter(adapter.allowed_methods(path))))

@@ -1,4 +1,4 @@
-"""Every route of the application: none escapes the envelope, the prefix and the API reference."""
+"""Every route of the application: its envelope, its prefix and its place in the API reference."""
 
 import re
 
@@ -12,16 +12,16 @@ KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PAGES = "docs."
 METRICS = "health.get_metrics"
-"""Prometheus' own format: the one route of ours whose answer is not in the envelope. Its failures are."""
+"""Its answer is in Prometheus' own format and not in the envelope. Its failures are."""
 
 
 def routes(app: Flask) -> list[Rule]:
-    """The routes that answer in the envelope: all but those for reading about them."""
+    """The routes that answer in the envelope: all but the documentation."""
     return [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(PAGES)]
 
 
 def path_of(rule: Rule) -> str:
-    """The path of a rule with something in its variables."""
+    """The path of a rule, with an id in place of its variables."""
     return re.sub(r"<\w+>", KB_ID, rule.rule)
 
 

@@ -1,4 +1,4 @@
-"""What the fields take; what they refuse is in test_bad_input.py."""
+"""Values that the fields accept. Those that they refuse are in tests/test_bad_input.py."""
 
 from typing import Any
 
