@@ -1,4 +1,4 @@
-"""`/user`: users who log in, and what RAGFlow's clients ask of their tenant."""
+"""`/user`: users who log in, and the default model, which RAGFlow's clients set by a path of `/user`."""
 
 from flask import Response
 
