@@ -1,7 +1,7 @@
-"""The one shape of every answer, and the handlers that give every failure that shape.
+"""The envelope: the JSON object that every answer is in, and the error handlers that put every failure into it.
 
 Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "data", "message", "elapsed_s", "error",
-"request_id"}`. Source: the API document; `error` and `request_id` are our own.
+"request_id"}`. Source: the API document, which does not have `error` and `request_id`.
 """
 
 import logging
@@ -11,13 +11,14 @@ from typing import Any
 
 import marshmallow
 import orjson
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from .errors import ApiError, DatabaseUnavailable, DifyError, ValidationFailed
+from .monitoring import tracing
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ HTTP_ERROR_CODES = {
 
 
 class Failure(marshmallow.Schema):
-    """A failed answer, for the OpenAPI document."""
+    """The schema of a failed answer, for the OpenAPI document."""
 
     code = marshmallow.fields.Constant(-1, metadata={"example": -1})
     data = marshmallow.fields.Raw(metadata={"description": "null, or what was done where a batch failed in part"})
@@ -45,32 +46,42 @@ class Failure(marshmallow.Schema):
 
 
 def elapsed_s() -> float:
-    """Seconds since this request came in, to a tenth of a millisecond."""
-    return round(perf_counter() - g.started_at, 4)
+    """Seconds since this request came in, rounded to a tenth of a millisecond."""
+    return round(perf_counter() - tracing.current().started_at, 4)
 
 
-def success(data: Any, message: str = "success", **beside_data: Any) -> Response:
-    """A successful answer; `beside_data` are keys that the API document puts next to `data`, `rag_info` for example."""
-    body = {"code": 0, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
-    return Response(orjson.dumps(body), content_type=JSON_TYPE)
+def envelope(code: int, data: Any, message: str, **beside_data: Any) -> dict[str, Any]:
+    """The body of an answer. :func:`success_body` and :func:`failure_body` make theirs with it.
+
+    :param code: 0 for success, -1 for failure
+    :param beside_data: further keys that stand beside `data`
+    """
+    return {"code": code, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
+
+
+def success_body(data: Any, message: str = "success", **beside_data: Any) -> dict[str, Any]:
+    """The body of a successful answer, or of an event in a stream.
+
+    :param beside_data: further keys that the API document puts beside `data`, such as `rag_info`
+    """
+    return envelope(0, data, message, **beside_data)
 
 
 def failure_body(error: ApiError) -> dict[str, Any]:
-    """The body of a failed answer, also used for the last event of a stream that fails half-way."""
-    g.trace.error = error.code
-    return {
-        "code": -1,
-        "data": error.data,
-        "elapsed_s": elapsed_s(),
-        "message": error.message,
-        "error": error.code,
-        "request_id": g.request_id,
-    }
+    """The body of a failed answer, or of the last event in a stream that fails. Notes the error in the trace."""
+    trace = tracing.current()
+    trace.error = error.code
+    return envelope(-1, error.data, error.message, error=error.code, request_id=trace.request_id)
+
+
+def success(data: Any, message: str = "success", **beside_data: Any) -> Response:
+    """A successful answer. The parameters are those of :func:`success_body`."""
+    return Response(orjson.dumps(success_body(data, message, **beside_data)), content_type=JSON_TYPE)
 
 
 def failure(error: ApiError) -> Response:
-    """The answer to a request that failed; logged here, so that `request_id` always names a line of the log."""
-    status = g.trace.status = int(error.status)
+    """The answer to a request that failed. It is logged here, so that each `request_id` is found in the log."""
+    status = tracing.current().status = int(error.status)
     dify = ""
     if isinstance(error, DifyError):
         dify = f" dify_status={error.dify_status} dify_code={error.dify_code}"
@@ -86,7 +97,7 @@ def failure(error: ApiError) -> Response:
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Let every failure of a request, ours, Dify's, werkzeug's or a bug's, leave in the envelope."""
+    """Put every failure of a request into the envelope: our own errors, Dify's, werkzeug's, and bugs."""
     app.register_error_handler(ApiError, failure)
     app.register_error_handler(HTTPException, _http_failure)
     app.register_error_handler(ParseException, _broken_body)
@@ -107,12 +118,12 @@ def _http_failure(error: HTTPException) -> Response:
 
 
 def _broken_body(_error: ParseException) -> Response:
-    """gunicorn reads a body when we do; it closes the connection after this."""
+    """gunicorn parses a chunked body while we read it, so its error comes up in a view. It closes the connection."""
     return failure(ValidationFailed("The body is not framed as HTTP wants it: a size of its chunks is wrong."))
 
 
 def _database_failure(error: Exception) -> Response:
-    """The database is away, or cannot do what we ask, as before its migration: the log says which."""
+    """The database does not answer, or lacks a table because it was not migrated. The log tells which."""
     log.error("the database failed in %s %s: %s", request.method, request.path, error)
     return failure(DatabaseUnavailable())
 
@@ -129,10 +140,10 @@ def _words_for(error: HTTPException, status: int) -> str:
 
 
 def _unexpected_failure(error: Exception) -> Response:
-    log.exception("unexpected error in %s %s, request %s", request.method, request.path, g.request_id)
+    log.exception("unexpected error in %s %s, request %s", request.method, request.path, tracing.current().request_id)
     return failure(internal_error())
 
 
 def internal_error() -> ApiError:
-    """A bug of ours, in words that tell nothing about it."""
+    """The error for a bug of ours. Its message reveals nothing about the code."""
     return ApiError("Something went wrong in Route API itself; the request_id finds it in the server's log.")

@@ -1,7 +1,8 @@
-"""Every way in which a request can fail, as exceptions that know their HTTP status, their stable name and their words.
+"""Every way in which a request can fail: exceptions with an HTTP status, a stable name and a message.
 
-`ApiError` is what a view raises; `DifyError` and its children are what the client in `route_api/dify/` makes of every
-failure of Dify. The envelope turns both into the same answer, so a view never catches one only to report it.
+The client in `route_api/dify/` raises `DifyError` and its subclasses for every failure of Dify; all other code raises
+the other subclasses of `ApiError`. `envelope.py` turns each of them into an answer, so a view never catches an error
+only to report it. The first line of each docstring is public: it is the error's meaning in the API reference.
 """
 
 from http import HTTPStatus
@@ -11,9 +12,9 @@ from typing import Any
 class ApiError(Exception):
     """A request that could not be carried out.
 
-    :param message: a sentence to a person: what was wrong, with which value, what would be right
-    :param data: what was done all the same, where a batch failed in part
-    :param retry_after: seconds after which another try makes sense, None if that is not known
+    :param message: a sentence for a person: what was wrong, with which value, and what would be right
+    :param data: what was done before the failure, if a batch failed in part
+    :param retry_after: seconds after which the client may try again; None: unknown
     """
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -34,14 +35,17 @@ class ValidationFailed(ApiError):
 
 
 class NotSupported(ApiError):
-    """A documented parameter that this version or this Dify cannot honour; refused rather than ignored."""
+    """This Dify cannot honour a parameter, as `temperature` without a console login; it is refused, not ignored.
+
+    The message says what the operator has to configure.
+    """
 
     status: int = HTTPStatus.BAD_REQUEST
     code = "not_supported"
 
 
 class CredentialsMissing(ApiError):
-    """The route is not for everybody, and the request does not say who calls."""
+    """The endpoint needs credentials, and the request has none."""
 
     status: int = HTTPStatus.UNAUTHORIZED
     code = "credentials_missing"
@@ -51,7 +55,7 @@ class CredentialsMissing(ApiError):
 
 
 class CredentialsInvalid(ApiError):
-    """The request's service key or token is none of ours."""
+    """The request's service key or token is not valid."""
 
     status: int = HTTPStatus.UNAUTHORIZED
     code = "credentials_invalid"
@@ -61,7 +65,7 @@ class CredentialsInvalid(ApiError):
 
 
 class LoginEnded(ApiError):
-    """The token was ours once: it has expired, or its user has signed out or is gone."""
+    """The token has expired, or its user has signed out or was deleted."""
 
     status: int = HTTPStatus.UNAUTHORIZED
     code = "login_ended"
@@ -71,7 +75,7 @@ class LoginEnded(ApiError):
 
 
 class LoginFailed(ApiError):
-    """No such user, or another password: the two look alike on purpose."""
+    """There is no such user, or the password is wrong; the answer does not tell which."""
 
     status: int = HTTPStatus.UNAUTHORIZED
     code = "login_failed"
@@ -81,7 +85,7 @@ class LoginFailed(ApiError):
 
 
 class AccountsNotConfigured(ApiError):
-    """Logins need a key that signs their tokens."""
+    """Nobody can log in, because the operator has not set SECRET_KEY, which signs the tokens."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "accounts_not_configured"
@@ -91,7 +95,7 @@ class AccountsNotConfigured(ApiError):
 
 
 class Forbidden(ApiError):
-    """The caller is known and may not do this."""
+    """The caller is known and has no permission for this."""
 
     status: int = HTTPStatus.FORBIDDEN
     code = "forbidden"
@@ -108,7 +112,7 @@ class UserNotFound(ApiError):
 
 
 class UsernameTaken(ApiError):
-    """Usernames are unique; upper and lower case do not tell them apart."""
+    """Another user has this username; upper and lower case count as the same."""
 
     status: int = HTTPStatus.CONFLICT
     code = "username_taken"
@@ -118,7 +122,7 @@ class UsernameTaken(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """A limit of this server: so many of them in so much time, or at once."""
+    """The caller has reached a limit: requests per minute, logins, or turns or uploads at the same time."""
 
     status: int = HTTPStatus.TOO_MANY_REQUESTS
     code = "too_many_requests"
@@ -152,7 +156,7 @@ class ChunkNotFound(ApiError):
 
 
 class BatchNotFound(ApiError):
-    """The knowledge base has no upload batch of this name; an upload over the same file name ends the older batch."""
+    """The knowledge base has no such upload batch; another upload of the same file name ends the older batch."""
 
     status: int = HTTPStatus.NOT_FOUND
     code = "batch_not_found"
@@ -162,7 +166,7 @@ class BatchNotFound(ApiError):
 
 
 class ConversationNotFound(ApiError):
-    """No such conversation, or another user's: the two look alike on purpose."""
+    """There is no such conversation, or it is another user's; the answer does not tell which."""
 
     status: int = HTTPStatus.NOT_FOUND
     code = "conversation_not_found"
@@ -172,7 +176,7 @@ class ConversationNotFound(ApiError):
 
 
 class MessageNotFound(ApiError):
-    """No such message, or one in another user's conversation: the two look alike on purpose."""
+    """There is no such message, or it is another user's; the answer does not tell which."""
 
     status: int = HTTPStatus.NOT_FOUND
     code = "message_not_found"
@@ -182,7 +186,7 @@ class MessageNotFound(ApiError):
 
 
 class KbNameTaken(ApiError):
-    """Dify wants the names of knowledge bases to be unique."""
+    """Another knowledge base has this name; Dify wants names to be unique."""
 
     status: int = HTTPStatus.CONFLICT
     code = "kb_name_taken"
@@ -192,21 +196,24 @@ class KbNameTaken(ApiError):
 
 
 class DocumentNameTaken(ApiError):
-    """The kb has an enabled document of this name and the caller asked for `on_duplicate: reject`."""
+    """The knowledge base has an enabled document of this name, and the request says `on_duplicate: reject`."""
 
     status: int = HTTPStatus.CONFLICT
     code = "document_name_taken"
 
 
 class DocumentBusy(ApiError):
-    """Dify still indexes the document, or is switching it, and refuses the change for now."""
+    """Dify refuses the change while it is indexing or switching the document."""
 
     status: int = HTTPStatus.CONFLICT
     code = "document_busy"
 
 
 class ConversationBusy(ApiError):
-    """A turn of this conversation is running; Dify garbles both histories when two run at once (FINDINGS g)."""
+    """An answer in this conversation is still being written; two at the same time would mix up their histories on Dify.
+
+    tests/contract/FINDINGS.md, g, describes what Dify does then.
+    """
 
     status: int = HTTPStatus.CONFLICT
     code = "conversation_busy"
@@ -216,7 +223,7 @@ class ConversationBusy(ApiError):
 
 
 class TurnNotStoppable(ApiError):
-    """An answer is on its way, but Dify has not yet named the task that would have to be stopped."""
+    """An answer is on its way, but the model has not begun yet, and Dify can stop it only after that."""
 
     status: int = HTTPStatus.CONFLICT
     code = "turn_not_stoppable"
@@ -226,7 +233,7 @@ class TurnNotStoppable(ApiError):
 
 
 class GatewayStopped(ApiError):
-    """The gateway was stopped before the answer was complete; the question is kept, and what had come."""
+    """The gateway was stopped before the answer was complete; the question and the part that had come are stored."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "gateway_stopped"
@@ -238,7 +245,7 @@ class GatewayStopped(ApiError):
 
 
 class DatabaseUnavailable(ApiError):
-    """The gateway's own database does not answer, or not in time."""
+    """The gateway's own database does not answer in time."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "database_unavailable"
@@ -248,46 +255,46 @@ class DatabaseUnavailable(ApiError):
 
 
 class NotReady(ApiError):
-    """The gateway should get no requests now; `data` says of each part whether it is ready."""
+    """The gateway should get no requests now; `data` tells for each part whether it is ready."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "not_ready"
 
 
 class ModelFailed(ApiError):
-    """Dify took the question, and the model could not answer it; the question is kept."""
+    """Dify accepted the question, but the model could not answer it; the question is stored."""
 
     status: int = HTTPStatus.BAD_GATEWAY
     code = "model_failed"
 
 
 class FileTooLarge(ApiError):
-    """The file is over Dify's own limit."""
+    """The file is larger than Dify allows."""
 
     status: int = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "file_too_large"
 
 
 class FileTypeNotSupported(ApiError):
-    """Dify does not take files with this extension."""
+    """Dify does not accept files with this extension."""
 
     status: int = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "file_type_not_supported"
 
 
 class UploadFailed(ApiError):
-    """Some files of an upload failed; `data` holds those that did not."""
+    """Some files of an upload failed; `data` has those that were uploaded."""
 
     status: int = HTTPStatus.BAD_REQUEST
     code = "upload_failed"
 
 
 class DifyError(ApiError):
-    """Dify failed, or refused what we asked.
+    """Dify failed, or refused the request.
 
-    :param dify_status: the HTTP status of Dify's answer, None if there was none
-    :param dify_code: Dify's own error code, None if it gave none
-    :param unexplained: Dify gave no reason at all, the message is ours
+    :param dify_status: the HTTP status of Dify's answer; None: there was no answer
+    :param dify_code: Dify's own error code; None: it gave none
+    :param unexplained: whether Dify gave no reason, so that the message is ours
     """
 
     status: int = HTTPStatus.BAD_GATEWAY
@@ -308,7 +315,7 @@ class DifyError(ApiError):
 
 
 class DifyUnreachable(DifyError):
-    """No connection to Dify, or it broke."""
+    """Dify cannot be reached, or the connection broke."""
 
     code = "dify_unreachable"
 
@@ -321,33 +328,33 @@ class DifyTimeout(DifyError):
 
 
 class DifyAuthFailed(DifyError):
-    """Dify refused our key or our console session: the operator's business, never the caller's 401."""
+    """Dify refused the gateway's own key or console session; the operator has to correct it."""
 
     code = "dify_auth_failed"
 
 
 class DifyForbidden(DifyError):
-    """Dify refused with 403: its API is switched off for this knowledge base or app, or the document is archived."""
+    """Dify answered 403: its API is switched off for this knowledge base or app, or the document is archived."""
 
     code = "dify_forbidden"
 
 
 class DifyNotFound(DifyError):
-    """Dify knows nothing under this id."""
+    """Dify has nothing with this id."""
 
     status: int = HTTPStatus.NOT_FOUND
     code = "not_found"
 
 
 class DifyRejected(DifyError):
-    """Dify refused the request as wrong (any other 4xx)."""
+    """Dify refused the request as invalid (any other 4xx)."""
 
     status: int = HTTPStatus.BAD_REQUEST
     code = "dify_rejected"
 
 
 class DifyTooBusy(DifyError):
-    """Dify gets too many requests and asks us to come later."""
+    """Dify gets too many requests; try again later."""
 
     status: int = HTTPStatus.TOO_MANY_REQUESTS
     code = "dify_too_busy"
@@ -358,14 +365,17 @@ class DifyFailed(DifyError):
 
 
 class ConsoleNotConfigured(DifyError):
-    """The call needs Dify's console, and no console login is configured."""
+    """The endpoint needs a login to Dify's console, and none is configured.
+
+    A turn with a parameter that needs the console is refused with :class:`NotSupported` instead.
+    """
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "console_not_configured"
 
 
 class ConsoleLoginRefused(DifyError):
-    """Dify refused the console login; it is not tried again, six wrong passwords lock the account for a day."""
+    """Dify refused the console login; it is not tried again, because six wrong passwords lock the account for a day."""
 
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
     code = "console_login_refused"
@@ -381,7 +391,7 @@ DIFY_ERRORS = (
     DifyRejected,
     DifyTooBusy,
 )
-"""What any call to Dify may raise."""
+"""The errors that any call to Dify may raise."""
 
 CONSOLE_ERRORS = (ConsoleNotConfigured, ConsoleLoginRefused)
-"""What a call to Dify's console may raise besides."""
+"""The errors that a call to Dify's console may raise in addition."""

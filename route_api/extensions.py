@@ -1,6 +1,6 @@
-"""The extensions, bare; `create_app` gives them their configuration.
+"""The Flask extensions, and the :class:`Components` of an application. `create_app` configures both.
 
-Beside Flask's own, everything that is made once for an application is in one :class:`Components`.
+The extensions are created here without an application, so that every module can import them.
 """
 
 from dataclasses import dataclass
@@ -34,25 +34,25 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Every constraint has a name, so that a migration can drop it on any database."""
+"""It names every constraint. A migration can drop only constraints that have a name."""
 
 
 class Base(DeclarativeBase):
-    """What our tables inherit from."""
+    """Base class of the tables in `storage/models.py`."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
 class EnvelopeApi(Api):
-    """flask-smorest, which leaves errors to our envelope, and their documentation to the routes that have them."""
+    """flask-smorest, without its own error handlers and without its documentation of errors and of pagination."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_responses(self) -> None:
-        """Nothing: each route has its own."""
+        """Do nothing: `views/blueprint.py` documents the errors of each route."""
 
     def _register_pagination_header(self) -> None:
-        """Nothing: the totals are in the answers."""
+        """Do nothing: the answers of lists have `total` in their body."""
 
     def _init_spec(self, **options: Any) -> None:
         super()._init_spec(**options)
@@ -62,7 +62,7 @@ class EnvelopeApi(Api):
             self.spec.components.example(code, example)
 
     def _register_error_handlers(self) -> None:
-        """Nothing: `envelope.register_error_handlers` has done it."""
+        """Do nothing: `envelope.register_error_handlers` registers ours."""
 
 
 api = EnvelopeApi()
@@ -73,10 +73,10 @@ migrate = Migrate()
 
 @dataclass(slots=True)
 class Components:
-    """What `create_app` makes once for an application, and all of its requests share.
+    """Objects that `create_app` makes once for an application and that all its requests share.
 
-    :param service_keys: the callers with a service key, by the SHA-256 of the key
     :param prompt_templates: by name, in the order of the operator's file
+    :param service_keys: the callers with a service key, by the SHA-256 of the key
     """
 
     dify: "Dify"
@@ -92,7 +92,7 @@ class Components:
 
 
 components = cast(Components, LocalProxy(lambda: current_app.extensions["route_api"]))
-"""The components of the application at hand."""
+"""The components of the current application."""
 
 dify = cast("Dify", LocalProxy(lambda: current_app.extensions["route_api"].dify))
-"""The Dify client of the application at hand."""
+"""The Dify client of the current application."""

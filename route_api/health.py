@@ -1,4 +1,4 @@
-"""Whether the gateway should get requests: its database answers and has this version's tables, and Dify answers."""
+"""Readiness: the database answers and has the tables of this version, and Dify answers."""
 
 import logging
 import threading
@@ -15,16 +15,16 @@ from .errors import DifyError
 
 log = logging.getLogger(__name__)
 
-CHECK_S = 1.0
-"""Seconds for which what was found is told to everybody who asks."""
+CACHE_S = 1.0
+"""Seconds for which the result of a check is returned again."""
 
-CONNECT_S = 1.0
-ANSWER_S = 2.0
-"""Seconds that Dify may take; whoever asks us has little patience himself. A connection is tried twice."""
+CONNECT_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 2.0
+"""Short, because load balancers wait a few seconds only. Connecting is tried twice."""
 
 
 class HealthCheck:
-    """Looks at the database and at Dify, once a second at the most however many ask."""
+    """Checks the database and Dify, at most once per second however many requests come."""
 
     def __init__(self, engine: Engine, migrations: ScriptDirectory, dify: Transport) -> None:
         self._engine = engine
@@ -36,12 +36,16 @@ class HealthCheck:
         self._check_at = 0.0
 
     def problems(self) -> dict[str, str]:
-        """What is not ready, `database` or `dify`, and why, in words that may be shown. The log says more."""
+        """Check, or return the result of the last second.
+
+        :returns: the reason for each part that is not ready, `database` or `dify`, in words that callers may read;
+            details are in the log
+        """
         with self._lock:
             if monotonic() >= self._check_at:
                 found = {"database": self._database_problem(), "dify": self._dify_problem()}
                 self._problems = {part: problem for part, problem in found.items() if problem is not None}
-                self._check_at = monotonic() + CHECK_S
+                self._check_at = monotonic() + CACHE_S
             return self._problems
 
     def _database_problem(self) -> str | None:
@@ -51,7 +55,7 @@ class HealthCheck:
         except SQLAlchemyError as error:
             log.error("not ready: the database: %s", error)
             return "The database does not answer."
-        # A revision that we do not know is a newer version's: while that one takes over, this one still serves.
+        # An unknown revision belongs to a newer version, which is being deployed: meanwhile this one keeps serving.
         if revisions <= self._outdated:
             return "The database's tables are not those of this version: the operator should run `flask db upgrade`."
         return None
@@ -71,5 +75,5 @@ def health_check_of(app: Flask, engine: Engine, dify_address: str) -> HealthChec
     :param dify_address: the setting DIFY_BASE_URL
     """
     migrations = ScriptDirectory(app.extensions["migrate"].directory)
-    dify = Transport(dify_address, connect_timeout=CONNECT_S, read_timeout=ANSWER_S, pool_size=1)
+    dify = Transport(dify_address, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, pool_size=1)
     return HealthCheck(engine, migrations, dify)

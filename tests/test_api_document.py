@@ -1,4 +1,4 @@
-"""Our answers against the examples of the API document: every key, with its type, on both versions of Dify."""
+"""Our answers compared with the examples of the API document: every key with its type, on each version of Dify."""
 
 from typing import Any
 

@@ -209,7 +209,7 @@ def test_of_two_who_register_a_name_at_once_one_wins(make_app: MakeApp) -> None:
         thread.join(20)
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     with app.app_context():
-        assert len(users.list_accounts(db.engine)) == 1
+        assert len(users.list_users(db.engine)) == 1
 
 
 def test_whoever_registers_users_by_the_hundred_is_slowed_down(make_app: MakeApp, monkeypatch: Any) -> None:

@@ -1,6 +1,6 @@
-"""Bad input, made from the schemas themselves so that no new parameter can escape.
+"""Invalid parameters, made from the schemas, so that new parameters are tested too.
 
-It is refused in the envelope with a sentence that names the parameter, Dify is never asked, and nothing is stored.
+Each is refused in the envelope with a sentence that names the parameter. Dify is not called and nothing is stored.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ TEXT_CASES = [(p, v) for p, v in CASES if in_text(v) and not (v == 5 and takes_a
 
 @pytest.fixture(scope="module")
 def bad_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """One application for all: each case leaves it as it was, or fails."""
+    """One application for all cases. A case that changes it fails."""
     folder = tmp_path_factory.mktemp("bad-input")
     app = create_app(Config.load(**OPEN, DATABASE_URL=f"sqlite:///{folder}/db", DOWNLOAD_ROOT=folder / "d"))
     app.test_client_class = GatewayClient
@@ -149,12 +149,12 @@ def test_a_body_longer_than_anything_we_take_is_a_413(client: FlaskClient, annou
 
 
 @pytest.mark.parametrize("path", ["/conversation/completion", "/conversation/completion_db", "/chat/chat"])
-@pytest.mark.parametrize("wish", [{"temperature": 0.5}, {"max_tokens": 77}, {"model_name": "other"}])
-def test_a_wish_that_nothing_can_carry_out_is_refused_and_not_ignored(
-    client: FlaskClient, path: str, wish: dict[str, Any]
+@pytest.mark.parametrize("unsupported", [{"temperature": 0.5}, {"max_tokens": 77}, {"model_name": "other"}])
+def test_a_parameter_that_needs_a_console_login_is_refused_without_one_and_not_ignored(
+    client: FlaskClient, path: str, unsupported: dict[str, Any]
 ) -> None:
-    answer = client.post(path, json={"user_id": "alice", "message": "?", **wish})
-    assert_refused(answer, next(iter(wish)), error="not_supported")
+    answer = client.post(path, json={"user_id": "alice", "message": "?", **unsupported})
+    assert_refused(answer, next(iter(unsupported)), error="not_supported")
     assert "DIFY_CONSOLE_EMAIL" in answer.json["message"]
 
 

@@ -1,4 +1,4 @@
-"""Failures of Dify and of ours: one envelope, a status that means something, and nothing of anybody's insides."""
+"""Failures of Dify and of the gateway: each is in the envelope, with a fitting status and with nothing internal."""
 
 import socket
 from typing import Any
@@ -70,7 +70,7 @@ def test_a_dify_that_is_broken_is_a_502_without_its_words(
 
 
 def test_a_refusal_in_sql_is_told_in_words(client: FlaskClient, any_dify: FakeDify) -> None:
-    """The client checks that no answer holds SQL (conftest.py); here it is Dify's that comes."""
+    """Dify's answer has SQL text. The client in conftest.py checks that our answer has none."""
     sql = '(psycopg2.errors.UndefinedTable) relation "x" does not exist\nLINE 1: SELECT secret FROM x'
     any_dify.answer("GET", LIST, {"code": "invalid_param", "message": sql, "status": 400}, 400)
     failed(client.get("/kb/list"), 400, "dify_rejected")
@@ -121,7 +121,7 @@ def test_a_database_that_is_away_is_a_503_that_says_so(any_dify: FakeDify, drive
     client = create_app(Config.load(**{**OPEN, "DATABASE_URL": address})).test_client()
     answer = client.post("/conversation/completion", json={"user_id": "alice", "message": "葫芦庙在哪里？"})
     failed(answer, 503, "database_unavailable")
-    assert any_dify.calls == ["GET /v1/parameters"], "the model is not asked what nobody would remember"
+    assert any_dify.calls == ["GET /v1/parameters"], "the model is not asked, because the question could not be stored"
 
 
 @pytest.mark.parametrize("case", [("GET", "/kb/detail"), ("GET", "/nothing"), ("PUT", "/kb/list")])

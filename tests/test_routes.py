@@ -1,4 +1,4 @@
-"""Every route of the application: none escapes the envelope, the prefix and the API reference."""
+"""Every route of the application: its envelope, its prefix and its place in the API reference."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""Who calls, what they may do, and how much."""
+"""Access control: authentication, authorization, users who log in, and limits on each caller."""

@@ -1,4 +1,7 @@
-"""Before each request: who calls, have they called too often, may they call this."""
+"""The three checks that every request passes before its view runs: authentication, rate limit, authorization.
+
+A fourth check needs the request's parameters: :func:`callers.fill_in_own_user_id`, called in `views/parameters.py`.
+"""
 
 from flask import Flask
 
@@ -7,19 +10,19 @@ from .callers import authenticate, authorize
 
 
 def init_app(app: Flask) -> None:
-    """Let :func:`check_request` see every request first."""
+    """Run :func:`check_request` before every request."""
     app.before_request(check_request)
 
 
 def check_request() -> None:
-    """Refuse the request at hand, or let it through. One hook for all three: Flask pays for each hook.
+    """Make the three checks. They share one hook, because Flask spends time on each hook.
 
-    :raises TooManyRequests: its caller has made too many
-    :raises CredentialsMissing: the caller did not say who they are
-    :raises CredentialsInvalid: the caller is none of those whom we know
-    :raises LoginEnded: the caller's login is over
-    :raises Forbidden: the caller may not make this request
+    :raises TooManyRequests: the caller has used up their requests for this minute
+    :raises CredentialsMissing: the request has no credentials and its view needs some
+    :raises CredentialsInvalid: the service key or token is not valid
+    :raises LoginEnded: the token has expired or was revoked
+    :raises Forbidden: the caller may not use this view
     """
     authenticate()
-    components.request_limit.count()
+    components.request_limit.count_request()
     authorize()

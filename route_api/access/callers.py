@@ -1,77 +1,85 @@
-"""Who is calling, what they may do, and for which user they may speak.
+"""Who is calling, which views they may use, and for which user they may speak.
 
-Three callers (product page, "Trust"): a backend with a service key, which speaks for any user; a logged-in user, who
-speaks for nobody else; and anybody, where the operator says so (`AUTH=open`). What a view does not open further, it is
-for every caller.
+There are three kinds of callers: a backend with a service key, which speaks for any user; a logged-in user, who speaks
+for nobody else; and, only with the setting `AUTH=open`, everybody. A view that carries none of the decorators below is
+open to service keys and to logged-in users.
 """
 
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import current_app, g, request
-from sqlalchemy import bindparam, select
 
 from ..errors import ApiError, CredentialsInvalid, CredentialsMissing, Forbidden, LoginEnded
 from ..extensions import components, db
-from ..storage.models import User
+from . import users
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 ADMIN = "admin"
-"""The role of a user who may change knowledge bases; the operator gives it."""
+"""The role of a user who may change knowledge bases. The operator grants it with `flask user role`."""
 
-PUBLIC, CALLERS, ADMINISTRATORS, SERVICES = "public", "callers", "administrators", "services"
 
-USER_OF_LOGIN = select(User.role, User.login_generation).where(User.id == bindparam("of_user"))
+class Access(StrEnum):
+    """The callers that a view is open to."""
+
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    ADMIN = "admin"
+    SERVICE_KEY = "service_key"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a request.
 
-    :param label: what the log calls them; never a secret
-    :param user_id: the one user that they speak for; None: any
-    :param is_service: whether they came with a service key, or may do as if
-    :param may_administer: whether they may change knowledge bases
+    :param label: the caller's name in the log; never a secret
+    :param user_id: the only user for whom the caller may speak; None: any user
+    :param is_service: whether the caller has the rights of a service key
+    :param may_administer: whether the caller may change knowledge bases
+    :param is_authenticated: whether the request had valid credentials
     """
 
     label: str
     user_id: str | None = None
     is_service: bool = False
     may_administer: bool = False
-    is_known: bool = True
+    is_authenticated: bool = True
 
 
-STRANGER = Caller("anonymous", is_known=False)
-ANYBODY = Caller("anonymous", is_service=True, may_administer=True, is_known=False)
-"""Everybody, where the operator has said AUTH=open."""
+UNAUTHENTICATED = Caller("anonymous", is_authenticated=False)
+"""The caller of a request without valid credentials."""
+
+OPEN_ACCESS = Caller("anonymous", is_service=True, may_administer=True, is_authenticated=False)
+"""The caller of a request without valid credentials where the setting is AUTH=open: everything is allowed."""
 
 
 def public(view: View) -> View:
-    """Mark a view that asks nobody who they are."""
-    view.access = PUBLIC  # type: ignore[attr-defined]
+    """Open a view to everybody, without credentials."""
+    view.access = Access.PUBLIC  # type: ignore[attr-defined]
     return view
 
 
-def administrators(view: View) -> View:
-    """Mark a view that changes what all users share: for service keys, and users with the role `admin`."""
-    view.access = ADMINISTRATORS  # type: ignore[attr-defined]
+def admin_required(view: View) -> View:
+    """Open a view to service keys and to users with the role `admin`. It changes data that all users share."""
+    view.access = Access.ADMIN  # type: ignore[attr-defined]
     return view
 
 
-def services(view: View) -> View:
-    """Mark a view that only service keys may use."""
-    view.access = SERVICES  # type: ignore[attr-defined]
+def service_key_required(view: View) -> View:
+    """Open a view to service keys only."""
+    view.access = Access.SERVICE_KEY  # type: ignore[attr-defined]
     return view
 
 
-def access_of(view: Callable[..., Any]) -> str:
-    """Whom a view is for: `public`, `callers`, `administrators` or `services`."""
-    access: str = getattr(view, "access", CALLERS)
+def access_of(view: Callable[..., Any]) -> Access:
+    """The callers that a view is open to."""
+    access: Access = getattr(view, "access", Access.AUTHENTICATED)
     return access
 
 
@@ -87,60 +95,81 @@ def service_keys_of(api_keys: Iterable[str]) -> dict[bytes, Caller]:
 
 
 def authenticate() -> None:
-    """Find out who calls. What is wrong with their credentials is kept for `authorize`."""
-    g.refusal = None
+    """Find out who calls and store it in `g.caller`.
+
+    Invalid credentials raise nothing yet: the request has to be counted first, and a public view ignores them. The
+    error waits in `g.authentication_error`, and :func:`authorize` raises it.
+    """
+    g.authentication_error = None
     try:
         g.caller = _caller(request.headers.get("Authorization", ""))
     except ApiError as error:
-        g.caller, g.refusal = STRANGER, error
+        g.caller, g.authentication_error = UNAUTHENTICATED, error
 
 
 def authorize() -> None:
-    """Refuse the request if its caller may not make it.
+    """Refuse the request if its view is not open to its caller.
 
-    :raises CredentialsMissing: they did not say who they are
-    :raises CredentialsInvalid: what they said is not true
-    :raises LoginEnded: it is not true any more
-    :raises Forbidden: they are not among those whom the view is for
+    :raises CredentialsMissing: the request has no credentials
+    :raises CredentialsInvalid: the service key or token is not valid
+    :raises LoginEnded: the token has expired or was revoked
+    :raises Forbidden: the view is open to other callers only
     """
     endpoint = request.endpoint
     if endpoint is None or request.method == "OPTIONS":
-        return  # An unknown path is a 404 to everybody, and a browser's preflight carries no credentials.
+        return  # An unknown path is a 404 for everybody, and a browser's preflight request carries no credentials.
     access = access_of(current_app.view_functions[endpoint])
-    if access == PUBLIC:
+    if access == Access.PUBLIC:
         return
-    if g.refusal is not None:
-        raise g.refusal
+    if g.authentication_error is not None:
+        raise g.authentication_error
     caller: Caller = g.caller
-    if access == ADMINISTRATORS and not caller.may_administer:
+    if access == Access.ADMIN and not caller.may_administer:
         raise Forbidden("This changes what all users share: it takes a service key, or a user with the role admin.")
-    if access == SERVICES and not caller.is_service:
+    if access == Access.SERVICE_KEY and not caller.is_service:
         raise Forbidden("This is for service keys alone.")
+
+
+def fill_in_own_user_id(parameters: dict[str, Any]) -> None:
+    """Set `user_id` to a logged-in user's own id, in the parameters of an endpoint that has a `user_id`.
+
+    Other callers may name any user, so their parameters stay as they are.
+
+    :raises Forbidden: a logged-in user named another user
+    """
+    own_id: str | None = g.caller.user_id
+    if own_id is None:
+        return
+    if parameters.get("user_id") not in (own_id, None, ""):
+        raise Forbidden("A logged-in user can only speak for themselves: leave user_id out, or give your own.")
+    parameters["user_id"] = own_id
 
 
 def _caller(header: str) -> Caller:
     scheme, _, credential = header.strip().partition(" ")
-    # RAGFlow's own frontend sends the bare token.
+    # RAGFlow's own frontend sends the token without "Bearer".
     secret = credential.strip() if scheme.lower() == "bearer" else header.strip()
     if secret:
         if service := _service(secret):
             return service
         if login := components.tokens.read(secret):
-            with db.engine.connect() as connection:
-                user = connection.execute(USER_OF_LOGIN, {"of_user": login.user_id}).first()
-            if user is None or user.login_generation != login.generation:
+            role, login_generation = users.find_role_and_generation(db.engine, login.user_id)
+            if login_generation != login.generation:
                 raise LoginEnded
-            return Caller(f"user-{login.user_id}", user_id=login.user_id, may_administer=user.role == ADMIN)
+            return Caller(f"user-{login.user_id}", user_id=login.user_id, may_administer=role == ADMIN)
     if current_app.config["AUTH"] == "open":
         if _is_from_another_site():
             raise Forbidden("A web page of another site sent this; the operator can let its origin in: CORS_ORIGINS.")
-        return ANYBODY  # Credentials of another system do no harm: whoever comes from RAGFlow sends some.
+        return OPEN_ACCESS  # Even with unknown credentials: a client that used RAGFlow before still sends its token.
     raise CredentialsInvalid if secret else CredentialsMissing
 
 
 def _is_from_another_site() -> bool:
-    """Whether a browser sent this for a page from elsewhere, which may post forms to any address that the browser's
-    user reaches. It says so in Origin. Ports do not count: nginx may leave its own out of Host."""
+    """Whether a browser sent this request for a web page of another site.
+
+    Such a page can post forms to every address that its visitor's computer reaches, this gateway among them. The
+    browser names the page's site in the header Origin. Ports are not compared: nginx may leave its port out of Host.
+    """
     origin, allowed = request.headers.get("Origin"), current_app.config["CORS_ORIGINS"]
     if origin is None or origin in allowed or "*" in allowed:
         return False
@@ -151,22 +180,12 @@ def _is_from_another_site() -> bool:
 
 
 def _service(secret: str) -> Caller | None:
-    """Whose service key this is. It is held against each, whole: the time taken tells nothing about any of them."""
+    """The caller whose service key this is.
+
+    The secret is compared with every key, in constant time, so that the time taken reveals nothing about any key.
+    """
     given, found = sha256(secret.encode("utf-8", "surrogateescape")).digest(), None
     for digest, caller in components.service_keys.items():
         if hmac.compare_digest(digest, given):
             found = caller
     return found
-
-
-def speak_for_caller(given: dict[str, Any]) -> None:
-    """Put a logged-in user's own id into the parameters of a request that has a `user_id`; others name theirs.
-
-    :raises Forbidden: a logged-in user named somebody else
-    """
-    own: str | None = g.caller.user_id
-    if own is None:
-        return
-    if given.setdefault("user_id", own) not in (own, None, ""):
-        raise Forbidden("A logged-in user can only speak for themselves: leave user_id out, or give your own.")
-    given["user_id"] = own

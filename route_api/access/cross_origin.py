@@ -1,6 +1,7 @@
-"""What a browser is told about our answers: who may read them, and that there is nothing in them to run.
+"""Headers for browsers: which other sites may read our answers (CORS), and that no answer may run scripts.
 
-CORS is closed unless CORS_ORIGINS names origins. TLS, and the header that demands it, are nginx's business.
+No other site may read anything unless CORS_ORIGINS names it. TLS and the header Strict-Transport-Security are left to
+nginx.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,13 +23,14 @@ SAFE_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 ]
-"""Of every answer that does not say otherwise. A user's HTML file, for one, must not become a page of ours."""
+"""These headers are set on every answer that lacks them. Without them a browser could open a user's HTML file as a page
+of this site and run its scripts."""
 
 PREFLIGHT_LIFETIME_S = 600
 
 
 def init_app(app: Flask) -> None:
-    """Let the configured origins in, and give every answer its headers."""
+    """Allow the origins in CORS_ORIGINS, and set the headers on every answer."""
     if origins := app.config["CORS_ORIGINS"]:
         cors.init_app(
             app,
@@ -40,7 +42,7 @@ def init_app(app: Flask) -> None:
 
 
 class SafeHeaders:
-    """Adds the headers below Flask, whose own way costs several times as much."""
+    """WSGI middleware that sets SAFE_HEADERS. Flask's `after_request` would take several times as long."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app

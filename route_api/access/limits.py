@@ -1,7 +1,7 @@
-"""How much one caller may ask for: requests a minute, turns and uploads at once, tries to log in.
+"""Limits on one caller: requests per minute, attempts to log in, and turns and uploads that run at the same time.
 
-Counted in `LIMITS_STORAGE`: in each process by itself, or in Redis for all of them together. While Redis does not
-answer, each process counts by itself again: a limit that is too wide for a while beats a gateway that stands still.
+The counts are kept in `LIMITS_STORAGE`: in the memory of each process, or in one Redis for all processes. While Redis
+does not answer, each process counts for itself: for a while the limits allow too much, but the gateway keeps serving.
 """
 
 import logging
@@ -31,32 +31,31 @@ View = TypeVar("View", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_S = 1
-"""A Redis that is slower than that is treated as one that is away."""
+"""Seconds to wait for Redis before it counts as not answering."""
 
 REDIS_RETRY_S = 10.0
-"""Seconds after which a Redis that was away is asked again; each try may cost a request REDIS_TIMEOUT_S."""
+"""Seconds until a Redis that did not answer is tried again. Each try can delay a request by REDIS_TIMEOUT_S."""
 
 LEASE_S = 600
-"""Seconds after which a turn or upload is no longer counted in Redis: its process may have died. One that takes longer
-gives its place back early."""
+"""Seconds for which Redis counts a running turn or upload, so that the entries of a process that died disappear. A turn
+that takes longer stops being counted before it ends."""
+
+UNLIMITED_ENDPOINTS = ("health.check_health", "health.check_readiness")
+"""A load balancer requests these often. A 429 would make it take the gateway out of service."""
 
 
-UNCOUNTED = ("health.check_health", "health.check_readiness")
-"""A load balancer asks these often, and must not be told to come later."""
+def rate_limit_key() -> str:
+    """The name under which a request is counted: its service key's label, its user, or the address it comes from."""
+    return str(g.caller.label) if g.caller.is_authenticated else f"address-{client_address()}"
 
 
-def caller_key() -> str:
-    """Whom a request is counted for: a service key, a user, or the address of somebody unknown."""
-    return str(g.caller.label) if g.caller.is_known else f"address-{address()}"
-
-
-def address() -> str:
-    """Where the request comes from. Of an IPv6 address the network: whoever has one address has 2**64 of them."""
-    return _network(request.remote_addr or "-")
+def client_address() -> str:
+    """The address that a request comes from; for IPv6 its /64 network, because one household has a whole network."""
+    return _address_or_network(request.remote_addr or "-")
 
 
 @lru_cache(maxsize=10_000)
-def _network(text: str) -> str:
+def _address_or_network(text: str) -> str:
     try:
         parsed = ip_address(text.partition("%")[0])
     except ValueError:
@@ -66,162 +65,176 @@ def _network(text: str) -> str:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-class Counters:
-    """Counts how often something happened in a window of time, in LIMITS_STORAGE.
+class RateLimiter:
+    """The fixed-window rate limiter of the library `limits`, with its counts in LIMITS_STORAGE.
 
-    `limits` is what Flask-Limiter counts with; that itself costs each request five times as much as this in memory,
-    and offers nothing for logins, which are counted here as well.
+    Flask-Limiter uses the same library. It is not used here because it takes five times as long per request, and
+    because it cannot count attempts to log in.
     """
 
     def __init__(self, uri: str, **options: Any) -> None:
         self._storage = cast(Storage, storage_from_string(uri, **options))
         self._shared = FixedWindowRateLimiter(self._storage)
-        self._own = FixedWindowRateLimiter(MemoryStorage())
-        self._away_until = 0.0
+        self._in_memory = FixedWindowRateLimiter(MemoryStorage())
+        self._retry_at = 0.0
 
     def hit(self, limit: RateLimitItem, *key: str, cost: int = 1) -> bool:
-        """Count; whether that was within the limit. A negative cost takes back what was counted."""
-        return self._ask(lambda counters: counters.hit(limit, *key, cost=cost))
+        """Count one.
 
-    def is_open(self, limit: RateLimitItem, *key: str) -> bool:
-        """Whether there is room for one more."""
-        return self._ask(lambda counters: counters.test(limit, *key))
+        :param cost: how many to count; a negative number takes back an earlier hit
+        :returns: False if the limit is exceeded
+        """
+        return self._call(lambda limiter: limiter.hit(limit, *key, cost=cost))
+
+    def test(self, limit: RateLimitItem, *key: str) -> bool:
+        """Whether one more hit would be allowed. Counts nothing."""
+        return self._call(lambda limiter: limiter.test(limit, *key))
 
     def clear(self, limit: RateLimitItem, *key: str) -> None:
-        """Forget what was counted."""
-        self._ask(lambda counters: counters.clear(limit, *key))
+        """Set the count to zero."""
+        self._call(lambda limiter: limiter.clear(limit, *key))
 
-    def wait_s(self, limit: RateLimitItem, *key: str) -> int:
-        """Seconds until the window ends."""
-        ends_at = self._ask(lambda counters: counters.get_window_stats(limit, *key).reset_time)
-        return max(1, ceil(ends_at - time.time()))
+    def seconds_until_reset(self, limit: RateLimitItem, *key: str) -> int:
+        """Seconds until the time window ends and counting starts at zero, at least 1."""
+        reset_time = self._call(lambda limiter: limiter.get_window_stats(limit, *key).reset_time)
+        return max(1, ceil(reset_time - time.time()))
 
-    def _ask(self, what: Callable[[FixedWindowRateLimiter], T]) -> T:
-        if time.monotonic() > self._away_until:
+    def _call(self, function: Callable[[FixedWindowRateLimiter], T]) -> T:
+        if time.monotonic() > self._retry_at:
             try:
-                return what(self._shared)
+                return function(self._shared)
             except self._storage.base_exceptions as error:
-                self._away_until = time.monotonic() + REDIS_RETRY_S
+                self._retry_at = time.monotonic() + REDIS_RETRY_S
                 log.warning("LIMITS_STORAGE does not answer, each process counts by itself: %s", error)
-        return what(self._own)
+        return function(self._in_memory)
 
 
 class RequestLimit:
-    """Requests a minute of each caller."""
+    """Limits the requests per minute of each caller."""
 
-    def __init__(self, counters: Counters, of_callers: int, of_services: int) -> None:
-        """:param of_callers: for users, and addresses of strangers; 0: any number, as for service keys"""
-        self._counters = counters
-        self._of_callers = RateLimitItemPerMinute(of_callers) if of_callers else None
-        self._of_services = RateLimitItemPerMinute(of_services) if of_services else None
-
-    def count(self) -> None:
-        """Count the request at hand, whoever it comes from: refused ones count for their address.
-
-        :raises TooManyRequests: its caller has made too many
+    def __init__(self, limiter: RateLimiter, per_caller: int, per_service: int) -> None:
         """
-        limit = self._of_services if g.caller.is_known and g.caller.is_service else self._of_callers
-        if limit is None or request.endpoint in UNCOUNTED:
+        :param per_caller: limit for each user and for each address without credentials; 0: no limit
+        :param per_service: limit for each service key; 0: no limit
+        """
+        self._limiter = limiter
+        self._per_caller = RateLimitItemPerMinute(per_caller) if per_caller else None
+        self._per_service = RateLimitItemPerMinute(per_service) if per_service else None
+
+    def count_request(self) -> None:
+        """Count the request at hand. A request with invalid credentials counts for its address.
+
+        :raises TooManyRequests: its caller has made too many requests
+        """
+        limit = self._per_service if g.caller.is_authenticated and g.caller.is_service else self._per_caller
+        if limit is None or request.endpoint in UNLIMITED_ENDPOINTS:
             return
-        key = caller_key()
-        if not self._counters.hit(limit, "requests", key):
-            wait = self._counters.wait_s(limit, "requests", key)
+        key = rate_limit_key()
+        if not self._limiter.hit(limit, "requests", key):
+            wait = self._limiter.seconds_until_reset(limit, "requests", key)
             text = f"This caller may make {limit.amount} requests a minute; the next one in {wait} seconds."
             raise TooManyRequests(text, retry_after=wait)
 
 
 class LoginThrottle:
-    """Slows down whoever guesses passwords, and does not lock the owner out.
+    """Slows down guessing of passwords without locking out the owner of an account.
 
-    Tries are counted for each address; for each account from one address; and for each account from all addresses
-    where it has not logged in before. The owner at home is thus never in the attackers' queue, and at a new place
-    waits a minute with them at the worst.
+    Failed attempts are limited per address, and per username from one address. Attempts for one username from all
+    addresses together are limited too, except from addresses where this user has logged in before: an attacker
+    elsewhere cannot use up the owner's attempts. An owner at a new address waits a minute at the most.
     """
 
-    OF_ADDRESS = parse("30 per 5 minutes")
-    OF_ACCOUNT_AT_ADDRESS = parse("5 per 5 minutes")
-    OF_ACCOUNT = parse("10 per minute")
-    OF_ANY = parse("60 per 5 minutes")
-    """Of an account at an address, right passwords as well: each costs 60 ms of a core."""
-    HOME = parse("1 per 90 days")
+    PER_ADDRESS = parse("30 per 5 minutes")
+    PER_USERNAME_AND_ADDRESS = parse("5 per 5 minutes")
+    PER_USERNAME = parse("10 per minute")
+    WITH_SUCCESSES = parse("60 per 5 minutes")
+    """For a username at an address. It counts successful logins as well, because each takes 60 ms of a CPU core."""
+    KNOWN_ADDRESS = parse("1 per 90 days")
+    """Not a limit: one hit marks an address where this user has logged in during the last 90 days."""
 
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
 
-    def count(self, username: str) -> None:
-        """Count a try to log in.
+    def count_attempt(self, username: str) -> None:
+        """Count an attempt to log in, before the password is checked.
 
-        :raises TooManyRequests: there were too many
+        :raises TooManyRequests: there were too many attempts
         """
-        here = address()
-        self._hit(self.OF_ANY, "any", username, here)
-        self._hit(self.OF_ADDRESS, "login", here)
-        self._hit(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
-        if not self._is_home(username, here):
-            self._hit(self.OF_ACCOUNT, "login", username)
+        address = client_address()
+        self._hit(self.WITH_SUCCESSES, "any", username, address)
+        self._hit(self.PER_ADDRESS, "login", address)
+        self._hit(self.PER_USERNAME_AND_ADDRESS, "login", username, address)
+        if not self._is_known_address(username, address):
+            self._hit(self.PER_USERNAME, "login", username)
+
+    def count_success(self, username: str) -> None:
+        """Take the attempt back, because the password was right, and mark the address as known for this user."""
+        address, limiter = client_address(), self._limiter
+        limiter.hit(self.PER_ADDRESS, "login", address, cost=-1)
+        limiter.clear(self.PER_USERNAME_AND_ADDRESS, "login", username, address)
+        if not self._is_known_address(username, address):
+            limiter.hit(self.PER_USERNAME, "login", username, cost=-1)
+        limiter.clear(self.KNOWN_ADDRESS, "home", username, address)
+        limiter.hit(self.KNOWN_ADDRESS, "home", username, address)
 
     def count_registration(self) -> None:
-        """Count a user whom somebody without a service key makes: each costs the hash of a password, and a row.
+        """Count a registration by a caller without a service key. Each one costs a password hash and a row.
 
-        :raises TooManyRequests: there were too many from this address
+        :raises TooManyRequests: too many came from this address
         """
-        self._hit(self.OF_ADDRESS, "register", address())
+        self._hit(self.PER_ADDRESS, "register", client_address())
 
-    def succeeded(self, username: str) -> None:
-        """Take the try back that has turned out to be the owner's, and remember where they are at home."""
-        here, counters = address(), self._counters
-        counters.hit(self.OF_ADDRESS, "login", here, cost=-1)
-        counters.clear(self.OF_ACCOUNT_AT_ADDRESS, "login", username, here)
-        if not self._is_home(username, here):
-            counters.hit(self.OF_ACCOUNT, "login", username, cost=-1)
-        counters.clear(self.HOME, "home", username, here)
-        counters.hit(self.HOME, "home", username, here)
-
-    def _is_home(self, username: str, here: str) -> bool:
-        return not self._counters.is_open(self.HOME, "home", username, here)
+    def _is_known_address(self, username: str, address: str) -> bool:
+        # The key "home" stays: under another one a running Redis would forget all known addresses.
+        return not self._limiter.test(self.KNOWN_ADDRESS, "home", username, address)
 
     def _hit(self, limit: RateLimitItem, *key: str) -> None:
-        if not self._counters.hit(limit, *key):
-            wait = self._counters.wait_s(limit, *key)
+        if not self._limiter.hit(limit, *key):
+            wait = self._limiter.seconds_until_reset(limit, *key)
             raise TooManyRequests(f"Too many tries; the next one in {wait} seconds.", retry_after=wait)
 
 
 class ConcurrencyLimit:
-    """Counts what runs right now.
+    """A semaphore for each caller: limits how many turns or uploads run at the same time.
 
-    :param shared: a Redis in which all processes count together; None: each counts by itself
+    :param shared: the Redis in which all processes count together; None: each process counts for itself
     """
 
     def __init__(self, shared: "redis.Redis | None") -> None:
         self._shared = shared
         self._running: Counter[str] = Counter()
-        self._away_until = 0.0
+        self._retry_at = 0.0
 
-    def enter(self, what: str, whose: str, most: int) -> Callable[[], None]:
-        """Count one more of them.
+    def acquire(self, name: str, owner: str, limit: int) -> Callable[[], None]:
+        """Count one more that runs.
 
-        :param what: in the plural, as the caller reads it
-        :param most: 0: any number
-        :returns: what must be called at its end; calling it again does nothing
-        :raises TooManyRequests: there are as many as may be
+        :param name: the name of the things that are counted, in the plural; it stands in the error message
+        :param owner: the caller or user whose things are counted
+        :param limit: how many may run at the same time; 0: no limit
+        :returns: the function `release`, to be called when it has ended; a second call does nothing
+        :raises TooManyRequests: `limit` of them are running
         """
-        key, entry = f"route-api/{what}/{whose}", token_hex(16)
+        key, entry = f"route-api/{name}/{owner}", token_hex(16)
         self._running[key] += 1
-        open_entries = [entry]
+        held = [entry]
 
-        def leave() -> None:
-            if open_entries:
-                open_entries.clear()
-                self._leave(key, entry)
+        def release() -> None:
+            if held:
+                held.clear()
+                self._release(key, entry)
 
-        if most and max(self._running[key], self._count_shared(key, entry)) > most:
-            leave()
-            text = f"{most} {what} are running already, the most at once; wait until one has ended."
+        if limit and max(self._running[key], self._count_shared(key, entry)) > limit:
+            release()
+            text = f"{limit} {name} are running already, the most at once; wait until one has ended."
             raise TooManyRequests(text, retry_after=5)
-        return leave
+        return release
 
     def _count_shared(self, key: str, entry: str) -> int:
-        if self._shared is None or time.monotonic() < self._away_until:
+        """Add an entry in Redis.
+
+        :returns: how many entries the key has; 0 if there is no Redis or it does not answer
+        """
+        if self._shared is None or time.monotonic() < self._retry_at:
             return 0
         now = time.time()
         try:
@@ -232,54 +245,57 @@ class ConcurrencyLimit:
                 pipeline.expire(key, LEASE_S)
                 return int(pipeline.execute()[2])
         except redis.RedisError as error:
-            self._away_until = time.monotonic() + REDIS_RETRY_S
+            self._retry_at = time.monotonic() + REDIS_RETRY_S
             log.warning("%s are counted in this process alone, Redis does not answer: %s", key, error)
             return 0
 
-    def _leave(self, key: str, entry: str) -> None:
+    def _release(self, key: str, entry: str) -> None:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        if self._shared is not None and time.monotonic() > self._away_until:
+        if self._shared is not None and time.monotonic() > self._retry_at:
             try:
                 self._shared.zrem(key, entry)
             except redis.RedisError as error:
-                self._away_until = time.monotonic() + REDIS_RETRY_S
+                self._retry_at = time.monotonic() + REDIS_RETRY_S
                 log.warning("an end of %s was not counted, Redis does not answer: %s", key, error)
 
 
-def enter_turn(user_id: str) -> Callable[[], None]:
-    """Count a turn of this user; what must be called when it has ended.
+def acquire_turn(user_id: str) -> Callable[[], None]:
+    """Count a running turn of a user.
 
-    :raises TooManyRequests: the user has TURNS_PER_USER running
+    :returns: the function to call when the turn has ended
+    :raises TooManyRequests: TURNS_PER_USER turns of the user are running
     """
-    most = current_app.config["TURNS_PER_USER"]
-    return components.concurrency.enter("answers of this user", user_id, most)
+    return components.concurrency.acquire("answers of this user", user_id, current_app.config["TURNS_PER_USER"])
 
 
-def upload(view: View) -> View:
-    """A view whose caller may have UPLOADS_PER_CALLER of them running. Stands above what reads the body."""
+def limit_uploads(view: View) -> View:
+    """Let each caller run UPLOADS_PER_CALLER of these views at the same time.
+
+    Must stand above the decorators that read the body, so that a refused upload is not received first.
+    """
 
     @wraps(view)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        most = current_app.config["UPLOADS_PER_CALLER"]
-        leave = components.concurrency.enter("uploads of this caller", caller_key(), most)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        limit = current_app.config["UPLOADS_PER_CALLER"]
+        release = components.concurrency.acquire("uploads of this caller", rate_limit_key(), limit)
         try:
             return view(*args, **kwargs)
         finally:
-            leave()
+            release()
 
-    return cast(View, counted)
+    return cast(View, limited)
 
 
 def limits_of(config: Config) -> tuple[RequestLimit, LoginThrottle, ConcurrencyLimit]:
-    """The limits by the settings, counted in LIMITS_STORAGE."""
+    """The limits that the settings ask for, counted in LIMITS_STORAGE."""
     uri = config.LIMITS_STORAGE
     in_redis = not uri.startswith("memory:")
     timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}
-    counters = Counters(uri, **timeouts)
+    limiter = RateLimiter(uri, **timeouts)
     return (
-        RequestLimit(counters, config.RATE_LIMIT, config.RATE_LIMIT_SERVICE),
-        LoginThrottle(counters),
+        RequestLimit(limiter, config.RATE_LIMIT, config.RATE_LIMIT_SERVICE),
+        LoginThrottle(limiter),
         ConcurrencyLimit(redis.Redis.from_url(uri, **timeouts) if in_redis else None),
     )

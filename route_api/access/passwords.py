@@ -2,19 +2,16 @@
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-NOBODYS_HASH = generate_password_hash("nobody has this password")
-"""Compared with the password of an unknown user, so that the answer takes as long as for a known one."""
+DUMMY_HASH = generate_password_hash("nobody has this password")
+"""The password of an unknown user is compared with this hash, so that it takes as long as for a known user."""
 
 
 def hash_password(password: str) -> str:
-    """The hash that is stored of a password."""
+    """The hash of a password, to be stored."""
     return generate_password_hash(password)
 
 
 def is_password(stored_hash: str | None, password: str) -> bool:
-    """Whether this is the password; takes the same time for every password.
-
-    :param stored_hash: None if the user has no password
-    """
-    is_equal = check_password_hash(stored_hash or NOBODYS_HASH, password)
+    """Whether this is the password. Without a stored hash the check takes as long, and the answer is False."""
+    is_equal = check_password_hash(stored_hash or DUMMY_HASH, password)
     return is_equal and stored_hash is not None

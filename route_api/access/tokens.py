@@ -1,4 +1,7 @@
-"""The signed tokens of logged-in users. Nothing is stored for them; `User.login_generation` ends them early."""
+"""The signed tokens of logged-in users.
+
+Tokens are not stored. Raising `User.login_generation` revokes all tokens of a user before they expire.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from ..errors import AccountsNotConfigured, LoginEnded
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a token says: this user logged in, and has not signed out since if the generation is still theirs."""
+    """The content of a token. It is valid as long as `generation` equals the user's `login_generation`."""
 
     user_id: str
     generation: int
@@ -19,8 +22,8 @@ class Login:
 class Tokens:
     """Writes and reads tokens.
 
-    :param secret_key: signs them; a process that has the same one takes them too. Empty: there are none
-    :param lifetime: seconds
+    :param secret_key: the key that signs the tokens, the same in all processes; empty: nobody can log in
+    :param lifetime: seconds until a token expires
     """
 
     def __init__(self, secret_key: str, lifetime: int) -> None:
@@ -33,16 +36,17 @@ class Tokens:
     def write(self, login: Login) -> str:
         """A token for this login.
 
-        :raises AccountsNotConfigured: there is no key to sign it with
+        :raises AccountsNotConfigured: there is no secret key
         """
         if self._serializer is None:
             raise AccountsNotConfigured
         return self._serializer.dumps([login.user_id, login.generation])
 
     def read(self, token: str) -> Login | None:
-        """What a token says; None if we did not sign it.
+        """The content of a token.
 
-        :raises LoginEnded: we did, too long ago
+        :returns: None if the signature is not ours
+        :raises LoginEnded: the token has expired
         """
         if self._serializer is None:
             return None

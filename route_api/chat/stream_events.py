@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from ..envelope import elapsed_s, failure_body
+from ..envelope import failure_body, success_body
 from ..errors import ApiError
 from ..prompts.thinking import ThinkFilter
 
@@ -50,8 +50,7 @@ class EventWriter:
         """
         thinking, content = self._filter.finish() if self._filter else ("", "")
         held_back = self._event(thinking, content) if thinking or content else b""
-        body = {"code": 0, "message": "", "data": data, "elapsed_s": elapsed_s(), **beside_data}
-        return held_back + event(body) + END_EVENT
+        return held_back + event(success_body(data, "", **beside_data)) + END_EVENT
 
     def write_failure(self, error: ApiError) -> bytes:
         """The last event of a stream that fails after its first byte."""

@@ -19,7 +19,7 @@ ROLES = ["user", ADMIN]
 @user_commands.command("list")
 def list_users() -> None:
     """Print all users who can log in, and their roles."""
-    for account in users.list_accounts(db.engine):
+    for account in users.list_users(db.engine):
         click.echo(f"{account['username']}\t{account['role']}\t{account['user_id']}")
 
 
@@ -56,7 +56,7 @@ def set_password(username: str, password: str) -> None:
     """Give a user who has lost theirs another password, and sign them out on all devices."""
     given = validated(schemas.Registration(), username=username, password=password)
     try:
-        user_id = users.id_of(db.engine, given["username"])
+        user_id = users.user_id_of(db.engine, given["username"])
     except ApiError as error:
         raise click.ClickException(error.message) from error
     users.change_password(db.engine, user_id, given["password"])

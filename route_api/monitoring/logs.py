@@ -174,29 +174,25 @@ def init_app(app: Flask, config: Config) -> None:
 
 def _start_request() -> None:
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    now = g._get_current_object()  # Each look through a proxy of Flask's costs its own.
-    now.started_at = perf_counter()
-    now.request_id = given if USABLE_REQUEST_ID(given) else token_hex(16)
-    now.trace = tracing.begin(now.request_id)
+    tracing.begin(given if USABLE_REQUEST_ID(given) else token_hex(16))
 
 
 def _name_request(response: Response) -> Response:
     """Name the request in its answer, and have its line written when the answer's last byte has left."""
-    now, asked = g._get_current_object(), request._get_current_object()  # type: ignore[attr-defined]
-    response.headers[REQUEST_ID_HEADER] = now.request_id
+    # Every access through one of Flask's proxies takes extra time.
+    trace, asked = tracing.current(), request._get_current_object()  # type: ignore[attr-defined]
+    response.headers[REQUEST_ID_HEADER] = trace.request_id
     route = asked.url_rule.rule if asked.url_rule is not None else None
-    caller = now.get("caller")
+    caller = g.get("caller")
     label = caller.label if caller is not None else ANONYMOUS
     path = asked.root_path + asked.path
-    end = partial(_end_request, now.trace, now.started_at, asked.method, path, route, response.status_code, label)
+    end = partial(_end_request, trace, asked.method, path, route, response.status_code, label)
     response.call_on_close(end)
     return response
 
 
-def _end_request(
-    trace: Trace, started_at: float, method: str, path: str, route: str | None, status: int, caller: str
-) -> None:
-    seconds = perf_counter() - started_at
+def _end_request(trace: Trace, method: str, path: str, route: str | None, status: int, caller: str) -> None:
+    seconds = perf_counter() - trace.started_at
     status = trace.status or status
     metrics.count_request(route, method, status, seconds)
     if access_log.isEnabledFor(logging.INFO):

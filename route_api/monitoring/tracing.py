@@ -7,7 +7,7 @@ first byte to its last, and each has a context of its own.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ class Trace:
     """One request.
 
     :param request_id: empty outside of a request
+    :param started_at: when the request came in, as a moment of `perf_counter`
     :param dify_calls: how many calls were made to Dify
     :param dify_s: seconds spent waiting for Dify; of an upload that is passed on as it comes also those in which our
         caller was sending
@@ -28,6 +29,7 @@ class Trace:
     """
 
     request_id: str = ""
+    started_at: float = field(default_factory=perf_counter)
     dify_calls: int = 0
     dify_s: float = 0.0
     status: int | None = None

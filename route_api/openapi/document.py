@@ -1,7 +1,7 @@
-"""What the OpenAPI document says beyond what marshmallow's schemas tell: examples, errors, events, who may call.
+"""The parts of the OpenAPI document that marshmallow's schemas lack: examples, errors, streams, and who may call.
 
-Pure functions and constants. `views/blueprint.py` applies them to each route, `openapi/markdown.py` prints the outcome.
-Schemas are given by class: apispec copies all that it is given, and copying instances would double the time of a start.
+Pure functions and constants. `views/blueprint.py` applies them to each route, `openapi/markdown.py` prints the result.
+Schemas are passed to apispec as classes: it copies its input, and copying instances would double the start-up time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,19 +17,19 @@ from ..errors import ApiError
 Json = dict[str, Any]
 
 INTRODUCTION = """Every path answers with and without `/v1` before it. Parameters are taken from the query string,
-from a JSON object or from a form, whatever the verb; where one name comes twice, the body wins. Ids are UUIDs, with or
-without dashes. A logged-in user may leave out `user_id`, which can only be their own. Every answer is in the envelope,
-and its header `X-Request-Id` names it in the server's log:
+from a JSON object or from a form, whatever the HTTP method; if a name is in both, the body wins. Ids are UUIDs, with or
+without dashes. A logged-in user may leave out `user_id`, which can only be their own. Every answer is in the envelope.
+Its header `X-Request-Id` is the id of the request in the server's log:
 
 ```json
 {"code": 0, "data": {}, "message": "success", "elapsed_s": 0.0123}
 {"code": -1, "data": null, "message": "…", "elapsed_s": 0.0123, "error": "kb_not_found", "request_id": "…"}
 ```
 
-A path that does not exist gets 404 `route_not_found`, a verb that its path does not know 405 `method_not_allowed`. With
-the setting `ERROR_HTTP_STATUS=200` failures keep HTTP 200, and `code` alone tells.
+An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. With
+the setting `ERROR_HTTP_STATUS=200` failures have HTTP status 200 as well, and only `code` tells them apart.
 
-"Upstream calls" says how many calls to Dify an endpoint makes, and why where it is more than one."""
+"Upstream calls" says how many calls to Dify an endpoint makes, and why, if it makes more than one."""
 
 BEARER_AUTH = {
     "type": "http",
@@ -42,28 +42,28 @@ SPEC_OPTIONS = {
     "servers": [{"url": "/v1"}, {"url": "/"}],
     "security": [{"bearerAuth": []}],
 }
-"""What `apispec.APISpec` is made with. The servers are relative: the document is true wherever it is read from."""
+"""Options of `apispec.APISpec`. The servers are relative, because the document does not know the gateway's address."""
 
 FAILURE = {"$ref": "#/components/schemas/Failure"}
 
 INPUT_ERRORS = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
-"""What any route that takes parameters may answer."""
+"""Errors of every route that takes parameters."""
 
 CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended", "database_unavailable")
-"""What any route may answer that is not public: who logs in is looked up."""
+"""Errors of every route that needs credentials. The database is asked about the user of a token."""
 
 ANY_ERRORS = ("internal_error", "too_many_requests")
-"""What any route may answer."""
+"""Errors of every route."""
 
 ACCESS_WORDS = {
-    "administrators": "For service keys, and for users with the role `admin`.",
-    "services": "For service keys.",
+    "admin": "For service keys, and for users with the role `admin`.",
+    "service_key": "For service keys.",
 }
-"""What a reader is told of a route that not every caller may use."""
+"""The first sentence about a route that is not open to every caller."""
 
 
 class ErrorKind(NamedTuple):
-    """A failure as callers know it."""
+    """An error in the API document: its name, HTTP status and meaning."""
 
     code: str
     status: int
@@ -72,7 +72,7 @@ class ErrorKind(NamedTuple):
 
 @cache
 def known_errors() -> dict[str, ErrorKind]:
-    """Every way in which a request can fail, by its stable name, in the order of the names."""
+    """All errors by name, in alphabetical order."""
     kinds = [
         ErrorKind(error.code, int(error.status), cleandoc(error.__doc__ or "").splitlines()[0])
         for error in _family(ApiError)
@@ -90,7 +90,7 @@ def _family(base: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 def error_examples() -> dict[str, Json]:
-    """A failed answer of each kind, for `components.examples`."""
+    """An example of each error, for `components.examples`."""
     shared = example_of(Failure())
     return {
         kind.code: {
@@ -102,7 +102,7 @@ def error_examples() -> dict[str, Json]:
 
 
 def failure_responses(codes: Iterable[str]) -> dict[str, Json]:
-    """The responses of an operation that may fail in these ways, by HTTP status."""
+    """The responses for these errors, by HTTP status."""
     kinds = known_errors()
     by_status: dict[int, list[ErrorKind]] = {}
     for code in sorted(set(codes)):
@@ -134,7 +134,7 @@ def multipart_body(schema: Schema) -> Json:
 
 
 def example_of(schema: Schema) -> Json:
-    """An input or answer, made of the examples of its fields; one that has none and is not required is left out."""
+    """An example that is made of the examples of the fields. Optional fields without an example are left out."""
     return {
         name: _example(field) for name, field in schema.fields.items() if field.required or "example" in field.metadata
     }

@@ -1,4 +1,4 @@
-"""The API reference, `docs/api.md`, from the OpenAPI document and the error classes. Pure functions."""
+"""Writes the API reference, `docs/api.md`, from the OpenAPI document and the error classes. Pure functions."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -19,16 +19,17 @@ def _codes(codes: Iterable[str]) -> str:
 
 HEAD = f"""# API reference
 
-Written by `make docs` from the code; do not edit. `GET /openapi.json` has the same for machines, `GET /docs` shows it
+Written by `make docs` from the code; do not edit. `GET /openapi.json` has the same for programs. `GET /docs` shows it
 in a browser, where each endpoint can be tried out.
 
 {INTRODUCTION}
 
-Under "Errors" stands what is peculiar to an endpoint. Besides, any may answer {_codes(ANY_ERRORS)};
-one that asks who calls: {_codes(CALLER_ERRORS)};
+"Errors" lists the errors of one endpoint. These errors are not repeated there: any endpoint may answer
+{_codes(ANY_ERRORS)};
+one that needs credentials: {_codes(CALLER_ERRORS)};
 one with parameters: {_codes(INPUT_ERRORS)};
 one that calls Dify: {_codes(DIFY_CODES)}.
-The table at the end says what they mean.
+The table at the end explains them.
 """
 
 

@@ -1,1 +1,1 @@
-"""What each resource takes and gives: marshmallow checks the input and documents the output."""
+"""The parameters and answers of each resource: marshmallow checks parameters and documents answers."""

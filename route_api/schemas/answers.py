@@ -1,5 +1,7 @@
-"""Answers as schemas. The API document gives an example of each, "every key with its type", so the example is the
-source: the schema is read off it, the OpenAPI document shows both, and tests hold our real answers against it.
+"""Schemas of answers, made from examples.
+
+The API document shows an example of each answer with all its keys. The schema is derived from that example. The OpenAPI
+document shows both, and tests compare our real answers with them.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ EXAMPLE_SECONDS = 0.0123
 
 
 class Answer(Schema):
-    """An answer, which may have more keys than it promises: clients must not mind."""
+    """Base class of answers. An answer may have more keys than its schema."""
 
     class Meta:
         unknown = EXCLUDE
@@ -19,56 +21,56 @@ class Answer(Schema):
 
 @dataclass(frozen=True, slots=True)
 class OrNull:
-    """The example of a value that may be null."""
+    """An example of a value that may be null."""
 
     example: Any
 
 
 class AnyKeys(dict[str, Any]):
-    """The example of an object whose keys are not always the same."""
+    """An example of an object whose keys vary."""
 
 
 def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any) -> Schema:
     """The schema of a successful answer in the envelope.
 
-    :param name: its name in the OpenAPI document
+    :param name: the schema's name in the OpenAPI document
     :param data: an example of `data`
-    :param beside_data: examples of keys beside `data`
+    :param beside_data: examples of further keys that stand beside `data`
     """
     envelope = {"code": 0, "data": data, "elapsed_s": EXAMPLE_SECONDS, "message": message, **beside_data}
     return schema_like(name, envelope)
 
 
 def schema_like(name: str, example: dict[str, Any]) -> Schema:
-    """A schema that asks for every key of the example with a value of its type; null stands for any type."""
+    """A schema that requires every key of the example with a value of the same type; null stands for any type."""
     columns = {key: _field_like(f"{name}{key.title().replace('_', '')}", value) for key, value in example.items()}
     return Answer.from_dict(columns, name=name)()
 
 
 def _field_like(name: str, example: Any) -> fields.Field[Any]:
-    shown: Any = {"metadata": {"example": example}, "required": True}
+    options: Any = {"metadata": {"example": example}, "required": True}
     match example:
         case None:
-            return fields.Raw(allow_none=True, **shown)
+            return fields.Raw(allow_none=True, **options)
         case OrNull():
             field = _field_like(name, example.example)
             field.allow_none = True
             return field
         case bool():
-            return fields.Boolean(**shown)
+            return fields.Boolean(**options)
         case int():
-            return fields.Integer(**shown)
+            return fields.Integer(**options)
         case float():
-            return fields.Float(**shown)
+            return fields.Float(**options)
         case str():
-            return fields.String(**shown)
+            return fields.String(**options)
         case []:
-            return fields.List(fields.Raw(allow_none=True), **shown)
+            return fields.List(fields.Raw(allow_none=True), **options)
         case list():
             return fields.List(_field_like(name, example[0]), required=True)
         case AnyKeys():
-            return fields.Dict(**shown)
+            return fields.Dict(**options)
         case dict() if example:
             return fields.Nested(schema_like(name, example), required=True)
         case _:
-            return fields.Dict(**shown)
+            return fields.Dict(**options)

@@ -1,4 +1,4 @@
-"""Fields and base classes that every resource's schemas share."""
+"""Fields and base classes that the schemas of all resources share."""
 
 import re
 from functools import partial
@@ -13,17 +13,18 @@ UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}
 
 
 class Parameters(Schema):
-    """Input of a request. Keys that we do not know are ignored: RAGFlow's clients send more than we read."""
+    """Parameters of a request. Unknown ones are ignored: RAGFlow's clients send more than we read."""
 
     class Meta:
         unknown = EXCLUDE
 
 
 class Text(fields.String):
-    """A string without NUL characters, which no database takes, of at most `longest` characters.
+    """A string. NUL characters are refused, because no database stores them.
 
-    :param blank: whether a string of nothing but white space will do
-    :param trim: whether white space around it is cut off
+    :param max_length: in characters; None: any length
+    :param blank: whether it may be empty or white space only
+    :param trim: whether white space is removed from both ends
     """
 
     default_error_messages = {
@@ -33,13 +34,15 @@ class Text(fields.String):
         "invalid_utf8": "must be valid UTF-8.",
         "blank": "must not be empty.",
         "nul": "must not hold a NUL character.",
-        "too_long": "is {length} characters long, the most is {longest}.",
+        "too_long": "is {length} characters long, the most is {max_length}.",
     }
 
-    def __init__(self, *, longest: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any) -> None:
-        limit = {} if longest is None else {"maxLength": longest}
+    def __init__(
+        self, *, max_length: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any
+    ) -> None:
+        limit = {} if max_length is None else {"maxLength": max_length}
         super().__init__(metadata={**limit, **kwargs.pop("metadata", {})}, **kwargs)
-        self.longest = longest
+        self.max_length = max_length
         self.blank = blank
         self.trim = trim
 
@@ -51,18 +54,18 @@ class Text(fields.String):
             text = text.strip()
         if not self.blank and not text.strip():
             raise self.make_error("blank")
-        if self.longest is not None and len(text) > self.longest:
-            raise self.make_error("too_long", length=len(text), longest=self.longest)
+        if self.max_length is not None and len(text) > self.max_length:
+            raise self.make_error("too_long", length=len(text), max_length=self.max_length)
         return text
 
 
-def within(setting: str, most: int) -> int:
-    """The smaller of `most` and what the operator allows by a setting."""
-    return min(most, int(current_app.config[setting])) if current_app else most
+def maximum_by_setting(setting: str, maximum: int) -> int:
+    """The smaller one of `maximum` and the value of a setting; `maximum` outside of an application."""
+    return min(maximum, int(current_app.config[setting])) if current_app else maximum
 
 
 class Id(fields.String):
-    """A UUID, with or without dashes; loaded in the form that Dify uses, lower case with dashes."""
+    """A UUID, with or without dashes. It is loaded as Dify writes it: lower case, with dashes."""
 
     default_error_messages = {
         "required": "is required.",
@@ -83,9 +86,9 @@ class Id(fields.String):
 
 
 class OptionalId(Id):
-    """A UUID that may be left out; null and the empty string mean the same (API document: "首次对话此字段为空")."""
+    """A UUID that may be left out, null or an empty string (API document: "首次对话此字段为空")."""
 
-    shown = {"format": "uuid"}  # No example: what may be left out is left out of examples.
+    shown = {"format": "uuid"}  # No example: examples have required parameters only, and this one is not.
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_none=True, load_default=None, **kwargs)
@@ -95,7 +98,7 @@ class OptionalId(Id):
 
 
 class Whole(fields.Integer):
-    """A whole number between `least` and `most`; `"5"` and `5` alike, since a query string has only text."""
+    """A whole number from `minimum` to `maximum`. `"5"` is accepted as 5, because a query string has only text."""
 
     default_error_messages = {
         "required": "is required.",
@@ -104,9 +107,9 @@ class Whole(fields.Integer):
         "too_large": "must be a whole number of reasonable size.",
     }
 
-    def __init__(self, *, least: int, most: int, **kwargs: Any) -> None:
-        reach = validate.Range(least, most, error=f"must be a whole number from {least} to {most}.")
-        super().__init__(validate=reach, **kwargs)
+    def __init__(self, *, minimum: int, maximum: int, **kwargs: Any) -> None:
+        allowed_range = validate.Range(minimum, maximum, error=f"must be a whole number from {minimum} to {maximum}.")
+        super().__init__(validate=allowed_range, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, bool) or isinstance(value, float) and not value.is_integer():
@@ -116,13 +119,13 @@ class Whole(fields.Integer):
 
 
 class Number(fields.Float):
-    """A number from `least` to `most`."""
+    """A number from `minimum` to `maximum`."""
 
-    def __init__(self, *, least: float, most: float, **kwargs: Any) -> None:
-        wanted = f"must be a number from {least:g} to {most:g}."
+    def __init__(self, *, minimum: float, maximum: float, **kwargs: Any) -> None:
+        wanted = f"must be a number from {minimum:g} to {maximum:g}."
         messages: dict[str, Any] = {"null": "must not be null.", "invalid": wanted, "special": wanted}
-        reach = validate.Range(least, most, error=wanted)
-        super().__init__(validate=reach, error_messages=messages, **kwargs)
+        allowed_range = validate.Range(minimum, maximum, error=wanted)
+        super().__init__(validate=allowed_range, error_messages=messages, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
         if isinstance(value, bool):
@@ -135,11 +138,11 @@ class Ratio(Number):
     """A number from 0 to 1."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(least=0, most=1, **kwargs)
+        super().__init__(minimum=0, maximum=1, **kwargs)
 
 
 class Flag(fields.Boolean):
-    """True or false, in any of the usual spellings."""
+    """True or false, in the spellings of marshmallow: `true`, `"1"`, `"no"` and so on."""
 
     default_error_messages = {"null": "must not be null.", "invalid": "must be true or false."}
 
@@ -153,9 +156,10 @@ class Choice(Text):
 
 
 class Ids(fields.List):
-    """A list of UUIDs; a single one, or several in one string with commas, will do too (RAGFlow's clients send both).
+    """A list of UUIDs. RAGFlow's clients also send a single UUID, or several in one string with commas.
 
-    :param most: how many at the most
+    :param max_items: how many ids are allowed
+    :param empty: whether an empty list is allowed
     """
 
     default_error_messages = {
@@ -163,20 +167,20 @@ class Ids(fields.List):
         "null": "must not be null.",
         "invalid": "must be a list of UUIDs.",
         "empty": "must name at least one id.",
-        "too_many": "must name {most} ids at the most.",
+        "too_many": "must name {max_items} ids at the most.",
     }
 
-    def __init__(self, *, most: int, empty: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, max_items: int, empty: bool = False, **kwargs: Any) -> None:
         super().__init__(Id(), **kwargs)
-        self.most = most
+        self.max_items = max_items
         self.empty = empty
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
-            value = [part for part in value.split(",", 10 * self.most) if part.strip()]
-        # Before each is looked at: a million wrong ones would be a million sentences.
-        if isinstance(value, list) and len(value) > self.most:
-            raise self.make_error("too_many", most=self.most)
+            value = [part for part in value.split(",", 10 * self.max_items) if part.strip()]
+        # Checked before the single ids: a list of a million wrong ids would give a million error messages.
+        if isinstance(value, list) and len(value) > self.max_items:
+            raise self.make_error("too_many", max_items=self.max_items)
         ids = list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))
         if not ids and not self.empty:
             raise self.make_error("empty")
@@ -184,53 +188,53 @@ class Ids(fields.List):
 
 
 class PageSize(Whole):
-    """Rows of one page; the operator may allow less than `most` (MAX_PAGE_SIZE)."""
+    """Number of rows on one page. The setting MAX_PAGE_SIZE can lower `maximum`."""
 
-    default_error_messages = {"too_many": "must be {most} at the most here."}
+    default_error_messages = {"too_many": "must be {maximum} at the most here."}
 
-    def __init__(self, *, most: int = MAX_PAGE_SIZE, load_default: int = 20, rows: str = "rows") -> None:
+    def __init__(self, *, maximum: int = MAX_PAGE_SIZE, load_default: int = 20, rows: str = "rows") -> None:
         described = {"description": f"{rows} per page", "default": load_default, "example": load_default}
-        allowed = partial(within, "MAX_PAGE_SIZE", load_default)
-        super().__init__(least=1, most=most, load_default=allowed, metadata=described)
-        self.most = most
+        default = partial(maximum_by_setting, "MAX_PAGE_SIZE", load_default)
+        super().__init__(minimum=1, maximum=maximum, load_default=default, metadata=described)
+        self.maximum = maximum
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         size = super()._deserialize(value, attr, data, **kwargs)
-        if within("MAX_PAGE_SIZE", self.most) < size <= self.most:
-            raise self.make_error("too_many", most=within("MAX_PAGE_SIZE", self.most))
+        if (maximum := maximum_by_setting("MAX_PAGE_SIZE", self.maximum)) < size <= self.maximum:
+            raise self.make_error("too_many", maximum=maximum)
         return size
 
 
 class Question(Text):
-    """What a model or a search is asked; the operator may allow less than `longest` (MAX_QUESTION_LENGTH)."""
+    """The question for a model or a search. The setting MAX_QUESTION_LENGTH can lower `max_length`."""
 
-    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
         metadata = {"example": "葫芦庙在什么地方？", **kwargs.pop("metadata", {})}
-        super().__init__(longest=longest, required=True, metadata=metadata, **kwargs)
-        self.most: int = longest
+        super().__init__(max_length=max_length, required=True, metadata=metadata, **kwargs)
+        self.maximum: int = max_length
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         question = super()._deserialize(value, attr, data, **kwargs)
-        if len(question) > (longest := within("MAX_QUESTION_LENGTH", self.most)):
-            raise self.make_error("too_long", length=len(question), longest=longest)
+        if len(question) > (maximum := maximum_by_setting("MAX_QUESTION_LENGTH", self.maximum)):
+            raise self.make_error("too_long", length=len(question), max_length=maximum)
         return question
 
 
 def page_number() -> Whole:
-    """The `page` parameter of a list; pages count from 1."""
-    return Whole(least=1, most=1_000_000, load_default=1, metadata={"description": "page, from 1", "example": 1})
+    """The parameter `page` of a list. The first page is 1."""
+    return Whole(minimum=1, maximum=1_000_000, load_default=1, metadata={"description": "page, from 1", "example": 1})
 
 
 class Page(Parameters):
-    """Paging and search of a list."""
+    """Parameters of a list: the page and a search word."""
 
     page = page_number()
     page_size = PageSize()
-    keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the name must contain"})
+    keywords = Text(max_length=200, blank=True, load_default="", metadata={"description": "what the name must contain"})
 
 
 def describe_problems(messages: Any, path: str = "") -> list[str]:
-    """marshmallow's messages as sentences that begin with the field's name: `kb_id is required.`"""
+    """Turn marshmallow's messages into sentences that begin with the field's name, such as `kb_id is required.`"""
     if isinstance(messages, str):
         return [f"{path} {messages}" if path else messages]
     if isinstance(messages, list):

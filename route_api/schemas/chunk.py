@@ -10,10 +10,10 @@ from .document import DOCUMENT_ROW
 from .kb import DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT, MAX_TOP_K, SEARCH_METHODS
 
 MAX_CHUNK_IDS = 1000
-"""Chunks in one switch."""
+"""Number of chunks that one request may switch."""
 
 QUESTION_LENGTH = 4000
-"""Characters of a question to search with."""
+"""Maximum length of a search question, in characters."""
 
 PAGED_TOP_K = 100
 """Passages that are ranked where a caller gives `size` and no `top_k`."""
@@ -23,10 +23,10 @@ class Retrieval(Parameters):
     """Parameters of `chunk/retrieval_test`."""
 
     kb_id = Id(required=True)
-    question = Question(longest=QUESTION_LENGTH)
+    question = Question(max_length=QUESTION_LENGTH)
     top_k = Whole(
-        least=1,
-        most=MAX_TOP_K,
+        minimum=1,
+        maximum=MAX_TOP_K,
         metadata={"description": f"passages to rank; {DEFAULT_TOP_K}, or {PAGED_TOP_K} where `size` is given"},
     )
     search_method = Choice(
@@ -38,12 +38,16 @@ class Retrieval(Parameters):
         load_default=DEFAULT_VECTOR_WEIGHT, metadata={"description": "share of meaning in hybrid search"}
     )
     page = page_number()
-    size = Whole(least=1, most=MAX_TOP_K, metadata={"description": "passages per page; all on one page by default"})
-    doc_ids = Ids(most=20, empty=True, load_default=list, metadata={"description": "search in these documents only"})
+    size = Whole(
+        minimum=1, maximum=MAX_TOP_K, metadata={"description": "passages per page; all on one page by default"}
+    )
+    doc_ids = Ids(
+        max_items=20, empty=True, load_default=list, metadata={"description": "search in these documents only"}
+    )
 
     @pre_load
     def _ragflow_names(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI sends its kb_id as a list of one."""
+        """RAGFlow's UI sends kb_id as a list with one entry."""
         kb_id = data.get("kb_id")
         return {**data, "kb_id": kb_id[0]} if isinstance(kb_id, list) and len(kb_id) == 1 else data
 
@@ -55,7 +59,7 @@ class ChunkPage(Parameters):
     doc_id = Id(required=True)
     page = page_number()
     size = PageSize(load_default=100, rows="chunks")
-    keywords = Text(longest=200, blank=True, load_default="", metadata={"description": "what the text must contain"})
+    keywords = Text(max_length=200, blank=True, load_default="", metadata={"description": "what the text must contain"})
 
 
 class ChunkSwitch(Parameters):
@@ -63,14 +67,16 @@ class ChunkSwitch(Parameters):
 
     kb_id = Id(required=True)
     doc_id = Id(required=True)
-    chunk_ids = Ids(most=MAX_CHUNK_IDS, required=True)
-    available_int = Whole(least=0, most=1, required=True, metadata={"description": "1 enable, 0 disable", "example": 0})
+    chunk_ids = Ids(max_items=MAX_CHUNK_IDS, required=True)
+    available_int = Whole(
+        minimum=0, maximum=1, required=True, metadata={"description": "1 enable, 0 disable", "example": 0}
+    )
 
 
 class SegmentSwitch(Parameters):
-    """Chunks of the PATCH route: `segment_id`, repeated, as Dify's console has it, or a list in the body."""
+    """Chunks of the PATCH route: `segment_id`, repeated in the query as in Dify's console, or a list in the body."""
 
-    segment_id = Ids(most=MAX_CHUNK_IDS, required=True, metadata={"description": "one id, or several"})
+    segment_id = Ids(max_items=MAX_CHUNK_IDS, required=True, metadata={"description": "one id, or several"})
 
     @pre_load
     def _other_spellings(self, data: Any, **_: Any) -> Any:

@@ -9,17 +9,17 @@ from .answers import OrNull, answer
 from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Question, Text, Whole
 
 MESSAGE_LENGTH = 100_000
-"""Characters of a question."""
+"""Maximum length of a question, in characters."""
 
 USER_ID_LENGTH = 32
-"""Characters; the column of document 000 holds no more."""
+"""Maximum length in characters: the length of the column in document 000."""
 
 CONVERSATION_NAME_LENGTH = 50
 MAX_HISTORY = 1000
-"""Turns of history that may be asked for; the budget of characters ends it sooner."""
+"""Number of past turns that a request may ask for. The limit on their characters is usually reached before."""
 
 MAX_HISTORY_ENTRIES = 2 * MAX_HISTORY
-"""Of a list: a question and an answer for each turn."""
+"""Number of entries of a history that is given as a list: a question and an answer for each turn."""
 
 MAX_KBS = 10
 HISTORY_ROLES = ("user", "assistant", "system")
@@ -38,11 +38,11 @@ HISTORY_SCHEMA = {
     ]
 }
 SAME_MEANING = {"message": "query", "streaming": "stream"}
-"""The two documents name two parameters differently."""
+"""The API document and document 000 have different names for two parameters."""
 
 
 class History(fields.Field[int | list[dict[str, str]]]):
-    """How many turns the model is reminded of, or a list of `{"role", "content"}` in their place."""
+    """The history that the model gets: a number of past turns, or a list of `{"role", "content"}`."""
 
     default_error_messages = {
         "null": "must not be null.",
@@ -84,11 +84,11 @@ class History(fields.Field[int | list[dict[str, str]]]):
 class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
-    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
-    message = Question(longest=MESSAGE_LENGTH, metadata={"description": "the question; or `query`"})
+    user_id = Text(max_length=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
+    message = Question(max_length=MESSAGE_LENGTH, metadata={"description": "the question; or `query`"})
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
     conversation_name = Text(
-        longest=CONVERSATION_NAME_LENGTH,
+        max_length=CONVERSATION_NAME_LENGTH,
         allow_none=True,
         load_default=None,
         metadata={"description": "name of a new conversation; else its first question"},
@@ -112,21 +112,23 @@ class Completion(Parameters):
         },
     )
     history_len = Whole(
-        least=-1,
-        most=MAX_HISTORY,
+        minimum=-1,
+        maximum=MAX_HISTORY,
         allow_none=True,
         load_default=None,
         metadata={"description": "`history` as a number; -1 is Dify's memory"},
     )
     model_name = Text(
-        longest=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}
+        max_length=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}
     )
-    temperature = Number(least=0, most=2, allow_none=True, load_default=None, metadata={"description": "for this turn"})
+    temperature = Number(
+        minimum=0, maximum=2, allow_none=True, load_default=None, metadata={"description": "for this turn"}
+    )
     max_tokens = Whole(
-        least=1, most=1_000_000, allow_none=True, load_default=None, metadata={"description": "for this turn"}
+        minimum=1, maximum=1_000_000, allow_none=True, load_default=None, metadata={"description": "for this turn"}
     )
     prompt_name = Text(
-        longest=100, allow_none=True, load_default=None, metadata={"description": "a template of `prompt/list`"}
+        max_length=100, allow_none=True, load_default=None, metadata={"description": "a template of `prompt/list`"}
     )
 
     @pre_load
@@ -141,7 +143,7 @@ class CompletionWithKb(Completion):
     """Parameters of `conversation/completion_db` and `chat/chat`."""
 
     kb_id = OptionalId(metadata={"description": "the knowledge base to answer from; another one starts a conversation"})
-    kb_ids = Ids(most=MAX_KBS, empty=True, load_default=list, metadata={"description": "several knowledge bases"})
+    kb_ids = Ids(max_items=MAX_KBS, empty=True, load_default=list, metadata={"description": "several knowledge bases"})
 
 
 ANSWER = {

@@ -1,4 +1,4 @@
-"""Around a conversation: lists, messages, feedback. Columns: document 000."""
+"""Conversations, their messages and feedback: parameters and answers. Source of the columns: document 000."""
 
 from typing import Any
 
@@ -8,60 +8,60 @@ from .answers import OrNull, answer
 from .base import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, Whole, page_number
 from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
 
-MOST_MESSAGES = 100
-"""Messages of one page; an answer may have many thousand characters."""
+MAX_MESSAGES = 100
+"""Number of messages on one page. An answer can have many thousand characters."""
 
-MOST_DELETED = 100
-"""Conversations that one call deletes, each with a call to Dify."""
-
-
-class OfUser(Parameters):
-    """Whose it is; what belongs to somebody else is not found."""
-
-    user_id = Text(longest=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
+MAX_CONVERSATION_IDS = 100
+"""Number of conversations that one request may delete. Each takes a call to Dify."""
 
 
-class ConversationId(OfUser):
+class UserParameters(Parameters):
+    """The user for whom a request is made. Conversations and messages of other users are not found."""
+
+    user_id = Text(max_length=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
+
+
+class ConversationId(UserParameters):
     """Parameters of `conversation/get`."""
 
     conversation_id = Id(required=True)
 
 
-class MessageId(OfUser):
+class MessageId(UserParameters):
     """Parameters of `message/get` and `message/suggested`."""
 
     message_id = Id(required=True)
 
 
-class ConversationPage(OfUser):
+class ConversationPage(UserParameters):
     """Parameters of `conversation/list`."""
 
     page = page_number()
     page_size = PageSize()
-    chat_type = Text(longest=50, load_default=None, metadata={"description": "`chat` or `kb_chat`; left out: all"})
+    chat_type = Text(max_length=50, load_default=None, metadata={"description": "`chat` or `kb_chat`; left out: all"})
 
 
 class MessagePage(ConversationId):
     """Parameters of `conversation/messages`."""
 
     page = page_number()
-    page_size = PageSize(most=MOST_MESSAGES)
+    page_size = PageSize(maximum=MAX_MESSAGES)
     order = Choice(["asc", "desc"], load_default="asc", metadata={"description": "`desc`: the newest first"})
 
 
 class ConversationName(ConversationId):
     """Parameters of `conversation/rename`."""
 
-    name = Text(longest=CONVERSATION_NAME_LENGTH, trim=True, required=True, metadata={"example": "葫芦庙"})
+    name = Text(max_length=CONVERSATION_NAME_LENGTH, trim=True, required=True, metadata={"example": "葫芦庙"})
 
 
-class ConversationIds(OfUser):
+class ConversationIds(UserParameters):
     """Parameters of `conversation/rm`."""
 
-    conversation_id = Ids(most=MOST_DELETED, required=True)
+    conversation_id = Ids(max_items=MAX_CONVERSATION_IDS, required=True)
 
 
-class Stop(OfUser):
+class Stop(UserParameters):
     """Parameters of `conversation/stop`."""
 
     conversation_id = OptionalId(metadata={**ID_SCHEMA, "description": "stops its running answer"})
@@ -77,9 +77,13 @@ class Feedback(MessageId):
     """Parameters of `message/feedback`."""
 
     score = Whole(
-        least=0, most=100, required=True, allow_none=True, metadata={"description": "null withdraws it", "example": 90}
+        minimum=0,
+        maximum=100,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null withdraws it", "example": 90},
     )
-    reason = Text(longest=255, blank=True, allow_none=True, load_default=None, metadata={"example": "很好"})
+    reason = Text(max_length=255, blank=True, allow_none=True, load_default=None, metadata={"example": "很好"})
 
 
 CONVERSATION = {

@@ -8,17 +8,18 @@ from .answers import answer, schema_like
 from .base import Choice, Id, Ids, Page, Parameters, Text, Whole
 
 MAX_FILES = 100
-"""Files in one upload."""
+"""Number of files in one upload."""
 
 MAX_IDS = 100
-"""Documents in one request."""
+"""Number of documents in one request."""
 
-LEAST_MAX_TOKENS, MOST_MAX_TOKENS = 50, 4000
-"""Dify takes the upload, and fails while indexing, outside of these (documents/indexing-status-error-max-tokens)."""
+MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 50, 4000
+"""Limits of Dify on a chunk's size. With another `max_tokens` Dify accepts the upload, and indexing fails (recorded in
+tests/contract/ as documents/indexing-status-error-max-tokens)."""
 
 
 class DocumentUpload(Parameters):
-    """Parameters of `document/upload`, beside the files themselves."""
+    """Parameters of `document/upload`, without the files."""
 
     kb_id = Id(required=True)
     on_duplicate = Choice(
@@ -27,12 +28,16 @@ class DocumentUpload(Parameters):
         metadata={"description": "what becomes of a file whose name the kb has already"},
     )
     mode = Choice(["custom", "automatic"], load_default="custom", metadata={"description": "who chooses the splitting"})
-    separator = Text(longest=200, blank=True, load_default="\n\n", metadata={"description": "where a text may be cut"})
-    max_tokens = Whole(least=LEAST_MAX_TOKENS, most=MOST_MAX_TOKENS, load_default=500)
-    chunk_overlap = Whole(least=0, most=MOST_MAX_TOKENS, load_default=50)
+    separator = Text(
+        max_length=200, blank=True, load_default="\n\n", metadata={"description": "where a text may be cut"}
+    )
+    max_tokens = Whole(minimum=MIN_CHUNK_TOKENS, maximum=MAX_CHUNK_TOKENS, load_default=500)
+    chunk_overlap = Whole(minimum=0, maximum=MAX_CHUNK_TOKENS, load_default=50)
     indexing_technique = Choice(["high_quality", "economy"], load_default="high_quality")
     doc_form = Choice(["text_model", "qa_model"], load_default="text_model")
-    doc_language = Text(longest=50, load_default="Chinese", metadata={"description": "of the questions of a qa_model"})
+    doc_language = Text(
+        max_length=50, load_default="Chinese", metadata={"description": "of the questions of a qa_model"}
+    )
 
     @validates_schema
     def _overlap_within_chunk(self, data: dict[str, Any], **_: Any) -> None:
@@ -52,7 +57,7 @@ class DocumentFiles(Parameters):
 
 
 class DifyUpload(Schema):
-    """The form of `datasets/…/create_by_file`, which is Dify's own and goes there unread."""
+    """The form of `datasets/…/create_by_file`: Dify's own form, which is sent to Dify unread."""
 
     data = fields.String(
         metadata={
@@ -77,7 +82,7 @@ class DocumentFile(Parameters):
 
     @pre_load
     def _other_spelling(self, data: Any, **_: Any) -> Any:
-        """Half of the document's endpoints call it doc_id."""
+        """Half of the endpoints in the API document call this parameter doc_id."""
         return {**data, "document_id": data["doc_id"]} if "doc_id" in data and "document_id" not in data else data
 
 
@@ -85,7 +90,7 @@ class DocumentSave(DocumentFile):
     """Parameters of `document/get`."""
 
     download_dir = Text(
-        longest=200, blank=True, load_default="", metadata={"description": "a folder below DOWNLOAD_ROOT"}
+        max_length=200, blank=True, load_default="", metadata={"description": "a folder below DOWNLOAD_ROOT"}
     )
 
 
@@ -93,7 +98,7 @@ class DocumentRemove(Parameters):
     """Parameters of `document/rm`."""
 
     kb_id = Id(required=True)
-    doc_id = Ids(most=MAX_IDS, required=True, metadata={"description": "one id, or a list of them"})
+    doc_id = Ids(max_items=MAX_IDS, required=True, metadata={"description": "one id, or a list of them"})
 
 
 class DocumentSwitch(DocumentRemove):
@@ -103,7 +108,7 @@ class DocumentSwitch(DocumentRemove):
 
     @pre_load
     def _ragflow_spelling(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI sends `status` 0 or 1, and `doc_ids` from 0.20."""
+        """RAGFlow's UI sends `status` 0 or 1, and since RAGFlow 0.20 `doc_ids`."""
         data = dict(data)
         if "doc_ids" in data:
             data.setdefault("doc_id", data["doc_ids"])
@@ -117,7 +122,7 @@ class DocumentBatch(Parameters):
 
     kb_id = Id(required=True)
     batch = Text(
-        longest=64,
+        max_length=64,
         required=True,
         metadata={"description": "what the upload answered", "example": "20250811071149495508"},
     )

@@ -8,10 +8,10 @@ from .answers import answer
 from .base import Choice, Flag, Id, Parameters, Ratio, Text, Whole
 
 NAME_LENGTH = 40
-"""Characters; Dify takes no more (datasets/create-name-41-chars)."""
+"""Dify's limit in characters (recorded in tests/contract/ as datasets/create-name-41-chars)."""
 
 DESCRIPTION_LENGTH = 400
-"""Characters; Dify takes no more (datasets/create-description-401-chars)."""
+"""Dify's limit in characters (recorded in tests/contract/ as datasets/create-description-401-chars)."""
 
 INDEXING_TECHNIQUES = ["high_quality", "economy"]
 SEARCH_METHODS = ["semantic_search", "full_text_search", "hybrid_search", "keyword_search"]
@@ -26,24 +26,28 @@ DEFAULT_VECTOR_WEIGHT = 0.6
 
 
 class RetrievalSettings(Parameters):
-    """How a knowledge base searches when the question does not say otherwise; all optional."""
+    """Settings of a knowledge base for searches that do not give their own. All are optional."""
 
     indexing_technique = Choice(INDEXING_TECHNIQUES, metadata={"description": "`high_quality` (default) or `economy`"})
     search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search` by default"})
-    embedding_model = Text(longest=255, metadata={"description": "`model@provider`, or the name of the configured one"})
+    embedding_model = Text(
+        max_length=255, metadata={"description": "`model@provider`, or the name of the configured one"}
+    )
     reranking_enable = Flag(metadata={"description": "false by default"})
     score_threshold_enabled = Flag(metadata={"description": "false by default; true may leave few passages"})
     score_threshold = Ratio(
         metadata={"description": f"{DEFAULT_SCORE_THRESHOLD} by default; above 0.35 little is found"}
     )
-    top_k = Whole(least=1, most=MAX_TOP_K, metadata={"description": f"number of passages, {DEFAULT_TOP_K} by default"})
+    top_k = Whole(
+        minimum=1, maximum=MAX_TOP_K, metadata={"description": f"number of passages, {DEFAULT_TOP_K} by default"}
+    )
     weights = Ratio(
         metadata={"description": f"share of meaning against words in hybrid search, {DEFAULT_VECTOR_WEIGHT} by default"}
     )
 
     @pre_load
     def _ragflow_names(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI calls two of the settings otherwise, and the answer of kb/update does too."""
+        """RAGFlow's UI has other names for two of the settings. The answer of kb/update has them too."""
         names = {"similarity_threshold": "score_threshold", "vector_similarity_weight": "weights"}
         return {names.get(key, key) if names.get(key) not in data else key: value for key, value in data.items()}
 
@@ -51,17 +55,17 @@ class RetrievalSettings(Parameters):
 class KbCreate(RetrievalSettings):
     """Parameters of `kb/create`."""
 
-    name = Text(longest=NAME_LENGTH, required=True, metadata={"example": "testApi"})
-    description = Text(longest=DESCRIPTION_LENGTH, blank=True, load_default="")
+    name = Text(max_length=NAME_LENGTH, required=True, metadata={"example": "testApi"})
+    description = Text(max_length=DESCRIPTION_LENGTH, blank=True, load_default="")
     permission = Choice(PERMISSIONS, load_default="only_me")
 
 
 class KbUpdate(RetrievalSettings):
-    """Parameters of `kb/update`; what is left out stays as it is."""
+    """Parameters of `kb/update`. Those that are left out keep their values."""
 
     kb_id = Id(required=True)
-    name = Text(longest=NAME_LENGTH)
-    description = Text(longest=DESCRIPTION_LENGTH, blank=True)
+    name = Text(max_length=NAME_LENGTH)
+    description = Text(max_length=DESCRIPTION_LENGTH, blank=True)
     permission = Choice(PERMISSIONS)
 
 

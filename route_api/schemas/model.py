@@ -15,9 +15,9 @@ class ModelType(Parameters):
 class DefaultModel(Parameters):
     """Parameters of `user/set_tenant_info`."""
 
-    model = Text(longest=255, required=True, metadata={"example": "qwen3:4b"})
+    model = Text(max_length=255, required=True, metadata={"example": "qwen3:4b"})
     model_type = Choice(MODEL_TYPES, required=True, metadata={"example": "llm"})
-    provider = Text(longest=255, required=True, metadata={"example": "langgenius/ollama/ollama"})
+    provider = Text(max_length=255, required=True, metadata={"example": "langgenius/ollama/ollama"})
 
 
 ICONS = {

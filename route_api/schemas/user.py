@@ -6,23 +6,22 @@ from typing import Any
 
 from .answers import answer
 from .base import Parameters, Text
-from .conversation import OfUser
+from .conversation import UserParameters
 
 USERNAME_LENGTH = 64
 PASSWORD_LENGTH = (8, 128)
-"""Characters at the least, and at the most: a hash is made of whatever comes."""
-
+"""Minimum and maximum in characters. Hashing a longer one would take more time."""
 
 USABLE_NAME = re.compile(r"[\w.@+-]{1,64}").fullmatch
 
 
 def canonical_name(username: str) -> str:
-    """The one spelling of a username (Unicode NFKC, no capitals): two that look the same to a person are the same."""
+    """The canonical spelling of a username: Unicode NFKC, lower case. Names that look alike become equal."""
     return unicodedata.normalize("NFKC", username).casefold()
 
 
 class Username(Text):
-    """A name to log in with, loaded in its canonical spelling."""
+    """A username, loaded in its canonical spelling."""
 
     default_error_messages = {"unusable": "may hold letters, digits and . _ @ + - only."}
 
@@ -34,32 +33,35 @@ class Username(Text):
 
 
 class Password(Text):
-    """A password; one that is chosen now must have some length."""
+    """A password.
 
-    default_error_messages = {"too_short": "must have {least} characters or more."}
+    :param chosen: whether it is a new one, which must have the minimum length
+    """
+
+    default_error_messages = {"too_short": "must have {minimum} characters or more."}
 
     def __init__(self, *, chosen: bool = False, **kwargs: Any) -> None:
-        super().__init__(longest=PASSWORD_LENGTH[1], blank=True, required=True, **kwargs)
+        super().__init__(max_length=PASSWORD_LENGTH[1], blank=True, required=True, **kwargs)
         self.chosen = chosen
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         password = super()._deserialize(value, attr, data, **kwargs)
         if self.chosen and len(password) < PASSWORD_LENGTH[0]:
-            raise self.make_error("too_short", least=PASSWORD_LENGTH[0])
+            raise self.make_error("too_short", minimum=PASSWORD_LENGTH[0])
         return password
 
 
 class Registration(Parameters):
     """Parameters of `user/register`."""
 
-    username = Username(longest=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
+    username = Username(max_length=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
     password = Password(chosen=True, metadata={"example": "a long sentence"})
 
 
 class Credentials(Parameters):
     """Parameters of `user/login`."""
 
-    username = Username(longest=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
+    username = Username(max_length=USERNAME_LENGTH, trim=True, required=True, metadata={"example": "yinglian"})
     password = Password(metadata={"example": "a long sentence"})
 
 
@@ -70,7 +72,7 @@ class NewPassword(Parameters):
     new_password = Password(chosen=True, metadata={"example": "a longer sentence"})
 
 
-class UserId(OfUser):
+class UserId(UserParameters):
     """Parameters of `user/info` and `user/logout`."""
 
 

@@ -1,4 +1,4 @@
-"""One file, one blueprint, per resource: the first segment of a path names the file."""
+"""The HTTP endpoints. Each first segment of a path has a file of that name with one blueprint."""
 
 from . import chat, chunk, conversation, datasets, docs, document, health, kb, llm, message, prompt, user
 

@@ -1,4 +1,4 @@
-"""The blueprint's part that tells the OpenAPI document about each route, reading it off the view as it stands."""
+"""The blueprint that all views use: its parameters come from anywhere in a request, and it documents its routes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import flask_smorest
 from marshmallow import Schema
 
-from ..access.callers import CALLERS, PUBLIC, access_of
+from ..access.callers import Access, access_of
 from ..chat.stream_events import example_stream
 from ..errors import ApiError, Forbidden
 from ..openapi.document import (
@@ -20,6 +20,7 @@ from ..openapi.document import (
     request_body,
 )
 from ..schemas.base import ID_SCHEMA
+from .parameters import ParametersParser
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
@@ -27,22 +28,29 @@ Errors = type[ApiError] | tuple["Errors", ...]
 
 
 def in_path(name: str, **schema: Any) -> Json:
-    """A parameter in the path; an id unless the schema says otherwise."""
+    """The OpenAPI description of a parameter in the path; without a schema it is an id."""
     return {"in": "path", "name": name, "required": True, "schema": {"type": "string", **(schema or ID_SCHEMA)}}
 
 
-class DocumentedBlueprint(flask_smorest.Blueprint):
-    """A blueprint of flask-smorest whose routes are documented with examples, with their errors and with who may call.
+class ApiBlueprint(flask_smorest.Blueprint):
+    """A blueprint of flask-smorest, with :class:`ParametersParser` and with more in the OpenAPI document.
 
-    All of it comes from the view: its schemas have the examples, `raises` its errors, `auth` has marked who may call.
+    The additions are taken from the view: examples from its schemas, errors from `raises`, and the callers that it is
+    open to from its decorator of `access/callers.py`.
     """
+
+    ARGUMENTS_PARSER = ParametersParser()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._prepare_doc_cbks = [self._document_input, self._prepare_response_doc, self._document_rest]
 
+    def arguments(self, schema: type[Schema], **options: Any) -> Any:
+        """flask-smorest's decorator, with one schema instance for all requests: making one is slower than using it."""
+        return super().arguments(schema(), **options)
+
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
-        """As flask-smorest's, with an example, which is put together from those of the schema's fields."""
+        """flask-smorest's decorator, with an example that is made of the examples of the schema's fields."""
         if isinstance(schema, Schema):
             options.setdefault("example", example_of(schema))
         return super().response(status_code, schema, **options)
@@ -52,9 +60,9 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
         return type(schema) if isinstance(schema, Schema) else schema
 
     def streams(self, answer: Schema) -> Any:
-        """Document that the view answers a turn as events where the caller wishes so.
+        """Document that the view can also answer with server-sent events.
 
-        :param answer: the same answer in one piece
+        :param answer: the schema of the same answer as one JSON object
         """
         return self.alt_response(
             200,
@@ -66,7 +74,10 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
 
     @staticmethod
     def raises(*errors: Errors) -> Callable[[View], View]:
-        """Document what the view may raise besides what every view may; tuples are families, as `except` has them."""
+        """Document the errors of this view, without those that every view may raise.
+
+        :param errors: exception classes, or tuples of them as in an `except` clause
+        """
 
         def mark(view: View) -> View:
             setattr(view, "raised_codes", codes_of(errors))
@@ -82,7 +93,7 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
 
     @staticmethod
     def _document_input(doc: Json, info: Json, *, method: str, **_: Any) -> Json:
-        """Where parameters are shown: of a GET in the query, of a POST in the body, else where the view has them."""
+        """Show the parameters of a GET in the query, of a POST in the body, and otherwise at the view's `location`."""
         shown = {given["in"]: given["schema"] for given in info.get("arguments", {}).get("parameters", [])}
         if not shown:
             return doc
@@ -100,27 +111,29 @@ class DocumentedBlueprint(flask_smorest.Blueprint):
         access = access_of(view)
         if access in ACCESS_WORDS:
             docstring["description"] = f"{ACCESS_WORDS[access]}\n\n{docstring['description']}"
-        security: Json = {"security": []} if access == PUBLIC else {}
+        security: Json = {"security": []} if access == Access.PUBLIC else {}
         responses = {**doc.get("responses", {}), **failure_responses(possible_codes(view))}
         return {"operationId": info["operation_id"], **doc, **security, "responses": responses}
 
 
 def possible_codes(view: Callable[..., Any]) -> set[str]:
-    """The stable names of the errors that a view may answer."""
+    """The names of all errors that a view may answer with."""
     codes = {*ANY_ERRORS, *getattr(view, "raised_codes", ())}
     given = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     if given:
         codes.update(INPUT_ERRORS)
     access = access_of(view)
-    if access != PUBLIC:
+    if access != Access.PUBLIC:
         codes.update(CALLER_ERRORS)
-    if access not in (PUBLIC, CALLERS) or any("user_id" in schema["schema"].fields for schema in given):
+    if access not in (Access.PUBLIC, Access.AUTHENTICATED) or any(
+        "user_id" in schema["schema"].fields for schema in given
+    ):
         codes.add(Forbidden.code)
     return codes
 
 
 def codes_of(errors: Errors) -> set[str]:
-    """The stable names of errors."""
+    """The names of these errors."""
     if isinstance(errors, tuple):
         return {code for error in errors for code in codes_of(error)}
     return {errors.code}

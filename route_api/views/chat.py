@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from ..access.limits import enter_turn
+from ..access.limits import acquire_turn
 from ..chat.request import ChatRequest, ModelOptions
 from ..chat.turn import answer_turn, stream_turn
 from ..envelope import success
@@ -21,9 +21,9 @@ from ..errors import (
     NotSupported,
 )
 from ..schemas import completion as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
+blueprint = ApiBlueprint("chat", __name__, url_prefix="/chat", description="Chat")
 
 TURN_ERRORS = (
     DIFY_ERRORS,
@@ -60,7 +60,7 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
     :param has_kb: whether the endpoint knows knowledge bases
     """
     with ExitStack() as at_the_end:
-        at_the_end.callback(enter_turn(given["user_id"]))
+        at_the_end.callback(acquire_turn(given["user_id"]))
         chat_request = chat_request_of(given, has_kb=has_kb)
         if given["streaming"]:
             answer = event_stream(stream_turn(chat_request, request.environ.get("gunicorn.socket")))

@@ -1,34 +1,29 @@
-"""`/chunk`: passages, Dify's segments."""
+"""`/chunk`: the chunks of documents, which are Dify's segments."""
 
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response
 
-from ..access.callers import administrators
+from ..access.callers import admin_required
 from ..envelope import success
 from ..errors import (
     DIFY_ERRORS,
     ChunkNotFound,
     ConsoleLoginRefused,
-    DifyRejected,
     DocumentBusy,
     DocumentNotFound,
     KbNotFound,
 )
-from ..extensions import dify
-from ..knowledge.not_found import document_must_exist, report_missing_as
-from ..knowledge.paging import read_page
-from ..knowledge.retrieval import find_passages
+from ..knowledge import chunks
 from ..presenters.chunk import chunk_row, retrieval_result
 from ..presenters.document import document_row_from_detail
 from ..schemas import chunk as schemas
-from ..schemas.kb import DEFAULT_TOP_K
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
+blueprint = ApiBlueprint("chunk", __name__, url_prefix="/chunk", description="Chunks and retrieval")
 
 SWITCH_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, KbNotFound, DocumentNotFound, ChunkNotFound, DocumentBusy)
-"""What `set_availability` may raise."""
+"""The errors of `knowledge.chunks.switch_chunks`."""
 
 
 @blueprint.route("/retrieval_test", methods=["POST", "GET"])
@@ -36,24 +31,14 @@ SWITCH_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, KbNotFound, DocumentNotFound,
 @blueprint.response(200, schemas.RetrievalAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def retrieve_chunks(asked: dict[str, Any]) -> Response:
-    """The passages that a question finds, best first.
+    """Search a knowledge base: the passages for a question, best first.
 
-    Upstream calls: 1; one more for each 250 characters of a long question (4 at the most), since Dify takes no more;
-    one more for each of doc_ids, since Dify filters by name (FINDINGS e); one more for a hybrid search, whose weights
-    must name the kb's embedding model.
+    Upstream calls: 1 for up to 250 characters of the question, because Dify takes no more in one search, and 4 at the
+    most; one more for each of doc_ids, because Dify filters by a document's name and the name has to be looked up; one
+    more for a hybrid search, because its weights must name the kb's embedding model.
     """
-    settings = {
-        "top_k": asked.get("top_k", schemas.PAGED_TOP_K if "size" in asked else DEFAULT_TOP_K),
-        "score_threshold_enabled": asked["score_threshold_enabled"],
-        "score_threshold": asked["similarity_threshold"],
-        "weights": asked["vector_similarity_weight"],
-    }
-    if "search_method" in asked:
-        settings["search_method"] = asked["search_method"]
-    records = find_passages(asked["kb_id"], asked["question"], settings, asked["doc_ids"])
-    size = asked.get("size", len(records))
-    shown = records[(asked["page"] - 1) * size : asked["page"] * size]
-    return success(retrieval_result(asked["question"], shown, len(records)))
+    shown, total = chunks.search_chunks(asked)
+    return success(retrieval_result(asked["question"], shown, total))
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
@@ -61,53 +46,27 @@ def retrieve_chunks(asked: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.ChunkListAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def list_chunks(page: dict[str, Any]) -> Response:
-    """The chunks of a document, in its order.
+    """List the chunks of a document, in the document's order.
 
-    Upstream calls: 2 for up to 100 chunks. Dify's list of segments does not name their document, whose row is `doc`.
+    Upstream calls: 2 for up to 100 chunks: one for the chunks and one for the document, which is `doc` in the answer.
     """
-    kb_id, doc_id, keyword = page["kb_id"], page["doc_id"], page["keywords"] or None
-
-    def fetch(number: int, limit: int) -> Any:
-        return dify.knowledge.list_segments(kb_id, doc_id, number, limit, keyword)
-
-    with document_must_exist(kb_id, doc_id):
-        document = dify.knowledge.get_document(kb_id, doc_id)
-        segments, total = read_page(fetch, page["page"], page["size"])
-    chunks = [chunk_row(segment, document["name"]) for segment in segments]
-    return success({"chunks": chunks, "doc": document_row_from_detail(document, kb_id), "total": total})
+    document, segments, total = chunks.list_chunks(
+        page["kb_id"], page["doc_id"], page["page"], page["size"], page["keywords"]
+    )
+    rows = [chunk_row(segment, document["name"]) for segment in segments]
+    return success({"chunks": rows, "doc": document_row_from_detail(document, page["kb_id"]), "total": total})
 
 
 @blueprint.route("/switch", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.ChunkSwitch)
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 @blueprint.raises(SWITCH_ERRORS)
 def switch_chunks(given: dict[str, Any]) -> Response:
-    """Let chunks be found, or not.
+    """Enable or disable chunks. A search does not find disabled ones.
 
     Upstream calls: with a console login 1 for each 50 chunks; without one, 1 for each chunk.
     """
     action = "enable" if given["available_int"] else "disable"
-    set_availability(given["kb_id"], given["doc_id"], given["chunk_ids"], action)
+    chunks.switch_chunks(given["kb_id"], given["doc_id"], given["chunk_ids"], action)
     return success("", f"Chunks {action} successful!")
-
-
-def set_availability(kb_id: str, doc_id: str, chunk_ids: list[str], action: str) -> None:
-    """Enable or disable chunks: the console does it in one call, the service API chunk by chunk.
-
-    :raises ChunkNotFound: told by the service API only; the console skips an unknown chunk
-        (segments/console-disable-unknown)
-    :raises DocumentBusy: Dify is still busy with the last change, after a few seconds of waiting
-    """
-    try:
-        with report_missing_as(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
-            if current_app.config["DIFY_CONSOLE_EMAIL"]:
-                with document_must_exist(kb_id, doc_id):
-                    dify.console.switch_segments(kb_id, doc_id, action, chunk_ids)
-                return
-            for chunk_id in chunk_ids:
-                dify.knowledge.update_segment(kb_id, doc_id, chunk_id, {"enabled": action == "enable"})
-    except DifyRejected as error:
-        if error.dify_code in ("invalid_action", "invalid_param"):
-            raise DocumentBusy(f"Dify cannot {action} the chunks now: {error.message}") from error
-        raise

@@ -21,10 +21,10 @@ from ..presenters.message import message_row
 from ..schemas import completion
 from ..schemas import conversation as schemas
 from ..storage import conversations, messages
+from .blueprint import ApiBlueprint
 from .chat import TURN_ERRORS, respond
-from .parameters import ResourceBlueprint
 
-blueprint = ResourceBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
+blueprint = ApiBlueprint("conversation", __name__, url_prefix="/conversation", description="Conversations")
 
 
 @blueprint.route("/completion", methods=["POST"])

@@ -1,45 +1,37 @@
-"""`/datasets`: the two paths that the API document has in Dify's own form."""
+"""`/datasets`: two endpoints of the API document that have Dify's own paths."""
 
 from typing import Any
 
 from flask import Response, request
 
-from ..access.callers import administrators
-from ..access.limits import upload
+from ..access.callers import admin_required
+from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
-from ..extensions import dify
+from ..knowledge import chunks, raw_uploads
 from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
 from ..schemas import document
-from .blueprint import in_path
-from .chunk import SWITCH_ERRORS, set_availability
-from .parameters import ResourceBlueprint, path_id
+from .blueprint import ApiBlueprint, in_path
+from .chunk import SWITCH_ERRORS
+from .parameters import path_id
 
-blueprint = ResourceBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
+blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 
 
 @blueprint.route("/<kb_id>/document/create_by_file", methods=["POST"], parameters=[in_path("kb_id")])
 @blueprint.route("/<kb_id>/document/create-by-file", methods=["POST"], parameters=[in_path("kb_id")])
-@upload
-@administrators
+@limit_uploads
+@admin_required
 @blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
 def create_document_by_file(kb_id: str) -> Response:
-    """Upload a file in Dify's own form and get Dify's own answer, unchanged: what the Java backend calls.
+    """Upload a file in Dify's own form and get Dify's own answer, unchanged. The Java backend calls this.
 
-    Upstream calls: 1. The body is passed on as it comes, with constant memory.
+    Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """
-    kb_id = path_id("kb_id", kb_id)
-    if request.mimetype != "multipart/form-data":
-        raise ValidationFailed("The body must be multipart/form-data with the parts data and file.")
-    try:
-        answer = dify.knowledge.create_document_raw(
-            kb_id, request.headers["Content-Type"], request.stream, request.content_length
-        )
-    except EOFError:
-        raise ValidationFailed("The body ended before the length that Content-Length gives.") from None
+    answer = raw_uploads.forward_upload(path_id("kb_id", kb_id), request)
     return Response(answer.body, status=answer.status, content_type=answer.content_type)
 
 
@@ -48,16 +40,16 @@ def create_document_by_file(kb_id: str) -> Response:
     methods=["PATCH"],
     parameters=[in_path("kb_id"), in_path("doc_id"), in_path("action", enum=["disable", "enable"])],
 )
-@administrators
+@admin_required
 @blueprint.arguments(schemas.SegmentSwitch, location="query")
 @blueprint.response(200, schemas.ChunkSwitchAnswer)
 @blueprint.raises(SWITCH_ERRORS)
 def switch_segments(given: dict[str, Any], kb_id: str, doc_id: str, action: str) -> Response:
-    """Let chunks be found, or not; `chunk/switch` in the form of Dify's console.
+    """Enable or disable chunks: `chunk/switch` with the path of Dify's console.
 
     Upstream calls: with a console login 1 for each 50 chunks; without one, 1 for each chunk.
     """
     if action not in ("enable", "disable"):
         raise ValidationFailed(f"action must be one of: enable, disable; it is '{action}'.")
-    set_availability(path_id("kb_id", kb_id), path_id("doc_id", doc_id), given["segment_id"], action)
+    chunks.switch_chunks(path_id("kb_id", kb_id), path_id("doc_id", doc_id), given["segment_id"], action)
     return success("", f"Chunks {action} successful!")

@@ -1,4 +1,4 @@
-"""`/docs`: this API in a browser, and `/openapi.json` for machines. Nothing is fetched from anywhere but here."""
+"""`/docs`: the API document as a web page, and `/openapi.json` for programs. The page loads files from here only."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,21 +9,20 @@ from werkzeug.exceptions import NotFound
 
 from ..access.callers import public
 from ..extensions import api
-from .blueprint import in_path
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint, in_path
 
-blueprint = ResourceBlueprint("docs", __name__, description="This API itself, to read")
+blueprint = ApiBlueprint("docs", __name__, description="This API itself, to read")
 
 SWAGGER_UI = str(files("flask_swagger_ui") / "dist")
-"""The package is kept up with Swagger UI every week; its own page has a script in it, so only its files are used."""
+"""Only these files of the package are used. Its own page has an inline script, which PAGE_POLICY forbids."""
 
-OWN = str(Path(__file__).parents[1] / "templates")
+OWN_FILES = str(Path(__file__).parents[1] / "templates")
 ASSETS = {
     "swagger-ui.css": SWAGGER_UI,
     "swagger-ui-bundle.js": SWAGGER_UI,
     "favicon-32x32.png": SWAGGER_UI,
-    "docs.js": OWN,
-    "docs.css": OWN,
+    "docs.js": OWN_FILES,
+    "docs.css": OWN_FILES,
 }
 ASSETS_LIFETIME_S = 3600
 
@@ -32,21 +31,21 @@ PAGE_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data:",  # Swagger UI draws its arrows with images inside of its style sheet.
+        "img-src 'self' data:",  # Swagger UI's style sheet contains its arrows as data: images.
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
     ]
 )
-"""What the page may do: run our scripts, and call the server that it came from."""
+"""The page may run scripts of this server and send requests to this server, nothing else."""
 
 
 @blueprint.route("/openapi.json")
 @blueprint.response(200, {"type": "object"}, description="This document", example={"openapi": "3.1.0"})
 @public
 def show_openapi() -> Response:
-    """The OpenAPI document, for machines.
+    """The OpenAPI document, for programs.
 
     Upstream calls: 0.
     """

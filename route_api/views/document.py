@@ -1,24 +1,18 @@
 """`/document`: the files of a knowledge base."""
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Response, current_app, stream_with_context
+from flask import Response, stream_with_context
 from werkzeug.datastructures import FileStorage
 
-from ..access.callers import administrators
-from ..access.limits import upload
-from ..dify import RemoteFile
+from ..access.callers import admin_required
+from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import (
     CONSOLE_ERRORS,
     DIFY_ERRORS,
-    ApiError,
     BatchNotFound,
-    DifyError,
-    DifyRejected,
     DocumentBusy,
     DocumentNameTaken,
     DocumentNotFound,
@@ -28,35 +22,33 @@ from ..errors import (
     UploadFailed,
 )
 from ..extensions import dify
-from ..knowledge.downloads import folder_below, save_file
-from ..knowledge.not_found import document_must_exist, kb_must_exist, report_missing_as
-from ..knowledge.paging import read_page
+from ..knowledge import documents
+from ..knowledge.not_found import report_missing_as
 from ..knowledge.uploads import create_by_file_data, upload_files
 from ..presenters.document import document_row, file_info, indexing_status
 from ..schemas import document as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("document", __name__, url_prefix="/document", description="Documents")
-
-log = logging.getLogger(__name__)
+blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
 BINARY = {"type": "string", "format": "binary"}
 
 
 @blueprint.route("/upload", methods=["POST"])
-@upload
-@administrators
+@limit_uploads
+@admin_required
 @blueprint.arguments(schemas.DocumentFiles, location="files")
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNameTaken, FileTooLarge, FileTypeNotSupported, UploadFailed)
 def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str, Any]) -> Response:
-    """Upload one or several files; each is split and indexed at once.
+    """Upload one or several files. Dify splits and indexes each one right away.
 
-    A failed file does not undo the others: the answer is then a failure whose `data` are the others.
+    If a file fails, the others are uploaded all the same; the answer is then a failure, and its `data` are the files
+    that were uploaded.
 
-    Upstream calls: 2 for each file. Dify overwrites a document of the same name (contract README, 13), so its name is
-    looked up first; 3 where the name is taken, 1 with on_duplicate=replace.
+    Upstream calls: 2 for each file: Dify overwrites a document of the same name, so the name is looked up first. 3 if
+    the name is taken, 1 with on_duplicate=replace.
     """
     rows = upload_files(given["kb_id"], given_files["file"], given["on_duplicate"], create_by_file_data(given))
     return success(rows)
@@ -67,63 +59,32 @@ def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str,
 @blueprint.response(200, schemas.DocumentListAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound)
 def list_documents(page: dict[str, Any]) -> Response:
-    """The documents of a knowledge base, newest first.
+    """List the documents of a knowledge base, newest first.
 
-    Upstream calls: 1 for up to 100 rows; one more with a console login, which alone tells how many chunks each document
-    has, and how many of them are done (FINDINGS d).
+    Upstream calls: 1 for up to 100 rows. With a login to Dify's console 1 more, because only the console tells how many
+    chunks each document has and how many of them are indexed.
     """
-    kb_id, keyword = page["kb_id"], page["keywords"] or None
-
-    def fetch(number: int, limit: int) -> Any:
-        answer = dify.knowledge.list_documents(kb_id, number, limit, keyword)
-        counts = segment_counts(kb_id, number, limit, keyword) if answer["data"] else {}
-        return {**answer, "data": [{**row, "segments": counts.get(row["id"])} for row in answer["data"]]}
-
-    with kb_must_exist(kb_id):
-        documents, total = read_page(fetch, page["page"], page["page_size"])
-    rows = [document_row(document, kb_id, document["segments"]) for document in documents]
-    return success({"docs": rows, "total": total})
-
-
-def segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> dict[str, Any]:
-    """Counts of segments by document id, where there is a console login; a list without them beats no list."""
-    if not current_app.config["DIFY_CONSOLE_EMAIL"]:
-        return {}
-    try:
-        answer = dify.console.list_documents(kb_id, page, limit, keyword)
-    except DifyError as error:
-        log.warning("document/list goes without chunk counts: %s", error.message)
-        return {}
-    return {document["id"]: document for document in answer["data"]}
+    rows, total = documents.list_documents(page["kb_id"], page["page"], page["page_size"], page["keywords"])
+    shown = [document_row(row, page["kb_id"], row["segments"]) for row in rows]
+    return success({"docs": shown, "total": total})
 
 
 @blueprint.route("/get", methods=["GET", "POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentSave, location="query")
 @blueprint.response(200, schemas.DocumentSaveAnswer)
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def save_document(given: dict[str, str]) -> Response:
     """Save a document's file on this server, below DOWNLOAD_ROOT.
 
-    Upstream calls: 2, the file's address and the file; 3 on Dify 1.12.1, whose address comes without the file's facts.
+    Upstream calls: 2, for the file's address and for the file. 3 on Dify 1.12.1, where a third one is needed for the
+    file's name, size and type.
     """
-    kb_id, document_id, root = given["kb_id"], given["document_id"], current_app.config["DOWNLOAD_ROOT"]
-    folder = folder_below(root, given["download_dir"])
-    with document_must_exist(kb_id, document_id):
-        info = dify.files.describe(kb_id, document_id)
-        file = dify.files.open_file(info)
-    try:
-        path = save_file(root, folder, info.get("name") or file.name or document_id, file.chunks())
-    finally:
-        file.close()
-    shown_path = str(path.relative_to(root.resolve().parent))
-    query = urlencode({"kb_id": kb_id, "document_id": document_id})
-    data = {
-        "download_url": f"/v1/document/download?{query}",
-        "file_info": file_info(info),
-        "file_path": shown_path,
-    }
-    return success(data, f"The document was saved as {shown_path}.")
+    info, path = documents.save_document(**given)
+    query = urlencode({"kb_id": given["kb_id"], "document_id": given["document_id"]})
+    url = f"/v1/document/download?{query}"
+    data = {"download_url": url, "file_info": file_info(info), "file_path": str(path)}
+    return success(data, f"The document was saved as {path}.")
 
 
 @blueprint.route("/download", methods=["POST", "GET"])
@@ -131,74 +92,48 @@ def save_document(given: dict[str, str]) -> Response:
 @blueprint.response(200, BINARY, content_type="application/octet-stream", description="the file itself")
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def download_document(given: dict[str, str]) -> Response:
-    """The document's file, streamed to the caller, who cannot reach Dify.
+    """Download a document's file. It is streamed from Dify, which the caller cannot reach.
 
-    Upstream calls: 2, the file's address and the file.
+    Upstream calls: 2, for the file's address and for the file.
     """
-    kb_id, document_id = given["kb_id"], given["document_id"]
-    with document_must_exist(kb_id, document_id):
-        file = dify.files.open_file(dify.files.locate(kb_id, document_id))
-    answer = Response(stream_with_context(relay(file)), content_type=file.mime_type)
-    name = quote(file.name or document_id, safe="")
+    file = documents.open_document(**given)
+    answer = Response(stream_with_context(documents.read_and_close(file)), content_type=file.mime_type)
+    name = quote(file.name or given["document_id"], safe="")
     answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
     if file.size is not None:
         answer.content_length = file.size
     return answer
 
 
-def relay(file: RemoteFile) -> Iterator[bytes]:
-    """The file's content, and the end of the download whether the caller stayed or left."""
-    try:
-        yield from file.chunks()
-    finally:
-        file.close()
-
-
 @blueprint.route("/rm", methods=["DELETE", "POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentRemove)
 @blueprint.response(200, schemas.DocumentRemoveAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound)
 def remove_documents(given: dict[str, Any]) -> Response:
     """Delete a document, or several.
 
-    Upstream calls: 1 for each document. The first failure ends it; its `data` are the ids deleted before.
+    The documents are deleted one after the other. If one fails, the rest are kept, and the failure's `data` are the ids
+    that were deleted before.
+
+    Upstream calls: 1 for each document.
     """
-    removed: list[str] = []
-    for document_id in given["doc_id"]:
-        try:
-            with document_must_exist(given["kb_id"], document_id):
-                dify.knowledge.delete_document(given["kb_id"], document_id)
-        except ApiError as error:
-            error.data = removed or None
-            raise
-        removed.append(document_id)
-    return success("", "The document was deleted." if len(removed) == 1 else "The documents were deleted.")
+    documents.remove_documents(given["kb_id"], given["doc_id"])
+    return success("", "The document was deleted." if len(given["doc_id"]) == 1 else "The documents were deleted.")
 
 
 @blueprint.route("/change_status", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.DocumentSwitch)
 @blueprint.response(200, schemas.DocumentSwitchAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNotFound, DocumentBusy)
 def switch_documents(given: dict[str, Any]) -> Response:
-    """Let a document be found, or not.
+    """Enable or disable documents. A search does not find disabled ones.
 
-    Upstream calls: 1, and one for each document, because Dify answers success for an unknown one
-    (documents/status-unknown-document).
+    Upstream calls: 1, and 1 more for each document, because Dify reports success even for an unknown document.
     """
-    kb_id, action = given["kb_id"], given["action"]
-    for document_id in given["doc_id"]:
-        with document_must_exist(kb_id, document_id):
-            dify.knowledge.get_document(kb_id, document_id)
-    try:
-        with kb_must_exist(kb_id):
-            dify.knowledge.set_document_status(kb_id, action, given["doc_id"])
-    except DifyRejected as error:
-        if error.dify_code == "invalid_action":
-            raise DocumentBusy(f"Dify cannot {action} the document now: {error.message}") from error
-        raise
-    return success("", f"Document {action} successful!")
+    documents.switch_documents(given["kb_id"], given["doc_id"], given["action"])
+    return success("", f"Document {given['action']} successful!")
 
 
 @blueprint.route("/status", methods=["POST", "GET"])
@@ -206,7 +141,9 @@ def switch_documents(given: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.DocumentStatusAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, BatchNotFound)
 def get_indexing_status(given: dict[str, str]) -> Response:
-    """How far the documents of an upload are, in the odd envelope of the API document and with the common keys.
+    """Tell how far the documents of an upload are indexed.
+
+    As in the API document, the list is in `data.data`, and `info` and `status_code` stand beside `data`.
 
     Upstream calls: 1.
     """

@@ -1,17 +1,17 @@
-"""`/healthz`, `/readyz` and `/metrics`: what watches the gateway."""
+"""`/healthz`, `/readyz` and `/metrics`, for load balancers and Prometheus."""
 
 from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ..access.callers import public, services
+from ..access.callers import public, service_key_required
 from ..envelope import success
 from ..errors import NotReady
 from ..extensions import components
 from ..monitoring import metrics
 from ..schemas.answers import answer
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("health", __name__, description="Operations")
+blueprint = ApiBlueprint("health", __name__, description="Operations")
 
 READY = {"database": "ok", "dify": "ok"}
 
@@ -20,7 +20,7 @@ READY = {"database": "ok", "dify": "ok"}
 @public
 @blueprint.response(200, answer("HealthAnswer", "ok"))
 def check_health() -> Response:
-    """Whether this process serves; asks neither the database nor Dify.
+    """Tell whether this process serves requests. It asks neither the database nor Dify.
 
     Upstream calls: 0.
     """
@@ -32,12 +32,12 @@ def check_health() -> Response:
 @blueprint.response(200, answer("ReadinessAnswer", READY))
 @blueprint.raises(NotReady)
 def check_readiness() -> Response:
-    """Whether requests should be sent here.
+    """Tell whether the gateway is ready for requests.
 
-    They should if the database answers and is up to date, Dify answers, and the gateway is not being stopped.
-    Else it is 503 `not_ready`, and `message` says what is missing.
+    It is ready if the database answers and is up to date, Dify answers, and the gateway is not being stopped. Otherwise
+    the answer is 503 `not_ready`, and `message` says why.
 
-    Upstream calls: 1, without a key; none within a second of the one before.
+    Upstream calls: 1, without a key; 0 if the last check is less than a second old.
     """
     if components.turn_monitor.is_stopping:
         raise NotReady("The gateway is stopping.")
@@ -50,12 +50,12 @@ def check_readiness() -> Response:
 
 
 @blueprint.route("/metrics")
-@services
+@service_key_required
 @blueprint.response(
     200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers"
 )
 def get_metrics() -> Response:
-    """What Prometheus scrapes, in its own format and not in the envelope.
+    """The metrics for Prometheus, in its own text format and not in the envelope.
 
     Upstream calls: 0.
     """

@@ -2,22 +2,20 @@
 
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response
 
-from ..access.callers import administrators
-from ..dify.records import EmbeddingModel
+from ..access.callers import admin_required
 from ..envelope import success
 from ..errors import DIFY_ERRORS, KbNameTaken, KbNotFound
 from ..extensions import dify
-from ..knowledge.dataset_request_bodies import create_dataset_body, update_dataset_body
-from ..knowledge.not_found import kb_must_exist, kb_name_must_be_unused
-from ..knowledge.paging import read_page
+from ..knowledge import kbs
+from ..knowledge.not_found import kb_must_exist
 from ..presenters.kb import kb_created, kb_detail, kb_row, kb_updated
 from ..schemas import kb as schemas
 from ..schemas.base import Page
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")
+blueprint = ApiBlueprint("kb", __name__, url_prefix="/kb", description="Knowledge bases")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
@@ -25,21 +23,16 @@ blueprint = ResourceBlueprint("kb", __name__, url_prefix="/kb", description="Kno
 @blueprint.response(200, schemas.KbListAnswer)
 @blueprint.raises(DIFY_ERRORS)
 def list_kbs(page: dict[str, Any]) -> Response:
-    """The knowledge bases, newest first.
+    """List the knowledge bases, newest first.
 
     Upstream calls: 1 for up to 100 rows.
     """
-    keywords = page["keywords"]
-
-    def fetch(number: int, limit: int) -> Any:
-        return dify.knowledge.list_datasets(number, limit, keywords or None)
-
-    datasets, total = read_page(fetch, page["page"], page["page_size"])
+    datasets, total = kbs.list_kbs(page["page"], page["page_size"], page["keywords"])
     return success({"kbs": [kb_row(dataset) for dataset in datasets], "total": total})
 
 
 @blueprint.route("/create", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbCreate)
 @blueprint.response(200, schemas.KbCreateAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNameTaken)
@@ -48,10 +41,8 @@ def create_kb(wanted: dict[str, Any]) -> Response:
 
     Upstream calls: 1.
     """
-    body = create_dataset_body(wanted, configured_embedding())
-    with kb_name_must_be_unused(wanted["name"]):
-        dataset = dify.knowledge.create_dataset(body)
-    return success(kb_created(dataset), "The knowledge base was created.", params=body)
+    dataset, sent = kbs.create_kb(wanted)
+    return success(kb_created(dataset), "The knowledge base was created.", params=sent)
 
 
 @blueprint.route("/detail", methods=["GET", "POST"])
@@ -59,7 +50,7 @@ def create_kb(wanted: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.KbDetailAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound)
 def get_kb(given: dict[str, str]) -> Response:
-    """One knowledge base.
+    """Describe one knowledge base.
 
     Upstream calls: 1.
     """
@@ -68,25 +59,21 @@ def get_kb(given: dict[str, str]) -> Response:
 
 
 @blueprint.route("/update", methods=["POST"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbUpdate)
 @blueprint.response(200, schemas.KbUpdateAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, KbNameTaken)
 def update_kb(wanted: dict[str, Any]) -> Response:
-    """Change a knowledge base; what is left out stays as it is.
+    """Change a knowledge base. Parameters that are left out keep their values.
 
-    Upstream calls: 2. Dify 1.8.1 wipes the retrieval settings that a PATCH leaves out (DIFFERENCES 23, 24), so they are
-    read, merged and written whole.
+    Upstream calls: 2. Dify 1.8.1 deletes the retrieval settings that an update leaves out, so they are read, merged and
+    all sent.
     """
-    kb_id = wanted["kb_id"]
-    with kb_must_exist(kb_id), kb_name_must_be_unused(wanted.get("name", "")):
-        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), configured_embedding())
-        dataset = dify.knowledge.update_dataset(kb_id, changes)
-    return success(kb_updated(dataset))
+    return success(kb_updated(kbs.update_kb(wanted)))
 
 
 @blueprint.route("/rm", methods=["POST", "DELETE"])
-@administrators
+@admin_required
 @blueprint.arguments(schemas.KbId)
 @blueprint.response(200, schemas.KbRemoveAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound)
@@ -99,9 +86,3 @@ def remove_kb(given: dict[str, str]) -> Response:
     with kb_must_exist(kb_id):
         dify.knowledge.delete_dataset(kb_id)
     return success(f"delete DB {kb_id} true", "The knowledge base was deleted.")
-
-
-def configured_embedding() -> EmbeddingModel | None:
-    """The embedding model of the settings."""
-    model, provider = current_app.config["DIFY_EMBEDDING_MODEL"], current_app.config["DIFY_EMBEDDING_PROVIDER"]
-    return (model, provider) if model else None

@@ -7,9 +7,9 @@ from ..errors import DIFY_ERRORS
 from ..extensions import dify
 from ..presenters.model import provider_row
 from ..schemas import model as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="Models")
+blueprint = ApiBlueprint("llm", __name__, url_prefix="/llm", description="Models")
 
 
 @blueprint.route("/my_llms", methods=["GET", "POST"])
@@ -17,7 +17,7 @@ blueprint = ResourceBlueprint("llm", __name__, url_prefix="/llm", description="M
 @blueprint.response(200, schemas.ModelListAnswer)
 @blueprint.raises(DIFY_ERRORS)
 def list_models(given: dict[str, str]) -> Response:
-    """The models of a type, by provider.
+    """List the models of a type, grouped by provider.
 
     Upstream calls: 1.
     """

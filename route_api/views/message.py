@@ -11,9 +11,9 @@ from ..extensions import db
 from ..presenters.message import message_row
 from ..schemas import conversation as schemas
 from ..storage import messages
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
+blueprint = ApiBlueprint("message", __name__, url_prefix="/message", description="Messages and feedback")
 
 
 @blueprint.route("/get", methods=["GET", "POST"])

@@ -1,4 +1,4 @@
-"""The blueprint that every resource is made of: where parameters are read, and what a wrong one gets."""
+"""Reading the parameters of a request, from its query string, its body or its path."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,47 +11,46 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
-from ..access.callers import speak_for_caller
+from ..access.callers import fill_in_own_user_id
 from ..errors import ValidationFailed
 from ..monitoring.deadlines import deadlines
 from ..schemas.base import Id, describe_problems
-from .blueprint import DocumentedBlueprint
 
 _PATH_ID = Id()
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 MEGABYTE = 1024 * 1024
 
-MOST_PROBLEMS = 10
-"""Sentences in the answer to one request: every id of a list may be wrong."""
+MAX_PROBLEMS = 10
+"""Number of sentences in one error message. Without a limit a long list of wrong ids would give one for each id."""
 
-LONGEST_FORM = 500_000
-"""Bytes of an urlencoded form, as werkzeug has it for the fields of a multipart form: it is parsed in one go, and 50 MB
-of it would hold up everybody else for 14 seconds."""
+MAX_FORM_BYTES = 500_000
+"""Size of an urlencoded form. werkzeug has the same limit for the fields of a multipart form. werkzeug parses a form in
+one piece: 50 MB would block all other requests of the process for 14 seconds."""
 
 BODY_S = 60.0
-"""Seconds that a body which is not an upload may take to come. gunicorn would wait for ever; nginx has a limit too."""
+"""Seconds that a body which is not an upload may take to arrive. gunicorn has no such limit; nginx has one too."""
 
 
 class ParametersParser(FlaskParser):
-    """Reads the parameters of a request wherever its client put them: query string, JSON object or form.
+    """Reads the parameters of a request from its query string, a JSON object or a form, whichever the client sent.
 
-    The API document and RAGFlow's clients disagree about verbs, so a parameter is found in the query of a GET as well
-    as in the JSON of a POST. The location that a view names only says where the OpenAPI document shows it for verbs
-    other than GET and POST. Where one name comes twice, the body wins.
+    The API document and RAGFlow's clients use different HTTP methods for the same endpoint, so every method accepts
+    parameters in every place. If a name is in the query string and in the body, the body wins. The `location` that a
+    view gives to `arguments` only decides where the OpenAPI document shows the parameters.
     """
 
     DEFAULT_VALIDATION_STATUS = 400
 
     def get_default_request(self) -> Request:
-        """The request itself: each look through Flask's proxy for it costs its own."""
+        """The request object itself. Every access through Flask's proxy `request` takes extra time."""
         return cast(Request, request._get_current_object())  # type: ignore[attr-defined]
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         return self.load_json(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """MAX_JSON_MB holds for all but uploads: such a body is in memory."""
+        """Limit the body to MAX_JSON_MB, because it is held in memory. Uploads are not read here."""
         req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
         if not has_body(req):
             return self._parameters(req, schema)
@@ -74,22 +73,26 @@ class ParametersParser(FlaskParser):
             given |= _given(req.form)
         elif has_body(req):
             given |= read_json_object(req)
-        if "user_id" in schema.fields:
-            speak_for_caller(given)
         return given
+
+    def pre_load(self, location_data: Any, *, schema: Schema, req: Request, location: str) -> Any:
+        """Check `user_id` before the schema does. Every endpoint reads its parameters here, so none can omit this."""
+        if "user_id" in schema.fields:
+            fill_in_own_user_id(location_data)
+        return location_data
 
     def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:
         location, problems = next(iter(error.normalized_messages().items()))
-        raise ValidationFailed(" ".join(describe_problems(problems)[:MOST_PROBLEMS]))
+        raise ValidationFailed(" ".join(describe_problems(problems)[:MAX_PROBLEMS]))
 
 
 def has_body(req: Request) -> bool:
-    """Whether the request brings a body at all."""
+    """Whether the request has a body."""
     return bool(req.content_length) or "chunked" in req.headers.get("Transfer-Encoding", "")
 
 
 def _given(values: MultiDict[str, str]) -> dict[str, Any]:
-    """Parameters of a query or form: an empty one is one that was not given, a repeated one is a list."""
+    """Parameters of a query string or form. An empty one counts as left out; a repeated one becomes a list."""
     given = {name: [text for text in texts if text != ""] for name, texts in values.lists()}
     return {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items() if texts}
 
@@ -97,12 +100,13 @@ def _given(values: MultiDict[str, str]) -> dict[str, Any]:
 def read_json_object(req: Request) -> dict[str, Any]:
     """The body of a request, which must be a JSON object.
 
-    :raises RequestEntityTooLarge: it is longer than anything that we take
-    :raises UnsupportedMediaType: it does not say that it is JSON
-    :raises ValidationFailed: it is no JSON, or no object
+    :returns: the object; an empty one if the body is empty
+    :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB
+    :raises UnsupportedMediaType: its Content-Type is not JSON
+    :raises ValidationFailed: it is not valid JSON, or not an object
     """
     body = req.get_data()
-    if len(body) == req.max_content_length:  # Of a body that comes in chunks werkzeug gives that much, and no error.
+    if len(body) == req.max_content_length:  # werkzeug cuts a chunked body off at the limit without an error.
         raise RequestEntityTooLarge
     if not body:
         return {}
@@ -118,16 +122,16 @@ def read_json_object(req: Request) -> dict[str, Any]:
 
 
 def limit_form(req: Request) -> None:
-    """Hold a form without files to LONGEST_FORM."""
+    """Limit an urlencoded form to MAX_FORM_BYTES."""
     if req.mimetype == FORM_TYPES[0]:
-        req.max_content_length = min(LONGEST_FORM, req.max_content_length or LONGEST_FORM)
+        req.max_content_length = min(MAX_FORM_BYTES, req.max_content_length or MAX_FORM_BYTES)
 
 
 @contextmanager
 def body_in_time(req: Request) -> Iterator[None]:
-    """Give up on a caller who sends a body too slowly. Without gunicorn, as in tests, there is no limit.
+    """Stop waiting for a body that arrives too slowly. Without gunicorn, as in tests, there is no limit.
 
-    :raises RequestTimeout: the body has not come within BODY_S
+    :raises RequestTimeout: the body has not arrived within BODY_S seconds
     """
     connection = req.environ.get("gunicorn.socket")
     if connection is None:
@@ -142,21 +146,14 @@ def body_in_time(req: Request) -> Iterator[None]:
 
 
 def path_id(name: str, text: str) -> str:
-    """An id out of a path, in Dify's form.
+    """An id from a path, as Dify writes it: lower case, with dashes.
 
-    :raises ValidationFailed: it is no UUID; the router would make that a 404, which says less
+    A converter of the route would answer 404 without a reason, so ids in paths are checked here.
+
+    :param name: the parameter's name, for the error message
+    :raises ValidationFailed: it is not a UUID
     """
     try:
         return _PATH_ID.deserialize(text)
     except ValidationError as error:
         raise ValidationFailed(" ".join(describe_problems(error.messages, name))) from None
-
-
-class ResourceBlueprint(DocumentedBlueprint):
-    """A documented blueprint whose parameters come from anywhere and whose errors are in the envelope."""
-
-    ARGUMENTS_PARSER = ParametersParser()
-
-    def arguments(self, schema: type[Schema], **options: Any) -> Any:
-        """As flask-smorest's, with one instance of the schema for all requests: making one costs more than using it."""
-        return super().arguments(schema(), **options)

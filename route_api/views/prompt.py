@@ -1,4 +1,4 @@
-"""`/prompt`: the prompt templates that a turn may name."""
+"""`/prompt`: the prompt templates that a turn can use."""
 
 from dataclasses import asdict
 
@@ -7,15 +7,15 @@ from flask import Response
 from ..envelope import success
 from ..extensions import components
 from ..schemas import prompt as schemas
-from .parameters import ResourceBlueprint
+from .blueprint import ApiBlueprint
 
-blueprint = ResourceBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
+blueprint = ApiBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
 @blueprint.response(200, schemas.PromptListAnswer)
 def list_prompts() -> Response:
-    """The prompt templates, in the order of the operator's file; a turn names one by `prompt_name`.
+    """List the prompt templates, in the order of the operator's file. `prompt_name` of a turn selects one.
 
     Upstream calls: 0.
     """

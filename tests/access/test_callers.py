@@ -1,4 +1,4 @@
-"""Who may call what: service keys, logged-in users, strangers, and anybody where the operator says so."""
+"""Which views a caller may use: service keys, logged-in users, unknown callers, and everybody with AUTH=open."""
 
 import re
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from ..support.routes import METHODS, path_of, routes
 from ..support.settings import KEY, LOCKED, OLD_KEY, SECRET
 from ..support.talk import without_variables
 
-PUBLIC = {"/healthz", "/readyz", "/user/login", "/user/register", "/openapi.json", "/docs", "/docs/<name>"}
-ADMINISTRATION = {
+PUBLIC_ROUTES = {"/healthz", "/readyz", "/user/login", "/user/register", "/openapi.json", "/docs", "/docs/<name>"}
+ADMIN_ROUTES = {
     "/kb/create",
     "/kb/update",
     "/kb/rm",
@@ -36,7 +36,7 @@ ADMINISTRATION = {
     "/datasets/<kb_id>/documents/<doc_id>/segment/<action>",
     "/user/set_tenant_info",
 }
-SERVICES = {"/metrics"}
+SERVICE_KEY_ROUTES = {"/metrics"}
 
 Bearer = Callable[[str], dict[str, str]]
 
@@ -44,13 +44,13 @@ Bearer = Callable[[str], dict[str, str]]
 # ------------------------------------------------------------------ every route
 
 
-def test_every_route_is_for_whom_it_should_be(locked: Flask) -> None:
+def test_every_route_is_open_to_the_callers_that_it_should_be_open_to(locked: Flask) -> None:
     found: dict[str, set[str]] = {}
     for rule in locked.url_map.iter_rules():
         found.setdefault(access_of(locked.view_functions[rule.endpoint]), set()).add(rule.rule)
-    assert found["public"] == PUBLIC
-    assert found["administrators"] == ADMINISTRATION
-    assert found.get("services", set()) == SERVICES
+    assert found["public"] == PUBLIC_ROUTES
+    assert found["admin"] == ADMIN_ROUTES
+    assert found["service_key"] == SERVICE_KEY_ROUTES
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -61,8 +61,8 @@ def test_every_route_that_is_not_public_refuses_a_stranger_before_it_looks_at_an
     for rule in routes(locked):
         for method in rule.methods & set(METHODS):
             answer = client.open(prefix + path_of(rule), method=method, data=b"{", content_type="application/json")
-            if rule.rule in PUBLIC:
-                assert answer.status_code in (200, 400, 403, 503)  # 503: no Dify is there, which /readyz says.
+            if rule.rule in PUBLIC_ROUTES:
+                assert answer.status_code in (200, 400, 403, 503)  # 503: /readyz reports that no Dify answers.
             else:
                 assert_refused(answer, 401, "credentials_missing")
 
@@ -71,7 +71,7 @@ def test_every_route_of_the_administration_refuses_a_user_and_takes_an_administr
     client, user, admin = locked.test_client(), registered(locked), registered(locked, "boss", "admin")
     for rule in routes(locked):
         for method in rule.methods & set(METHODS):
-            if rule.rule in ADMINISTRATION:
+            if rule.rule in ADMIN_ROUTES:
                 assert_refused(client.open(path_of(rule), method=method, headers=user["headers"]), 403, "forbidden")
                 allowed = client.open(path_of(rule), method=method, headers=admin["headers"])
                 assert allowed.json["error"] in ("validation_failed", "unsupported_media_type"), allowed.text

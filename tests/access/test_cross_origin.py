@@ -1,4 +1,4 @@
-"""What browsers are told: headers of every answer, and CORS."""
+"""Headers for browsers: the ones of every answer, and CORS."""
 
 from typing import Any
 

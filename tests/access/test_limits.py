@@ -1,4 +1,4 @@
-"""What one caller may ask for: requests, tries to log in, turns and uploads at once, sizes."""
+"""Limits on one caller: requests, attempts to log in, turns and uploads at the same time, sizes."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ YINGLIAN = {"username": "yinglian", "password": "a long sentence"}
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.server)])
 def storage(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where callers are counted."""
+    """The setting LIMITS_STORAGE."""
     if request.param == "memory":
         yield "memory://"
         return
@@ -45,7 +45,7 @@ def test_a_caller_beyond_the_limit_is_told_when_to_come_again(make_app: MakeApp,
     assert_refused(answers[3], 429, "too_many_requests")
     assert 1 <= int(answers[3].headers["Retry-After"]) <= 60
     assert "3 requests a minute" in answers[3].json["message"]
-    assert client.get("/healthz").status_code == 200, "whoever watches us is never sent away"
+    assert client.get("/healthz").status_code == 200, "a load balancer is never refused"
 
 
 def test_users_addresses_and_service_keys_are_counted_each_for_itself(make_app: MakeApp, storage: str) -> None:
@@ -71,11 +71,11 @@ def test_while_redis_is_away_each_process_counts_by_itself(make_app: MakeApp) ->
     client = app.test_client()
     assert [client.get("/kb/list").status_code for _ in range(3)] == [401, 401, 429]
     assert at(client, "192.0.2.1", json=YINGLIAN).status_code == 200
-    leave = app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
+    release = app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
     with pytest.raises(TooManyRequests):
-        app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
-    leave()
-    app.extensions["route_api"].concurrency.enter("turns", "alice", 1)
+        app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
+    release()
+    app.extensions["route_api"].concurrency.acquire("turns", "alice", 1)
 
 
 def test_zero_is_no_limit(make_app: MakeApp) -> None:
@@ -110,7 +110,7 @@ def test_forwarded_addresses_are_believed_from_the_proxies_in_front_only(
     ]
     assert codes == ([400, 400] if counted_apart else [400, 429])
     spoofed = client.post("/user/login", headers={"X-Forwarded-For": "203.0.113.9, 192.0.2.1"})
-    assert spoofed.status_code == 429, "what a caller writes in front of it counts for nothing"
+    assert spoofed.status_code == 429, "an address that the caller wrote into the header is ignored"
 
 
 # ------------------------------------------------------------------ guessing
@@ -124,7 +124,7 @@ def guarded(make_app: MakeApp, storage: str) -> Flask:
     return app
 
 
-def test_whoever_guesses_is_slowed_down(guarded: Flask) -> None:
+def test_guessing_the_password_of_one_user_is_slowed_down(guarded: Flask) -> None:
     client = guarded.test_client()
     codes = [at(client, "192.0.2.1", json={**YINGLIAN, "password": f"guess {n}"}).status_code for n in range(6)]
     assert codes == [401] * 5 + [429]
@@ -133,7 +133,7 @@ def test_whoever_guesses_is_slowed_down(guarded: Flask) -> None:
     assert 1 <= int(right.headers["Retry-After"]) <= 300
 
 
-def test_the_owner_at_home_gets_in_while_others_guess_from_everywhere(guarded: Flask) -> None:
+def test_the_owner_logs_in_from_a_known_address_while_others_guess_from_everywhere(guarded: Flask) -> None:
     client = guarded.test_client()
     assert at(client, "198.51.100.7", json=YINGLIAN).status_code == 200
     guesses = [at(client, f"192.0.2.{n}", json={**YINGLIAN, "password": "guess"}).status_code for n in range(12)]
@@ -149,15 +149,15 @@ def test_guessing_many_users_from_one_address_is_slowed_down(guarded: Flask, mon
     assert codes == [401] * 30 + [429]
 
 
-def test_a_house_full_of_people_who_log_in_is_not_sent_away(guarded: Flask) -> None:
-    guard: LoginThrottle = guarded.extensions["route_api"].login_throttle
+def test_many_users_with_one_address_can_log_in(guarded: Flask) -> None:
+    throttle: LoginThrottle = guarded.extensions["route_api"].login_throttle
     with guarded.test_request_context(environ_overrides={"REMOTE_ADDR": "192.0.2.1"}):
         for number in range(100):
-            guard.count(f"user{number}")
-            guard.succeeded(f"user{number}")
+            throttle.count_attempt(f"user{number}")
+            throttle.count_success(f"user{number}")
 
 
-def test_not_even_the_right_password_may_be_tried_all_the_time(guarded: Flask, monkeypatch: Any) -> None:
+def test_successful_logins_are_limited_too(guarded: Flask, monkeypatch: Any) -> None:
     monkeypatch.setattr("route_api.access.passwords.check_password_hash", lambda *_: True)
     client = guarded.test_client()
     codes = [at(client, "192.0.2.1", json=YINGLIAN).status_code for _ in range(61)]
@@ -174,27 +174,32 @@ def test_a_stolen_token_does_not_guess_passwords_faster(guarded: Flask) -> None:
     assert codes == [401] * 5 + [429]
 
 
-# ------------------------------------------------------------------ at once
+# ------------------------------------------------------------------ at the same time
 
 
-def test_only_so_many_run_at_once_and_a_place_is_given_back_once(storage: str) -> None:
-    places = ConcurrencyLimit(redis.Redis.from_url(storage) if storage != "memory://" else None)
-    others = ConcurrencyLimit(redis.Redis.from_url(storage)) if storage != "memory://" else places
-    whose = uuid4().hex
-    leave = [places.enter("turns", whose, 2), others.enter("turns", whose, 2)]
-    for process in (places, others):
+def assert_is_free(app: Flask, name: str, owner: str) -> None:
+    """None of them is running: with a limit of one, another one can start."""
+    app.extensions["route_api"].concurrency.acquire(name, owner, 1)()
+
+
+def test_a_place_is_free_after_its_release_and_a_second_release_does_nothing(storage: str) -> None:
+    limit = ConcurrencyLimit(redis.Redis.from_url(storage) if storage != "memory://" else None)
+    others = ConcurrencyLimit(redis.Redis.from_url(storage)) if storage != "memory://" else limit
+    owner = uuid4().hex
+    releases = [limit.acquire("turns", owner, 2), others.acquire("turns", owner, 2)]
+    for process in (limit, others):
         with pytest.raises(TooManyRequests) as refused:
-            process.enter("turns", whose, 2)
+            process.acquire("turns", owner, 2)
         assert refused.value.retry_after
-    leave[0]()
-    leave[0]()
-    third = others.enter("turns", whose, 2)
+    releases[0]()
+    releases[0]()
+    release_third = others.acquire("turns", owner, 2)
     with pytest.raises(TooManyRequests):
-        places.enter("turns", whose, 2)
-    places.enter("turns", "somebody else", 2)
-    third()
-    leave[1]()
-    places.enter("turns", whose, 1)
+        limit.acquire("turns", owner, 2)
+    limit.acquire("turns", "somebody else", 2)
+    release_third()
+    releases[1]()
+    limit.acquire("turns", owner, 1)
 
 
 def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
@@ -205,13 +210,13 @@ def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:
             asked.append(name)
             raise redis.ConnectionError("no route")
 
-    places = ConcurrencyLimit(Away())  # type: ignore[arg-type]
+    limit = ConcurrencyLimit(Away())  # type: ignore[arg-type]
     for _ in range(5):
-        places.enter("turns", "alice", 2)()
+        limit.acquire("turns", "alice", 2)()
     assert asked == ["pipeline"]
-    places.enter("turns", "alice", 1)
+    limit.acquire("turns", "alice", 1)
     with pytest.raises(TooManyRequests):
-        places.enter("turns", "alice", 1)
+        limit.acquire("turns", "alice", 1)
 
 
 def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_dify: FakeDify) -> None:
@@ -237,7 +242,7 @@ def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_
     finally:
         go_on.set()
         first.join(10)
-    assert app.extensions["route_api"].concurrency._running == {}
+    assert_is_free(app, "answers of this user", "alice")
 
 
 def test_a_stream_holds_its_place_until_it_ends(make_app: MakeApp, any_dify: FakeDify) -> None:
@@ -249,20 +254,20 @@ def test_a_stream_holds_its_place_until_it_ends(make_app: MakeApp, any_dify: Fak
     assert_refused(app.test_client().post("/conversation/completion", json=body), 429, "too_many_requests")
     assert answer.get_data()
     answer.close()
-    assert app.extensions["route_api"].concurrency._running == {}
+    assert_is_free(app, "answers of this user", "alice")
 
 
 def test_a_caller_has_only_so_many_uploads_running(make_app: MakeApp) -> None:
     app = make_app(UPLOADS_PER_CALLER=1)
-    leave = app.extensions["route_api"].concurrency.enter("uploads of this caller", "address-127.0.0.1", 1)
+    release = app.extensions["route_api"].concurrency.acquire("uploads of this caller", "address-127.0.0.1", 1)
     form = {"file": (BytesIO(b"x"), "a.txt")}
     assert_refused(app.test_client().post("/document/upload", data=form), 429, "too_many_requests")
     raw = "/datasets/e0b33974-287c-42cf-bf85-9aa09fa9ae59/document/create_by_file"
     assert_refused(app.test_client().post(raw, data=b"x"), 429, "too_many_requests")
-    leave()
+    release()
     form = {"file": (BytesIO(b"x"), "a.txt")}
     assert_refused(app.test_client().post("/document/upload", data=form), 400, "validation_failed")
-    assert app.extensions["route_api"].concurrency._running == {}
+    assert_is_free(app, "uploads of this caller", "address-127.0.0.1")
 
 
 # ------------------------------------------------------------------ sizes

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, with examples that are what they promise, and nothing of ours in it."""
+"""The OpenAPI document: it is valid and complete, its examples fit their schemas, and it reveals nothing internal."""
 
 import json
 import re
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 VERBS = ("get", "post", "put", "patch", "delete")
 ADDRESS = re.compile(r"https?://|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|[\w.]+@[\w.]+\.\w+")
 NO_ROUTE = {"route_not_found", "method_not_allowed"}
-"""What a request gets that reaches no route, so that no route can document it."""
+"""Errors of requests that reach no route, so that no route can document them."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def document(app: Flask) -> Json:
 
 
 def operations(document: Json) -> Iterator[tuple[str, Json]]:
-    """Every operation, with a name for messages."""
+    """Every operation, with a name for error messages."""
     for path, methods in document["paths"].items():
         for verb in methods.keys() & set(VERBS):
             yield f"{verb.upper()} {path}", methods[verb]

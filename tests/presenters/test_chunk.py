@@ -3,8 +3,8 @@
 from route_api.presenters.chunk import chunk_row, document_counts, retrieval_result
 from route_api.schemas.chunk import CHUNK_ROW, RECORD, RETRIEVED_CHUNK
 
+from ..support.api_document import differences
 from ..support.recorded_objects import objects, wrong
-from ..test_api_document import differences
 
 SEGMENTS = objects("segments", "id", "document_id", "content", "status", "position")
 RECORDS = objects("retrieve", "segment", "score")

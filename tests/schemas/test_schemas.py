@@ -1,4 +1,4 @@
-"""What the fields take; what they refuse is in test_bad_input.py."""
+"""Values that the fields accept. Those that they refuse are in tests/test_bad_input.py."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_an_optional_id_may_be_nothing(value: Any) -> None:
     ],
 )
 def test_ids_come_alone_in_a_list_or_with_commas_and_each_once(value: Any, ids: list[str]) -> None:
-    assert load(base.Ids(most=5), value) == ids
+    assert load(base.Ids(max_items=5), value) == ids
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_flags_come_in_the_usual_spellings(value: Any, truth: bool) -> None:
 
 @pytest.mark.parametrize("value", [5, "5", 5.0, " 5 "])
 def test_whole_numbers_may_be_text(value: Any) -> None:
-    assert load(base.Whole(least=1, most=9), value) == 5
+    assert load(base.Whole(minimum=1, maximum=9), value) == 5
 
 
 def test_problems_are_sentences_that_begin_with_the_name() -> None:

@@ -77,7 +77,7 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
     match field:
         case base.Ids():
             yield from (5, ["nope"], [5], [KB_ID, None], [KB_ID, KB_ID[:-1]], "nope,nope")
-            yield from ([f"{number:032x}" for number in range(field.most + 1)],)
+            yield from ([f"{number:032x}" for number in range(field.max_items + 1)],)
             if not field.empty:
                 yield from ([], "", " , ")
         case base.Id():
@@ -93,8 +93,8 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
                 yield "x" * (user.PASSWORD_LENGTH[0] - 1)
             if not field.blank:
                 yield from ("", "  \n ")
-            if field.longest is not None:
-                yield "x" * (field.longest + 1)
+            if field.max_length is not None:
+                yield "x" * (field.max_length + 1)
         case base.Whole():
             reach: Any = field.validate
             yield from (True, 1.5, "x", "", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)

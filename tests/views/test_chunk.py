@@ -1,4 +1,4 @@
-"""`/chunk` and the chunk path of `/datasets`: retrieval and its traps, lists, switches."""
+"""`/chunk` and the chunk path of `/datasets`: retrieval and Dify's pitfalls in it, lists, switches."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def test_pages_of_passages_add_up_to_all(client: FlaskClient, dify: FakeDify) ->
 
 
 def test_a_kb_without_an_index_finds_nothing(client: FlaskClient, dify: FakeDify) -> None:
-    """Dify answers 400 with SQL text (retrieve/empty-dataset)."""
+    """Dify answers 400 with SQL text (recording retrieve/empty-dataset)."""
     (kb_id,) = dify.play("retrieve/empty-dataset")
     dify.play("datasets/get-detail", f"/v1/datasets/{kb_id}")
     answer = ask(client, kb_id)
@@ -86,7 +86,7 @@ def test_a_kb_without_an_index_finds_nothing(client: FlaskClient, dify: FakeDify
 def test_a_kb_whose_first_document_is_still_being_indexed_finds_nothing_yet(
     client: FlaskClient, dify: FakeDify
 ) -> None:
-    """Its characters are counted already, and Dify answers as for an empty one (documents/list-while-indexing)."""
+    """Dify counts its characters early, but answers as for an empty kb (recording documents/list-while-indexing)."""
     (kb_id,) = dify.play("retrieve/empty-dataset")
     dify.answer("GET", f"/v1/datasets/{kb_id}", {**dify.body("datasets/get-detail"), "word_count": 140_000})
     answer = ask(client, kb_id)
@@ -113,7 +113,7 @@ def test_a_search_by_meaning_in_an_economy_kb_is_refused_in_words(client: FlaskC
 
 
 def test_a_question_over_250_characters_is_asked_in_parts(client: FlaskClient, dify: FakeDify) -> None:
-    """Dify refuses 251 characters (retrieve/query-251)."""
+    """Dify refuses 251 characters (recording retrieve/query-251)."""
     for _ in range(2):
         (kb_id,) = dify.play("retrieve/semantic")
     question = "英莲在元宵节走失。" * 40
@@ -189,7 +189,7 @@ def test_doc_ids_look_further_where_a_namesake_took_the_places(client: FlaskClie
 
 
 def test_doc_ids_switch_the_built_in_metadata_on_where_it_is_off(client: FlaskClient, dify: FakeDify) -> None:
-    """Without it the filter finds nothing (retrieve/metadata-filter-built-in-off)."""
+    """Without it the filter finds nothing (recording retrieve/metadata-filter-built-in-off)."""
     kb = OneKb(dify)
     kb.has_document([])
     dify.play("metadata/built-in-enable", f"/v1/datasets/{kb.KB_ID}/metadata/built-in/enable")

@@ -1,4 +1,4 @@
-"""The page at `/docs`, short of a browser: what it loads comes from us, and it may load nothing else."""
+"""The page at `/docs`, without a browser: it loads files of this server and may load no others."""
 
 import re
 

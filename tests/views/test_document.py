@@ -1,4 +1,4 @@
-"""`/document`: lists that tell the truth, switches, deletions, states, files."""
+"""`/document`: lists, switches, deletions, states of indexing, files."""
 
 import re
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_a_deletion_that_fails_half_way_says_what_was_deleted(client: FlaskClien
 
 
 def test_deleting_in_an_unknown_kb_is_told_so_by_both_versions(client: FlaskClient, dify: FakeDify) -> None:
-    """1.8.1 calls it a 400, 1.12.1 a 404 (DIFFERENCES 14)."""
+    """1.8.1 calls it a 400, 1.12.1 a 404 (tests/contract/DIFFERENCES.md, 14)."""
     kb_id, document_id = dify.play("documents/delete-unknown-dataset")
     answer = client.delete("/document/rm", json={"kb_id": kb_id, "doc_id": document_id})
     assert (answer.status_code, answer.json["error"]) == (404, "kb_not_found")
@@ -113,7 +113,7 @@ def test_a_document_is_switched_off(client: FlaskClient, dify: FakeDify, spellin
 
 
 def test_switching_an_unknown_document_is_told(client: FlaskClient, dify: FakeDify) -> None:
-    """Dify itself answers success (documents/status-unknown-document)."""
+    """Dify itself answers with success (recording documents/status-unknown-document)."""
     kb_id, _ = dify.play("documents/get-one-unknown")
     body = {"kb_id": kb_id, "doc_id": UNKNOWN, "action": "enable"}
     answer = client.post("/document/change_status", json=body)
@@ -145,7 +145,7 @@ def test_a_document_that_stays_busy_is_a_conflict(
 
 @pytest.fixture
 def pauses(app: Flask) -> list[float]:
-    """How long the gateway has waited for Dify's indexing worker, without really waiting."""
+    """The seconds that the gateway would have waited for Dify's indexing worker. Nothing really waits."""
     waited: list[float] = []
     app.extensions["route_api"].dify.knowledge._sleep = waited.append
     return waited

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import flask_migrate
@@ -42,13 +43,14 @@ def test_with_a_database_and_a_dify_the_gateway_is_ready(ready: FlaskClient, dif
     assert "Authorization" not in dify.mock.calls[0].request.headers
 
 
-def test_within_a_second_all_who_ask_share_one_look(
+def test_the_result_of_a_check_is_returned_again_for_a_second(
     ready: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     any_dify.play("general/service-index")
     assert [ready.get("/readyz").status_code for _ in range(5)] == [200] * 5
     assert any_dify.calls == ["GET /v1/"]
-    monkeypatch.setattr(ready.application.extensions["route_api"].health, "_check_at", 0.0)
+    later = monotonic() + health.CACHE_S
+    monkeypatch.setattr(health, "monotonic", lambda: later)
     any_dify.fail("GET", INDEX, network.ConnectionError())
     assert [ready.get("/readyz").status_code for _ in range(5)] == [503] * 5
 
@@ -97,7 +99,7 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
 
 
 def test_a_database_of_a_newer_version_still_serves(app: Flask, any_dify: FakeDify) -> None:
-    """While the new version is being rolled out, the old one must not go out of service all at once."""
+    """While a newer version is being deployed, all processes of the older one must stay in service."""
     any_dify.play("general/service-index")
     with app.app_context():
         flask_migrate.stamp()

@@ -1,4 +1,4 @@
-"""`/kb`: the traps of datasets, on both versions of Dify."""
+"""`/kb`: Dify's pitfalls with datasets, on each recorded version."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def test_a_list_tells_what_dify_counts(client: FlaskClient, dify: FakeDify) -> N
 
 
 def test_a_page_of_250_is_joined_from_what_dify_gives(client: FlaskClient, dify: FakeDify) -> None:
-    """Dify takes 100 for anything above, and then says that there are no more rows (contract README, 8)."""
+    """Dify uses 100 for any larger limit and then says that there are no more rows (tests/contract/README.md, 8)."""
     template = dify.body("datasets/list-default")["data"][0]
     rows = [{**template, "id": f"{n:032x}", "created_at": 2_000_000_000 - n} for n in range(230)]
 
@@ -109,7 +109,7 @@ def test_a_taken_name_is_a_conflict(client: FlaskClient, dify: FakeDify) -> None
 
 
 def test_a_taken_name_is_a_conflict_at_an_update_too(client: FlaskClient, any_dify: FakeDify) -> None:
-    """Dify 1.8.1 lets two kbs have one name at a PATCH (DIFFERENCES 25), so only 1.12.1 can refuse it."""
+    """Dify 1.8.1 accepts a name that another kb has (tests/contract/DIFFERENCES.md, 25), 1.12.1 refuses it."""
     (kb_id,) = any_dify.play("datasets/patch-duplicate-name")
     any_dify.play("datasets/get-detail", f"/v1/datasets/{kb_id}")
     answer = client.post("/kb/update", json={"kb_id": kb_id, "name": "taken"})
@@ -119,7 +119,7 @@ def test_a_taken_name_is_a_conflict_at_an_update_too(client: FlaskClient, any_di
 def test_an_update_sends_what_it_names_and_the_whole_retrieval_model_as_it_was(
     client: FlaskClient, dify: FakeDify
 ) -> None:
-    """Dify 1.8.1 wipes what a PATCH leaves out (DIFFERENCES 23)."""
+    """Dify 1.8.1 deletes the settings that a PATCH leaves out (tests/contract/DIFFERENCES.md, 23)."""
     (kb_id,) = dify.play("datasets/get-detail")
     dify.play("datasets/patch-name-and-retrieval-model")
     client.post("/kb/update", json={"kb_id": kb_id, "name": "新名"})

@@ -1,4 +1,4 @@
-"""`/prompt`: the templates that a turn may name."""
+"""`/prompt`: the prompt templates that a turn can use."""
 
 from pathlib import Path
 

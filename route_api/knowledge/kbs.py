@@ -1,0 +1,59 @@
+"""Listing, creating and changing knowledge bases on Dify. `dataset_request_bodies.py` makes the bodies."""
+
+from typing import Any
+
+from flask import current_app
+
+from ..dify.records import EmbeddingModel
+from ..extensions import dify
+from .dataset_request_bodies import create_dataset_body, update_dataset_body
+from .not_found import kb_must_exist, kb_name_must_be_unused
+from .paging import read_page
+
+Json = dict[str, Any]
+
+
+def list_kbs(page: int, size: int, keywords: str) -> tuple[list[Json], int]:
+    """One page of Dify's datasets.
+
+    :returns: the datasets and the number of all that match
+    """
+
+    def fetch(number: int, limit: int) -> Json:
+        return dify.knowledge.list_datasets(number, limit, keywords or None)
+
+    return read_page(fetch, page, size)
+
+
+def create_kb(wanted: Json) -> tuple[Json, Json]:
+    """Create a dataset.
+
+    :param wanted: the checked parameters of `kb/create`
+    :returns: Dify's dataset and the body that was sent
+    :raises KbNameTaken: another kb has this name
+    """
+    body = create_dataset_body(wanted, _configured_embedding())
+    with kb_name_must_be_unused(wanted["name"]):
+        return dify.knowledge.create_dataset(body), body
+
+
+def update_kb(wanted: Json) -> Json:
+    """Change a dataset. Settings that are left out keep their values.
+
+    Dify 1.8.1 deletes the retrieval settings that a PATCH leaves out (tests/contract/DIFFERENCES.md, 23 and 24), so
+    they are read, merged and all sent.
+
+    :param wanted: the checked parameters of `kb/update`
+    :returns: Dify's dataset
+    :raises KbNotFound: there is no such kb
+    :raises KbNameTaken: another kb has this name
+    """
+    kb_id = wanted["kb_id"]
+    with kb_must_exist(kb_id), kb_name_must_be_unused(wanted.get("name", "")):
+        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), _configured_embedding())
+        return dify.knowledge.update_dataset(kb_id, changes)
+
+
+def _configured_embedding() -> EmbeddingModel | None:
+    model, provider = current_app.config["DIFY_EMBEDDING_MODEL"], current_app.config["DIFY_EMBEDDING_PROVIDER"]
+    return (model, provider) if model else None
