@@ -30,7 +30,6 @@ from werkzeug.test import TestResponse
 
 from config import Config
 from route_api.access import users
-from route_api.dify import Dify
 from route_api.errors import DifyFailed, ValidationFailed
 from route_api.extensions import db
 from route_api.knowledge.downloads import folder_below, save_file
@@ -43,6 +42,7 @@ from .access.test_limits import at
 from .conftest import KEY, LOCKED, SECRET, MakeApp
 from .support import databases
 from .support.bad_values import KB_ID, describe
+from .support.dify_client import dify_client
 from .support.fake_dify import FakeDify
 from .support.loopback import loopback
 from .support.recordings import DIFY
@@ -411,7 +411,7 @@ def test_difys_headers_put_none_into_our_answer(make_app: MakeApp, headers: str)
 def test_an_address_that_is_not_difys_however_it_is_written_is_not_fetched(url: str) -> None:
     with responses.RequestsMock() as mock:
         mock.get(f"{DIFY}/v1/datasets/d/documents/e/download", json={"url": url})
-        files = Dify(DIFY, "k", "a", files_url="https://files.test").files
+        files = dify_client(DIFY, files_url="https://files.test").files
         with pytest.raises(DifyFailed, match="DIFY_FILES_URL"):
             files.open_file(files.locate("d", "e"))
 

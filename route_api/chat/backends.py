@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
-from flask import current_app
-
 from .. import prompts
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
@@ -80,7 +78,7 @@ def choose_carrier(wish: Wish) -> Carrier:
     own_app = wish.model_name in dify.app_models
     if not wish.has_parameters and (wish.model_name is None or own_app):
         return _service(wish.model_name)
-    if not current_app.config["DIFY_CONSOLE_EMAIL"]:
+    if not dify.console.is_configured:
         raise NotSupported(_what_to_configure(wish, own_app))
     base = wish.model_name if own_app else None
     app_id = components.dify_cache.get(("app_id", base), lambda: dify.find_app(base))

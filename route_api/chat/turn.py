@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import presenters, prompts
-from ..dify import EventStream, refusal_text
+from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, failure_body, internal_error
 from ..errors import (
     ApiError,
@@ -323,7 +323,7 @@ class Chat:
                         if status == "stopped":
                             turn.meta_data["reason"] = "stop_requested"
                     case "error":
-                        reason = refusal_text(event.get("status", 500), event)
+                        reason = error_text(event.get("status", 500), event)
                         raise ModelFailed(f"The model could not answer: {reason}")
                     case "ping":
                         yield KEEP_ALIVE

@@ -138,6 +138,7 @@ class DifyCheckup:
         self._settings = settings
         self._dify = dify
         self._may_log_in = may_log_in
+        self._has_login = dify.console.is_configured
         self._app_models: dict[str | None, Json] = {}
         if not may_log_in:
             dify.forget_login()
@@ -194,7 +195,7 @@ class DifyCheckup:
     @cached_property
     def _login_problem(self) -> str:
         """Why the console cannot be asked; empty if it can. Tries the login, once."""
-        if not (self._settings.DIFY_CONSOLE_EMAIL and self._settings.DIFY_CONSOLE_PASSWORD):
+        if not self._has_login:
             return "no console login is set"
         if not self._may_log_in:
             return "the console login was not tried"

@@ -52,6 +52,7 @@ def dify_commands() -> None:
     help="Whether the gateway keeps the login, for model parameters per request, default models, and downloads.",
 )
 @click.option("--show-secrets", is_flag=True, help="Print the settings, keys and password among them.")
+@with_appcontext
 def provision(
     url: str | None, email: str | None, password_stdin: bool, env_file: Path, keep_login: bool, show_secrets: bool
 ) -> None:
@@ -126,12 +127,17 @@ def _provisioned(url: str, email: str, password: str, known: dict[str, str]) -> 
         if "DIFY_APPS" in known:
             click.echo("DIFY_APPS has keys of it, too; please mend or remove that line yourself.")
         known = {name: value for name, value in known.items() if not name.startswith("DIFY_")}
+    settings = _settings()
     dify = Dify(
         url,
         known.get("DIFY_DATASET_API_KEY", ""),
         known.get("DIFY_APP_API_KEY", ""),
         console_email=email,
         console_password=password,
+        connect_timeout=settings.DIFY_CONNECT_TIMEOUT,
+        read_timeout=settings.DIFY_READ_TIMEOUT,
+        chat_timeout=settings.DIFY_CHAT_TIMEOUT,
+        upload_timeout=settings.DIFY_UPLOAD_TIMEOUT,
     )
     try:
         if not dify.provisioning.is_set_up():

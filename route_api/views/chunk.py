@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response
 
 from .. import presenters
 from ..access.callers import administrators
@@ -99,7 +99,7 @@ def set_availability(kb_id: str, doc_id: str, chunk_ids: list[str], action: str)
     """
     try:
         with missing_is(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
-            if current_app.config["DIFY_CONSOLE_EMAIL"]:
+            if dify.console.is_configured:
                 with document_must_exist(kb_id, doc_id):
                     dify.console.switch_segments(kb_id, doc_id, action, chunk_ids)
                 return

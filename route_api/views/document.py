@@ -87,7 +87,7 @@ def list_documents(page: dict[str, Any]) -> Response:
 
 def segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> dict[str, Any]:
     """Counts of segments by document id, where there is a console login; a list without them beats no list."""
-    if not current_app.config["DIFY_CONSOLE_EMAIL"]:
+    if not dify.console.is_configured:
         return {}
     try:
         answer = dify.console.list_documents(kb_id, page, limit, keyword)

@@ -8,10 +8,11 @@ import responses
 
 from route_api import prompts
 from route_api.commands.provisioner import APP_NAME, PRE_PROMPT, VARIABLES, Note, Provisioned, Provisioner
-from route_api.dify import ChatApi, Dify
+from route_api.dify import ChatApi
 from route_api.errors import DifyFailed
 from route_api.sandbox import models as sandbox_models
 
+from ..support.dify_client import dify_client
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import FreshDify
 from ..support.recordings import DIFY, load
@@ -211,7 +212,7 @@ def test_either_version_is_set_up_from_nothing_by_the_calls_that_were_recorded(v
         dify.play("provisioning/empty-app-key-create", path=f"{app}/api-keys")
         dify.play("provisioning/empty-models-llm", path=f"{models}/text-embedding")
         dify.play("provisioning/empty-default-model")
-        client = Dify(DIFY, "", "", console_email="admin@example.com", console_password="Secret123")
+        client = dify_client(DIFY, console_email="admin@example.com", console_password="Secret123")
         client.transport.dify_version = version
         provisioned = Provisioner(client, {}, lambda note: None).run()
         sent = next(call.request.body for call in mock.calls if call.request.path_url.endswith("/model-config"))

@@ -2,7 +2,8 @@ import copy
 
 import pytest
 
-from route_api.dify.separators import escape_separators, version_tuple
+from route_api.dify.separators import escape_separators
+from route_api.dify.versions import version_tuple
 
 from ..support.recordings import load
 
