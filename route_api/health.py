@@ -20,7 +20,8 @@ CHECK_S = 1.0
 
 CONNECT_S = 1.0
 ANSWER_S = 2.0
-"""Seconds that Dify may take; whoever asks us has little patience himself. A connection is tried twice."""
+"""Seconds that Dify may take to accept a connection and to answer. A load balancer that asks us does not wait long.
+A broken connection is tried twice (dify/retries.py)."""
 
 
 class HealthCheck:

@@ -12,10 +12,12 @@ Here, for every call of this client:
 
 Elsewhere, where a second request is another one than the first:
 
-- `dify/console_login.py` sends the password in base64 if Dify answers that it wants base64. That answer is no refusal
-  of the password. A password that Dify refuses is never sent again: six wrong ones lock the account for a day.
-- `knowledge/retrieval.py` searches again with other settings if the knowledge base lacks the index for the first
-  search, and searches for more passages if too few belong to the documents that the caller named.
+- `dify/console_login.py` sends the password in base64 if Dify answers that it wants base64. That answer does not
+  count as a wrong password. A password that Dify refuses is never sent again: six wrong passwords lock the account
+  for a day.
+- `knowledge/retrieval.py` searches again with other settings if Dify refuses a search because the knowledge base lacks
+  the index or has incomplete settings. It searches for more passages if too few belong to the documents that the caller
+  named.
 - `chat/turn.py` asks a question again in a new conversation if Dify no longer has the old one. Dify refuses with a 404
   before the model sees the question.
 """

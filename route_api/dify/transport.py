@@ -130,7 +130,7 @@ class Transport:
 
     def ping(self) -> None:
         """Ask whether Dify answers. This needs no key: Dify's 404 is a good answer (tests/contract,
-        general/service-index). The call is in no metric, because it would look like a refusal there.
+        general/service-index). The call is in no metric, because it would count as refused there.
 
         :raises DifyUnreachable: there is no connection, or it broke.
         :raises DifyTimeout: no answer came in time.

@@ -11,7 +11,7 @@ from ..support.recordings import DIFY, VERSIONS, play
 
 @pytest.fixture
 def mock_dify() -> Iterator[responses.RequestsMock]:
-    """A Dify that answers, in order, what a test plays; what it does not expect fails."""
+    """A Dify that gives the answers of a test in their order. Any other request fails."""
     with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
         yield mock
 

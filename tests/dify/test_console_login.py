@@ -192,6 +192,17 @@ def test_without_credentials_the_operator_is_told_what_to_set() -> None:
         dify_client(DIFY).console.upload_limits()
 
 
+@pytest.mark.parametrize("email, password", [(None, None), ("", ""), (EMAIL, ""), ("", PASSWORD)])
+def test_a_login_needs_both_an_address_and_a_password(email: str | None, password: str | None) -> None:
+    assert not dify_client(DIFY, console_email=email, console_password=password).console.is_configured
+
+
+def test_a_login_is_configured_until_it_is_forgotten(dify: Dify) -> None:
+    assert dify.console.is_configured
+    dify.forget_login()
+    assert not dify.console.is_configured
+
+
 class Console:
     """A console of 1.8.1 that hands out numbered tokens, slowly, and knows which of them is still good."""
 

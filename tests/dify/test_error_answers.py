@@ -36,7 +36,7 @@ def test_there_are_hundreds_of_recorded_errors_to_walk() -> None:
 
 
 @pytest.mark.parametrize("version, case", ERROR_ANSWERS)
-def test_a_recorded_error_becomes_one_of_our_errors_with_a_harmless_text(
+def test_a_recorded_error_becomes_one_of_our_errors_with_a_text_that_is_safe_to_show(
     dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
 ) -> None:
     recorded = load(version, case)

@@ -88,7 +88,7 @@ def test_an_unknown_document_is_not_taken_for_an_unknown_route(dify: Dify, mock_
     assert len(mock_dify.calls) == 1
 
 
-def test_without_a_console_login_1_12_1_has_no_way(mock_dify: responses.RequestsMock) -> None:
+def test_without_a_console_login_1_12_1_has_no_route(mock_dify: responses.RequestsMock) -> None:
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/download")
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/upload-file")
     with pytest.raises(ConsoleNotConfigured):

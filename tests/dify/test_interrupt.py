@@ -1,4 +1,4 @@
-"""A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet, and when Dify is silent."""
+"""A read of a stream that waits for Dify is ended: by another thread or greenlet, or because Dify is silent."""
 
 import socket
 import subprocess

@@ -192,7 +192,7 @@ def test_a_switch_is_given_up_after_a_few_seconds(
     assert tuple(pauses) == INDEXING_PAUSES
 
 
-def test_another_refusal_of_a_switch_is_not_waited_for(
+def test_after_another_error_a_switch_is_not_tried_again(
     knowledge: KnowledgeApi, pauses: list[float], mock_dify: responses.RequestsMock, version: str
 ) -> None:
     play(mock_dify, version, "documents/status-disable-waiting", path=STATUS_PATH)
