@@ -20,7 +20,7 @@ CACHE_S = 1.0
 
 CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 2.0
-"""Short, because load balancers wait a few seconds only. Connecting is tried twice."""
+"""Short, because load balancers wait a few seconds only. A broken connection is tried twice (`dify/retries.py`)."""
 
 
 class HealthCheck:

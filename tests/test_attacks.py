@@ -29,7 +29,6 @@ from werkzeug.test import TestResponse
 
 from config import Config
 from route_api.access import users
-from route_api.dify import Dify
 from route_api.errors import DifyFailed, ValidationFailed
 from route_api.extensions import db
 from route_api.knowledge.downloads import folder_below, save_file
@@ -40,6 +39,7 @@ from route_api.views import parameters
 from .support import databases
 from .support.bad_values import KB_ID, describe
 from .support.callers import assert_refused, at, bearer, registered
+from .support.dify_client import dify_client
 from .support.fake_dify import FakeDify
 from .support.gateway_client import MakeApp
 from .support.loopback import loopback
@@ -410,7 +410,7 @@ def test_difys_headers_put_none_into_our_answer(make_app: MakeApp, headers: str)
 def test_an_address_that_is_not_difys_however_it_is_written_is_not_fetched(url: str) -> None:
     with responses.RequestsMock() as mock:
         mock.get(f"{DIFY}/v1/datasets/d/documents/e/download", json={"url": url})
-        files = Dify(DIFY, "k", "a", files_url="https://files.test").files
+        files = dify_client(DIFY, files_url="https://files.test").files
         with pytest.raises(DifyFailed, match="DIFY_FILES_URL"):
             files.open_file(files.locate("d", "e"))
 

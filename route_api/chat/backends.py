@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
-from flask import current_app
-
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
 from ..extensions import components, dify
@@ -72,7 +70,7 @@ def choose_backend(options: ModelOptions) -> Backend:
     has_app = options.model_name in dify.app_models
     if not options.has_parameters and (options.model_name is None or has_app):
         return _service_backend(options.model_name)
-    if not current_app.config["DIFY_CONSOLE_EMAIL"]:
+    if not dify.console.is_configured:
         raise NotSupported(_what_to_configure(options, has_app))
     app_model = options.model_name if has_app else None
     app_id = _app_id(app_model)

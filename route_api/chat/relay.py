@@ -4,11 +4,11 @@ import logging
 from collections.abc import Generator
 from typing import Any
 
-from ..dify import EventStream, refusal_text
+from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
 from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped, ModelFailed
 from ..extensions import components
-from ..monitoring import metrics
+from ..monitoring import metrics, tracing
 from ..presenters.message import answer_data, rag_info
 from .monitor import TurnInProgress
 from .plan import Plan
@@ -78,7 +78,7 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case "message_end":
             pass  # Everything that it says is taken from `turn.last_event` when the stream is over.
         case "error":
-            reason = refusal_text(event.get("status", 500), event)
+            reason = error_text(event.get("status", 500), event)
             raise ModelFailed(f"The model could not answer: {reason}")
         case "ping":
             return KEEP_ALIVE
@@ -114,6 +114,7 @@ def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
     (`tests/contract/FINDINGS.md`, f)."""
     if turn.task_id is None:
         return
+    tracing.current().resume()  # The stop of the gateway may have interrupted this turn's calls.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:

@@ -52,6 +52,7 @@ def dify_commands() -> None:
     help="Whether the gateway keeps the login, for model parameters per request, default models, and downloads.",
 )
 @click.option("--show-secrets", is_flag=True, help="Print the settings, keys and password among them.")
+@with_appcontext
 def provision(
     url: str | None, email: str | None, password_stdin: bool, env_file: Path, keep_login: bool, show_secrets: bool
 ) -> None:
@@ -136,12 +137,17 @@ def _provision(url: str, email: str, password: str, existing: dict[str, str]) ->
         if "DIFY_APPS" in existing:
             click.echo("DIFY_APPS has keys of that Dify, too; please correct or remove that line yourself.")
         existing = {name: value for name, value in existing.items() if not name.startswith("DIFY_")}
+    settings = _settings()
     dify = Dify(
         url,
         existing.get("DIFY_DATASET_API_KEY", ""),
         existing.get("DIFY_APP_API_KEY", ""),
         console_email=email,
         console_password=password,
+        connect_timeout=settings.DIFY_CONNECT_TIMEOUT,
+        read_timeout=settings.DIFY_READ_TIMEOUT,
+        chat_timeout=settings.DIFY_CHAT_TIMEOUT,
+        upload_timeout=settings.DIFY_UPLOAD_TIMEOUT,
     )
     try:
         if not dify.provisioning.is_set_up():

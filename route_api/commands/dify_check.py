@@ -142,6 +142,7 @@ class DifyCheck:
         self._settings = settings
         self._dify = dify
         self._may_log_in = may_log_in
+        self._has_login = dify.console.is_configured
         self._app_models: dict[str | None, Json] = {}
         if not may_log_in:
             dify.forget_login()
@@ -205,7 +206,7 @@ class DifyCheck:
 
         :returns: why we cannot use the console; empty if we can
         """
-        if not (self._settings.DIFY_CONSOLE_EMAIL and self._settings.DIFY_CONSOLE_PASSWORD):
+        if not self._has_login:
             return "no console login is set"
         if not self._may_log_in:
             return "the console login was not tried"

@@ -1,4 +1,4 @@
-"""The client of a Dify server, 1.8.1 or 1.12.1; which one it is, the server's own answers show."""
+"""The client of a Dify server, of version 1.8.1 or 1.12.1. The server's own answers tell the version."""
 
 from typing import Mapping
 
@@ -9,7 +9,7 @@ from .console_transport import ConsoleTransport
 from .credentials import ServiceKey
 from .debugger import DebuggerApi, override_model
 from .document_form import RawAnswer
-from .error_answers import NO_INDEX, refusal_text
+from .error_answers import NO_INDEX, error_text
 from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
@@ -30,17 +30,22 @@ __all__ = [
     "RawAnswer",
     "RemoteFile",
     "Transport",
+    "error_text",
     "override_model",
     "ready_models",
-    "refusal_text",
 ]
+
+EVENT_TIMEOUT = 120.0
+"""Seconds to wait for the next event of a stream. No setting changes it: Dify sends a ping every 10 seconds."""
+
+POOL_SIZE = 2000
 
 
 class Dify:
-    """One Dify server: what its service API and console offer us. Shared by all threads of a process.
+    """The calls of one Dify server's service API and console. All threads of a process share it.
 
-    `knowledge` needs the dataset key, `chat` an app key, `console`, `debugger` and `provisioning` the console login;
-    `files` takes what it needs.
+    `knowledge` needs the dataset key, and `chat` an app key. `console`, `debugger` and `provisioning` need the console
+    login. `files` uses the dataset key, and the console login where Dify wants it.
     """
 
     def __init__(
@@ -53,21 +58,24 @@ class Dify:
         console_password: str | None = None,
         *,
         files_url: str | None = None,
-        connect_timeout: float = 5.0,
-        read_timeout: float = 60.0,
-        chat_timeout: float = 300.0,
-        event_timeout: float = 120.0,
-        upload_timeout: float = 600.0,
-        pool_size: int = 2000,
+        connect_timeout: float,
+        read_timeout: float,
+        chat_timeout: float,
+        upload_timeout: float,
+        event_timeout: float = EVENT_TIMEOUT,
+        pool_size: int = POOL_SIZE,
     ) -> None:
         """
         :param base_url: address of the server, without `/v1`.
         :param apps: model name to the key of the app that runs it.
-        :param console_email: with `console_password`, the login of an admin; without, the console is not
+        :param console_email: with `console_password`, the login of an admin. Without both, the console is not
             configured.
         :param files_url: Dify's FILES_URL, if that is another origin than `base_url`.
-        :param connect_timeout: seconds to wait for a connection; the other timeouts are between two pieces of
-            an answer: of any call, of a blocking chat, of a chat's events, of an upload.
+        :param connect_timeout: seconds to wait for a connection.
+        :param read_timeout: seconds to wait for the next bytes of an answer.
+        :param chat_timeout: the same for the answer of a blocking chat.
+        :param upload_timeout: the same for the answer to an upload.
+        :param event_timeout: the same for the next event of a streamed chat.
         :param pool_size: how many idle connections are kept.
         """
         self.transport = Transport(
@@ -94,17 +102,20 @@ class Dify:
         return ChatApi(self.transport, self._app_keys[model_name], **self._timeouts)
 
     def find_app(self, model_name: str | None = None) -> str:
-        """The id of the app that :meth:`chat` gives for the same name, from the console. It does not change.
+        """Ask the console for the id of the app that :meth:`chat` gives for the same name. The id does not change.
 
         :raises KeyError: no app is configured for this model.
-        :raises NotSupported: the console does not have it.
+        :raises NotSupported: the console does not have the app.
         """
         return self.console.find_app(self._app_keys[model_name])
 
     def forget_login(self) -> None:
-        """From now on as if no console login were configured."""
+        """Behave from now on as if no console login were configured."""
         self._login.forget()
 
     def debugger(self, app_id: str) -> DebuggerApi:
-        """The debugger of an app that :meth:`find_app` has found."""
+        """The debugger of an app.
+
+        :param app_id: the id from :meth:`find_app`.
+        """
         return DebuggerApi(self._console_transport, app_id, **self._timeouts)

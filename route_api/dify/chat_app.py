@@ -4,27 +4,28 @@ from typing import Any, Literal
 
 from ..errors import DifyRejected
 from .credentials import Credential
-from .empty_answers import or_empty_answer
+from .empty_answers import accept_empty_answer
 from .events import EventStream
 from .transport import Transport
 
 Rating = Literal["like", "dislike"]
 
 CHAT_MODES = ("chat", "agent-chat", "advanced-chat")
-"""The kinds of apps that take questions; an agent-chat answers streams only."""
+"""The kinds of apps that take questions. An agent-chat answers only as a stream."""
 
 _NOTHING_TO_WITHDRAW = "rating cannot be None when feedback not exists"
-"""Dify's words for a rating that is withdrawn twice (chat/feedback-null-again)."""
+"""Dify's message when a rating is withdrawn twice (tests/contract, chat/feedback-null-again)."""
 
 
 class ChatApi:
-    """Calls of one app, whose key is the credential. Dify keeps users apart by the text in `user` alone."""
+    """Calls of one app; its key is the credential. Dify tells users apart only by the text in `user`."""
 
     def __init__(self, transport: Transport, auth: Credential, *, answer_timeout: float, event_timeout: float) -> None:
         """
         :param answer_timeout: seconds that a whole blocking answer may take.
-        :param event_timeout: seconds without any event of a stream. Dify sends a ping every 10
-            (chat/streaming-ping), but nothing, not even headers, before the first event.
+        :param event_timeout: seconds that may pass before the next event of a stream. Dify sends a ping every 10
+            seconds (tests/contract, chat/streaming-ping), but it sends nothing, not even headers, before the first
+            event.
         """
         self._transport = transport
         self._auth = auth
@@ -36,7 +37,7 @@ class ChatApi:
 
         :param body: `query`, `user`, `inputs` and, to continue, `conversation_id`.
         """
-        return or_empty_answer(
+        return accept_empty_answer(
             lambda: self._transport.request(
                 "POST",
                 "/v1/chat-messages",
@@ -47,9 +48,9 @@ class ChatApi:
         )
 
     def stream(self, body: dict[str, Any]) -> EventStream:
-        """Ask a question; the answer comes as events. Returns when the first event is on its way.
+        """Ask a question, to be answered as events. Returns when Dify begins to send the first event.
 
-        A refusal before the start is raised from here; a model that fails later is an `error` event.
+        An error before the start is raised here. A model that fails later sends an `error` event.
         """
         response = self._transport.open(
             "POST",
@@ -61,13 +62,15 @@ class ChatApi:
         return EventStream(response)
 
     def stop(self, task_id: str, user: str) -> None:
-        """End a running generation. A wrong task or user is a success as well (chat/stop-other-user)."""
+        """End a running generation. Dify answers success for a wrong task or user too (tests/contract,
+        chat/stop-other-user)."""
         path = f"/v1/chat-messages/{task_id}/stop"
         self._transport.request("POST", path, auth=self._auth, json={"user": user})
 
     def feedback(self, message_id: str, user: str, rating: Rating | None, content: str = "") -> None:
-        """Rate an answer, in place of an earlier rating; None withdraws it, and is no error where there is none.
+        """Rate an answer. The rating replaces an earlier one.
 
+        :param rating: None withdraws the rating; this is no error where there is none.
         :param content: the reason, in the user's words.
         """
         body: dict[str, Any] = {"rating": rating, "user": user}
@@ -80,9 +83,9 @@ class ChatApi:
                 raise
 
     def suggested(self, message_id: str, user: str) -> list[str]:
-        """What the user might ask after an answer; a model makes it up meanwhile.
+        """Questions that the user might ask after an answer. A model writes them during this call.
 
-        :raises DifyError: also where the app's settings have it switched off.
+        :raises DifyError: also where they are switched off in the app's settings.
         """
         answer = self._transport.request(
             "GET",
@@ -95,22 +98,22 @@ class ChatApi:
         return questions
 
     def delete_conversation(self, conversation_id: str, user: str) -> None:
-        """Delete a conversation, WHOEVER it belongs to: Dify looks at neither user nor app
-        (chat/conversation-delete-other-user). One that is not there is a success."""
+        """Delete a conversation. Dify checks neither the user nor the app: it deletes the conversation OF ANY USER
+        (tests/contract, chat/conversation-delete-other-user). It answers success for an unknown conversation too."""
         self._transport.request("DELETE", f"/v1/conversations/{conversation_id}", auth=self._auth, json={"user": user})
 
     def parameters(self) -> dict[str, Any]:
-        """The app's published settings; `user_input_form` lists the variables that it declares."""
+        """The app's published settings. `user_input_form` lists the variables that the app declares."""
         parameters: dict[str, Any] = self._transport.request("GET", "/v1/parameters", auth=self._auth)
         return parameters
 
     def info(self) -> dict[str, Any]:
-        """The app's `name`, and its `mode`: only those in :data:`CHAT_MODES` take questions."""
+        """The app's `name` and `mode`. Only the modes in :data:`CHAT_MODES` take questions."""
         info: dict[str, Any] = self._transport.request("GET", "/v1/info", auth=self._auth)
         return info
 
 
 def _chat_body(body: dict[str, Any], response_mode: str) -> dict[str, Any]:
-    # With a title to make, 1.8.1 keeps the stream open after the answer and 1.12.1 sleeps a second before it
-    # (DIFFERENCES 52).
+    # Otherwise Dify makes a title too: 1.8.1 keeps the stream open after the answer for that, and 1.12.1 waits for a
+    # second before the answer (tests/contract/DIFFERENCES.md, 52).
     return {**body, "response_mode": response_mode, "auto_generate_name": False}

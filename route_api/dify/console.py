@@ -1,4 +1,4 @@
-"""What only Dify's console can do, with an admin's login."""
+"""Calls of Dify's console for what the service API lacks. They need an admin's login."""
 
 import time
 from functools import partial
@@ -8,15 +8,15 @@ from urllib.parse import quote
 from ..errors import NotSupported
 from .console_transport import ConsoleTransport
 from .credentials import ServiceKey
-from .retries import when_indexed
+from .retries import retry_while_indexing
 
 Json = dict[str, Any]
 
 SEGMENTS_IN_A_CALL = 50
-"""Their ids go into the query, and gunicorn in front of Dify takes no more than 4,094 characters of it."""
+"""The ids are in the query. Dify's gunicorn takes a request line of at most 4,094 characters."""
 
 APPS_IN_A_PAGE = 100
-"""Some of the console's lists refuse more (segments/console-list-limit-101)."""
+"""Some of the console's lists refuse more (tests/contract, segments/console-list-limit-101)."""
 
 
 class ConsoleApi:
@@ -26,43 +26,49 @@ class ConsoleApi:
         self._console = console
         self._sleep = sleep
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a console login. Without one each call here raises :class:`ConsoleNotConfigured`."""
+        return self._console.is_configured
+
     def set_default_model(self, model_type: str, provider: str, model: str) -> None:
-        """Set the workspace's default model of one type. Dify skips a missing provider with success."""
+        """Set the workspace's default model of one type. Dify ignores an unknown provider and answers success."""
         setting = {"model_type": model_type, "provider": provider, "model": model}
         body = {"model_settings": [setting]}
         self._console.request("POST", "/console/api/workspaces/current/default-model", json=body)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
-        """A page of documents with `completed_segments` and `total_segments`, which the service API lacks."""
+        """A page of documents with `completed_segments` and `total_segments`. The service API has no such counts."""
         params = {"page": page, "limit": limit, "keyword": keyword, "fetch": "true"}
         documents: Json = self._console.request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
         return documents
 
     def upload_limits(self) -> Json:
-        """The server's limits; `file_size_limit` is that of a document, in MB (documents/console-upload-limits)."""
+        """The server's limits. `file_size_limit` is for a document, in MB (tests/contract,
+        documents/console-upload-limits)."""
         limits: Json = self._console.request("GET", "/console/api/files/upload")
         return limits
 
     def switch_segments(self, dataset_id: str, document_id: str, action: str, segment_ids: list[str]) -> None:
-        """Switch segments, many in one call; unknown ids and actions are skipped with success. Waits for a busy
-        indexing worker.
+        """Switch segments, many in one call. Dify ignores unknown ids and actions and answers success. Waits while Dify
+        is still indexing.
 
         :param action: enable or disable.
         """
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/segment/{action}"
         for first in range(0, len(segment_ids), SEGMENTS_IN_A_CALL):
             ids = segment_ids[first : first + SEGMENTS_IN_A_CALL]
-            when_indexed(partial(self._console.request, "PATCH", path, params={"segment_id": ids}), self._sleep)
+            retry_while_indexing(partial(self._console.request, "PATCH", path, params={"segment_id": ids}), self._sleep)
 
     def document_download(self, dataset_id: str, document_id: str) -> Json:
-        """`url` of the original file, signed (DIFFERENCES 33)."""
+        """The signed `url` of the original file (tests/contract/DIFFERENCES.md, 33)."""
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/download"
         download: Json = self._console.request("GET", path)
         return download
 
     def find_app(self, key: ServiceKey) -> str:
-        """The id of the chat app that a service key belongs to: the console shows keys in full
-        (provisioning/app-api-keys-list). Asks for the keys of one app after the other.
+        """The id of the chat app that a service key belongs to. The console shows keys in full (tests/contract,
+        provisioning/app-api-keys-list). This asks for the keys of one app after the other.
 
         :raises NotSupported: no chat app of this workspace has the key.
         """
@@ -82,16 +88,16 @@ class ConsoleApi:
         )
 
     def app_model_config(self, app_id: str) -> Json:
-        """The published configuration of a chat app (provisioning/app-get-with-variables)."""
+        """The published configuration of a chat app (tests/contract, provisioning/app-get-with-variables)."""
         app = self._console.request("GET", f"/console/api/apps/{app_id}")
         model_config: Json = app["model_config"]
         return model_config
 
     def parameter_rules(self, provider: str, model: str) -> list[Json]:
-        """The parameters that a model takes, each with `name`, `type`, `min` and `max`. One whose `use_template` is
-        "max_tokens" means that under whatever name.
+        """The parameters that a model takes, each with `name`, `type`, `min` and `max`. A parameter with the
+        `use_template` "max_tokens" has that meaning, whatever its name is.
 
-        :param provider: as the lists of models name it, such as `langgenius/ollama/ollama`.
+        :param provider: the name in the lists of models, such as `langgenius/ollama/ollama`.
         """
         path = f"/console/api/workspaces/current/model-providers/{quote(provider)}/models/parameter-rules"
         rules: list[Json] = self._console.request("GET", path, params={"model": model})["data"]

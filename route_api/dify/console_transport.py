@@ -1,16 +1,18 @@
 """Calls to Dify's console, signed with the session of the console login."""
 
+from functools import partial
 from typing import Any
 
 import requests
 
-from ..errors import DifyAuthFailed
 from .console_login import ConsoleLogin
+from .credentials import ConsoleSession
+from .retries import with_renewed_session
 from .transport import Transport, read_json
 
 
 class ConsoleTransport:
-    """Sends calls with the current session, and once more with a new one where Dify refuses that.
+    """Sends calls with the current session.
 
     Each may raise any :class:`DifyError`, :class:`ConsoleNotConfigured` and :class:`ConsoleLoginRefused` among them.
     """
@@ -19,6 +21,11 @@ class ConsoleTransport:
         self._transport = transport
         self._login = login
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a console login."""
+        return self._login.is_configured
+
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Make a call as :meth:`Transport.request` does."""
         with self.open(method, path, **options) as response:
@@ -26,8 +33,8 @@ class ConsoleTransport:
 
     def open(self, method: str, path: str, **options: Any) -> requests.Response:
         """Make a call as :meth:`Transport.open` does. The caller must close the answer."""
-        session = self._login.session()
-        try:
-            return self._transport.open(method, path, auth=session, **options)
-        except DifyAuthFailed:  # Nothing was done, so that this may be sent again whatever the method.
-            return self._transport.open(method, path, auth=self._login.renew(session), **options)
+        call = partial(self._open, method, path, options)
+        return with_renewed_session(call, self._login.session(), self._login.renew)
+
+    def _open(self, method: str, path: str, options: dict[str, Any], session: ConsoleSession) -> requests.Response:
+        return self._transport.open(method, path, auth=session, **options)

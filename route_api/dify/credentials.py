@@ -1,6 +1,6 @@
-"""What the gateway shows Dify to be let in: service keys and console sessions.
+"""The credentials that the gateway sends to Dify: service keys and console sessions.
 
-Each is a `requests` auth object: a secret lives in one place, which alone writes it into requests.
+Each is a `requests` auth object, so that a secret is in one place, and only that place writes it into requests.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 
 
 class Credential(AuthBase):
-    """A secret that signs requests. `setting` names the operator's setting that it came from."""
+    """A secret that signs requests. `setting` is the name of the operator's setting that holds the secret."""
 
     setting: str
 
@@ -42,23 +42,23 @@ class ServiceKey(Credential):
 
 
 def _bearer(key: str) -> str:
-    """The header's value; http.client fails on anything outside latin-1, such as the … of a key that was copied from
-    an example, where Dify simply refuses it."""
+    """The value of the header. http.client fails on characters outside latin-1, such as the … of a key that was copied
+    from an example. With these bytes Dify refuses the key like any other wrong key."""
     return f"Bearer {key}".encode().decode("latin-1")
 
 
 class ConsoleSession(Credential):
-    """A login to Dify's console: valid for 60 minutes, its refresh token for 30 days and one use."""
+    """A login to Dify's console. It is valid for 60 minutes; its refresh token for 30 days, and once."""
 
     setting = "DIFY_CONSOLE_EMAIL"
 
     def refresh_request(self) -> dict[str, Any]:
-        """What a refresh sends: arguments for :meth:`Transport.send`."""
+        """The arguments of :meth:`Transport.send` for a refresh."""
         raise NotImplementedError
 
 
 class BearerSession(ConsoleSession):
-    """The console session of Dify 1.8.1: both tokens come in the body of the login (auth/login)."""
+    """The console session of Dify 1.8.1: the answer to a login has both tokens (tests/contract, auth/login)."""
 
     def __init__(self, access_token: str, refresh_token: str) -> None:
         self._access_token = access_token
@@ -72,14 +72,15 @@ class BearerSession(ConsoleSession):
 
 
 class CookieSession(ConsoleSession):
-    """The console session of Dify 1.12.1: three cookies, one of them also a header (auth/profile).
+    """The console session of Dify 1.12.1: three cookies, one of which is also sent as a header (tests/contract,
+    auth/profile).
 
-    Behind https Dify puts `__Host-` before the cookies' names and expects them back under those names.
+    Behind https Dify puts `__Host-` before the names of the cookies, and expects the cookies under those names.
     """
 
     def __init__(self, cookies: dict[str, str]) -> None:
         """
-        :param cookies: the cookies of a login or refresh, by the names under which they came.
+        :param cookies: the cookies of a login or refresh, by their names.
         :raises KeyError: one of the three is missing.
         """
         names = {name.removeprefix("__Host-"): name for name in cookies}

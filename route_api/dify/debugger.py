@@ -1,24 +1,26 @@
-"""Chat by the console's debugger, which takes a model and its parameters per request (FINDINGS a)."""
+"""Chat through the console's debugger, which takes a model and its parameters with each request
+(tests/contract/FINDINGS.md, a)."""
 
 from contextlib import suppress
 from typing import Any
 
 from ..errors import DifyNotFound, ValidationFailed
 from .console_transport import ConsoleTransport
-from .empty_answers import or_empty_answer
+from .empty_answers import accept_empty_answer
 from .events import EventStream
 
 Json = dict[str, Any]
 
 _NAMES = {"temperature": ("temperature",), "max_tokens": ("max_tokens", "num_predict")}
-"""What models call a parameter where their rules name no template; num_predict is ollama's word (FINDINGS a)."""
+"""The names that models have for a parameter if their rules name no template. num_predict is ollama's name
+(tests/contract/FINDINGS.md, a)."""
 
 
 class DebuggerApi:
-    """What :class:`ChatApi` offers for a turn, as the admin of the console login: all users are one person for Dify,
-    and the service API does not see these conversations (debugger/service-cannot-continue).
+    """The calls of :class:`ChatApi` that a turn needs, made with the console login. To Dify all our users are the admin
+    of that login. The service API does not see these conversations (tests/contract, debugger/service-cannot-continue).
 
-    Each call may raise what :class:`ConsoleTransport` raises. Feedback is a matter of the service API alone.
+    Each call may raise what :class:`ConsoleTransport` raises. Only the service API takes feedback.
     """
 
     def __init__(self, console: ConsoleTransport, app_id: str, *, answer_timeout: float, event_timeout: float) -> None:
@@ -31,11 +33,11 @@ class DebuggerApi:
     def send(self, body: Json) -> Json:
         """Ask a question and wait for the whole answer.
 
-        :param body: `query`, `inputs` and, to continue, `conversation_id` with `parent_message_id`, the message
-            before, without which the model remembers nothing (debugger/second-turn-without-parent).
-            `model_config` holds for this turn alone; empty or left out, it is the published one.
+        :param body: `query`, `inputs` and, to continue, `conversation_id` with `parent_message_id`. That is the message
+            before; without it the model remembers nothing (tests/contract, debugger/second-turn-without-parent).
+            `model_config` is used for this turn only. If it is empty or left out, Dify uses the published one.
         """
-        return or_empty_answer(
+        return accept_empty_answer(
             lambda: self._console.request(
                 "POST",
                 f"{self._app}/chat-messages",
@@ -45,7 +47,7 @@ class DebuggerApi:
         )
 
     def stream(self, body: Json) -> EventStream:
-        """Ask a question; the answer comes as events, as from :meth:`ChatApi.stream`."""
+        """Ask a question, to be answered as events, as :meth:`ChatApi.stream` does."""
         response = self._console.open(
             "POST",
             f"{self._app}/chat-messages",
@@ -55,26 +57,28 @@ class DebuggerApi:
         return EventStream(response)
 
     def stop(self, task_id: str, user: str) -> None:
-        """End a running generation. A wrong task is a success as well (debugger/stop)."""
+        """End a running generation. Dify answers success for a wrong task too (tests/contract, debugger/stop)."""
         self._console.request("POST", f"{self._app}/chat-messages/{task_id}/stop")
 
     def suggested(self, message_id: str, user: str) -> list[str]:
-        """What the user might ask after an answer; a model makes it up meanwhile.
+        """Questions that the user might ask after an answer. A model writes them during this call.
 
-        :raises DifyForbidden: the turn's configuration has it switched off (debugger/console-suggested).
+        :raises DifyForbidden: they are switched off in the turn's configuration (tests/contract,
+            debugger/console-suggested).
         """
         path = f"{self._app}/chat-messages/{message_id}/suggested-questions"
         questions: list[str] = self._console.request("GET", path, read_timeout=self._answer_timeout)["data"]
         return questions
 
     def delete_conversation(self, conversation_id: str, user: str) -> None:
-        """Delete a conversation of the app. One that is not there is a success."""
+        """Delete a conversation of the app. An unknown conversation is no error."""
         with suppress(DifyNotFound):
             self._console.request("DELETE", f"{self._app}/chat-conversations/{conversation_id}")
 
 
 def _debugger_body(body: Json, response_mode: str) -> Json:
-    # Without a model_config Dify refuses, and without a response_mode its versions differ (DIFFERENCES 56).
+    # Dify refuses a body without model_config; without response_mode its versions differ
+    # (tests/contract/DIFFERENCES.md, 56).
     known = {name: value for name, value in body.items() if name != "user" and value is not None}
     return {"model_config": {}, **known, "response_mode": response_mode}
 
@@ -89,11 +93,11 @@ def override_model(
 ) -> Json:
     """A copy of an app's published configuration with another model or other parameters, for one turn.
 
-    The published parameters are those of the published model: another one starts without them.
+    The published parameters belong to the published model. Another model starts without parameters.
 
     :param model: provider and name; None keeps the published model.
-    :param rules: of the model that is to answer, from :meth:`ConsoleApi.parameter_rules`.
-    :raises ValidationFailed: the model does not know a parameter, or not this value.
+    :param rules: the rules of the model that is to answer, from :meth:`ConsoleApi.parameter_rules`.
+    :raises ValidationFailed: the model does not know a parameter, or does not take its value.
     """
     published = model_config["model"]
     if model is None or model == (published["provider"], published["name"]):

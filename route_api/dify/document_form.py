@@ -1,4 +1,4 @@
-"""A file on its way to Dify, in constant memory."""
+"""The multipart form of a document upload, which is streamed in constant memory."""
 
 from dataclasses import dataclass
 from typing import IO, Any
@@ -9,7 +9,7 @@ from requests_toolbelt import MultipartEncoder
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """An answer of Dify as it came."""
+    """An unchanged answer of Dify."""
 
     status: int
     content_type: str
@@ -17,7 +17,7 @@ class RawAnswer:
 
 
 class SizedStream:
-    """The next `size` bytes of a file, in the form that MultipartEncoder streams: `len` is what is left."""
+    """The next `size` bytes of a file, as MultipartEncoder wants them: `len` is the number of bytes that are left."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream = stream
@@ -25,7 +25,7 @@ class SizedStream:
 
     def read(self, size: int = -1) -> bytes:
         """
-        :raises EOFError: the stream has fewer bytes than were announced; MultipartEncoder would ask for ever.
+        :raises EOFError: the stream has fewer bytes than were announced. MultipartEncoder would try to read for ever.
         """
         wanted = self.len if size < 0 else min(size, self.len)
         data = self._stream.read(wanted)
@@ -38,7 +38,7 @@ class SizedStream:
 def document_form(
     filename: str, content_type: str, stream: IO[bytes], size: int, data: dict[str, Any]
 ) -> MultipartEncoder:
-    """The form of a create-by-file. The name is written in raw UTF-8, which Dify reads right (FINDINGS i)."""
+    """The form of a create-by-file. Its file name is raw UTF-8, which Dify can read (tests/contract/FINDINGS.md, i)."""
     return MultipartEncoder(
         fields={
             "data": orjson.dumps(data),

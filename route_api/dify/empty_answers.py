@@ -1,4 +1,4 @@
-"""A model that says nothing: a success in a stream, but a refusal of Dify's where the answer comes in one piece."""
+"""Empty answers of a model: Dify sends them as a success in a stream, and as an error where it answers in one piece."""
 
 from typing import Any, Callable
 
@@ -8,11 +8,14 @@ from .error_answers import EMPTY_ANSWER
 Json = dict[str, Any]
 
 
-def or_empty_answer(ask: Callable[[], Json]) -> Json:
-    """The answer that `ask` gets; an empty one where Dify refuses the model's (chat/blocking-empty-answer), as in a
-    stream (chat/streaming-empty-answer)."""
+def accept_empty_answer(call: Callable[[], Json]) -> Json:
+    """Make a blocking chat call. The error for an empty answer (tests/contract, chat/blocking-empty-answer) becomes an
+    empty answer, as a stream gives it (tests/contract, chat/streaming-empty-answer).
+
+    :returns: Dify's answer.
+    """
     try:
-        return ask()
+        return call()
     except DifyRejected as error:
         if error.message != EMPTY_ANSWER:
             raise

@@ -1,8 +1,7 @@
-"""From an answer in which Dify refuses or fails to one of our errors, with a text that anybody may see.
+"""Turns an error answer of Dify into one of our errors, with a text that is safe to show to anybody.
 
-Dify's own texts are useful ("Dataset name already exists") or dangerous: SQL, pydantic dumps that quote the
-request, HTML pages, addresses, tails that list its routes (contract README, "Surprises" 1 to 3). Only
-harmless ones pass.
+Some of Dify's texts help the caller ("Dataset name already exists"). Others must not be shown: SQL, pydantic texts that
+quote the request, HTML pages, addresses, lists of Dify's routes (tests/contract/README.md, 1 to 3).
 """
 
 import re
@@ -17,22 +16,22 @@ STILL_INDEXING = "Dify is still indexing this document; please try again in a fe
 EMPTY_ANSWER = "The model gave an empty answer."
 NO_INDEX = "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
 
-# Refusals that Dify words badly, recognised in its raw text, and our words for them.
-_KNOWN_REFUSALS = (
+# Errors whose text is hard to understand or not safe: a pattern for Dify's text, and our text.
+_KNOWN_ERRORS = (
     (re.compile(r"(being indexed|is indexing), please try again later"), STILL_INDEXING),
     (re.compile(r'relation "embedding_vector_index\w*" does not exist'), NO_INDEX),
     (re.compile(r"validation error for Data\nanswer\n"), EMPTY_ANSWER),
 )
 
-# flask-restx adds its guesses to a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?"
-_TAIL = re.compile(r"\s*You have requested this URI.*", re.DOTALL)
+# flask-restx adds a guess to the text of a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?"
+_RESTX_GUESS = re.compile(r"\s*You have requested this URI.*", re.DOTALL)
 
-# "<field>\n  <what is wrong> [type=..., input_value=...": of a pydantic text, what quotes nobody's data.
+# A pydantic text is "<field>\n  <reason> [type=..., input_value=...". The groups leave out the caller's data.
 _PYDANTIC_FIELD = re.compile(r"^(\S+)\n  (?:Value error, )?([^\n]+?) \[type=", re.MULTILINE)
 
-_LONGEST_TEXT = 300
+_MAX_TEXT_LENGTH = 300
 
-_DANGEROUS = re.compile(
+_UNSAFE = re.compile(
     r"[<>{}\n\r]|http|://|/v1/|/api/"  # markup, dumps, addresses
     r"|(?-i:\b(SELECT|INSERT|UPDATE|DELETE|LINE \d))|psycopg|pymysql|sqlalchemy|relation \""  # SQL
     r"|validation error|pydantic|Traceback|File \"|\.py\b"  # the insides of Python
@@ -53,90 +52,92 @@ _TEXT_OF_STATUS = {
 }
 
 
-def refusal(status: int, body: bytes, setting: str) -> DifyError:
+def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
     """The error for an answer of Dify that is no success.
 
-    :param status: the HTTP status, which alone gives the verdict.
-    :param body: the body as it came: JSON in any of Dify's five shapes, or HTML.
-    :param setting: name of the setting that holds the credential the request was made with.
+    :param status: the HTTP status, which decides on the class of the error.
+    :param body: the raw body: JSON in any of Dify's five shapes, or HTML.
+    :param setting: name of the setting that holds the credential of the request.
     """
     try:
-        said = orjson.loads(body)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        said = None
-    code = said.get("code") if isinstance(said, dict) else None
-    facts: dict[str, Any] = {
+        answer = None
+    code = answer.get("code") if isinstance(answer, dict) else None
+    details: dict[str, Any] = {
         "dify_status": status,
         "dify_code": code if isinstance(code, str) else None,
-        "unexplained": not _text_in(said),
+        "unexplained": not _text_in(answer),
     }
     if status == 401:
         text = f"Dify refused the gateway's own credentials. The operator should check {setting}."
-        return DifyAuthFailed(text, **facts)
+        return DifyAuthFailed(text, **details)
     if status < 400:
         text = "Dify answered with a redirect. The operator should check http or https in DIFY_BASE_URL."
-        return DifyFailed(text, **facts)
+        return DifyFailed(text, **details)
     if status >= 500:
-        return DifyFailed(f"Dify failed with HTTP status {status}.", **facts)
-    text = refusal_text(status, said)
+        return DifyFailed(f"Dify failed with HTTP status {status}.", **details)
+    text = error_text(status, answer)
     if status == 403:
-        return DifyForbidden(text, **facts)
+        return DifyForbidden(text, **details)
     if status == 429:
-        return DifyTooBusy(text, **facts)
-    # 1.8.1 calls an unknown dataset a 400 on create-by-file and document DELETE (DIFFERENCES 14).
+        return DifyTooBusy(text, **details)
+    # 1.8.1 answers create-by-file and document DELETE with 400 for an unknown dataset
+    # (tests/contract/DIFFERENCES.md, 14).
     if status == 404 or text == "Dataset does not exist.":
-        return DifyNotFound(text, **facts)
-    return DifyRejected(text, **facts)
+        return DifyNotFound(text, **details)
+    return DifyRejected(text, **details)
 
 
-def may_be_shown(status: int, body: bytes) -> bool:
-    """Whether an answer of Dify may go on to anybody as it came: a success, or a refusal in harmless words; in JSON."""
+def is_safe_to_show(status: int, body: bytes) -> bool:
+    """Whether an answer of Dify may be sent to anybody unchanged: it is JSON, a success or an error with safe texts."""
     try:
-        said = orjson.loads(body)
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
     if 200 <= status < 300:
         return True
-    texts = (_TAIL.sub("", text) for text in _texts_in(said))  # Those who call this path know Dify's routes.
-    return 400 <= status < 500 and status != 401 and not any(map(_DANGEROUS.search, texts))
+    # The callers of the raw upload use Dify's path, so a guess about routes tells them nothing new.
+    texts = (_RESTX_GUESS.sub("", text) for text in _texts_in(answer))
+    return 400 <= status < 500 and status != 401 and not any(map(_UNSAFE.search, texts))
 
 
-def _texts_in(said: Any) -> Iterator[str]:
+def _texts_in(answer: Any) -> Iterator[str]:
     """Every text in decoded JSON."""
-    if isinstance(said, str):
-        yield said
-    elif isinstance(said, (dict, list)):
-        for inner in said.values() if isinstance(said, dict) else said:
+    if isinstance(answer, str):
+        yield answer
+    elif isinstance(answer, (dict, list)):
+        for inner in answer.values() if isinstance(answer, dict) else answer:
             yield from _texts_in(inner)
 
 
-def refusal_text(status: int, said: Any) -> str:
-    """A sentence for a person about a refusal.
+def error_text(status: int, answer: Any) -> str:
+    """A sentence about an error, for a person.
 
     :param status: HTTP status of the answer, or `status` of an `error` event in a stream.
-    :param said: the decoded JSON of the answer, or the event; None where there was no JSON.
+    :param answer: the decoded JSON of the answer, or the event; None where there was no JSON.
     """
-    text = _TAIL.sub("", _text_in(said)).strip()
-    for pattern, sentence in _KNOWN_REFUSALS:
+    text = _RESTX_GUESS.sub("", _text_in(answer)).strip()
+    for pattern, sentence in _KNOWN_ERRORS:
         if pattern.search(text):
             return sentence
     fields = _PYDANTIC_FIELD.findall(text)
     if fields:
         text = "; ".join(f"{field}: {wrong}" for field, wrong in fields)
-    if text and len(text) <= _LONGEST_TEXT and not _DANGEROUS.search(text):
+    if text and len(text) <= _MAX_TEXT_LENGTH and not _UNSAFE.search(text):
         return text
     return _TEXT_OF_STATUS.get(status, f"Dify refused the request with HTTP status {status}.")
 
 
-def _text_in(said: Any) -> str:
-    """Dify's own words, wherever this shape of answer keeps them (contract README, "Surprises" 1)."""
-    if not isinstance(said, dict):
+def _text_in(answer: Any) -> str:
+    """Dify's own text, in whichever of its shapes the error comes (tests/contract/README.md, 1)."""
+    if not isinstance(answer, dict):
         return ""
-    errors = said.get("errors")
+    errors = answer.get("errors")
     if isinstance(errors, dict):  # 1.8.1 validation
         return "; ".join(f"{field}: {text}" for field, text in errors.items())
     for key in ("message", "error", "data"):
-        text = said.get(key)
+        text = answer.get(key)
         if isinstance(text, dict):  # /setup of 1.12.1
             text = text.get("message")
         if isinstance(text, str):

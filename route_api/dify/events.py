@@ -1,10 +1,9 @@
 """Server-sent events of a chat, read from the socket without delay.
 
-`iter_lines` and `iter_content` of requests hold an event back until a buffer is full or the next event comes;
-`raw.read_chunked` returns each piece that Dify sent, and `raw.read1` what has arrived.
+`iter_lines` and `iter_content` of requests keep an event back until a buffer is full or the next event comes.
+`raw.read_chunked` returns each chunk that Dify sent, and `raw.read1` the bytes that have arrived.
 """
 
-from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, Generator, Iterator, cast
@@ -14,10 +13,11 @@ import requests
 
 from ..errors import DifyFailed, DifyTimeout, DifyUnreachable
 from ..monitoring import tracing
+from .connections import shutdown_of
 from .transport import NETWORK_ERRORS, TOO_LATE, network_error
 
-LONGEST_EVENT = 4 * 1024 * 1024
-"""Bytes. No event of Dify comes near; a server that never ends one must not fill our memory."""
+MAX_EVENT_SIZE = 4 * 1024 * 1024
+"""In bytes. Dify's events are far smaller. A server that never ends an event must not fill our memory."""
 
 _READ_SIZE = 64 * 1024
 _LAST_EVENTS = ("message_end", "error")
@@ -26,75 +26,79 @@ Event = dict[str, Any]
 
 
 class EventStream:
-    """The events of one streamed answer, in order. Iterate once; close it whenever reading stops early."""
+    """The events of one streamed answer, in order. Iterate it once. Close it if you stop before the end.
+
+    It belongs to the request that is current when it is made: interrupting that request ends its reads too.
+    """
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
+        self._trace = tracing.current()
+        self._shutdown = shutdown_of(response)
         self._pieces = tracing.Timed(_pieces(response.raw))
         self._events = self._read()
-        self._patience_s: float | None = None
+        self._read_timeout: float | None = None
         self._was_silent = False
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
 
     def close(self) -> None:
-        """Drop the connection. Dify goes on generating: only a stop ends that (FINDINGS f)."""
+        """Close the connection. Dify goes on generating until it gets a stop (tests/contract/FINDINGS.md, f)."""
         self._events.close()
         self._response.close()
 
     def interrupt(self) -> None:
-        """End a read that waits in another thread or greenlet, which then fails with :class:`DifyUnreachable`.
+        """End the reads of this stream, also a read that waits in another thread or greenlet: it fails with
+        :class:`DifyUnreachable`. Later calls to Dify are not affected, unlike after :meth:`Trace.interrupt`.
 
-        The reader closes the stream: to close it from here would wait for the reader, or give its descriptor to
-        somebody else while it still reads. A stream that is over already is left alone.
+        This does not close the stream; the reader does. If another thread closed the socket, its descriptor could be
+        given to another connection while the reader still reads from it. A stream that is over is left alone.
         """
-        with suppress(ValueError, RuntimeError, OSError):  # closed, given back, or dropped by Dify
-            self._response.raw.shutdown()
+        self._shutdown()
 
     def leave_timing(self) -> None:
-        """Let reads wait without a limit of their own: from now on the caller calls :meth:`end_silence` every second.
+        """Take the timeout off the socket. From now on the caller must call :meth:`end_silence` every second.
 
-        gevent sets up and takes down a timer for each read that has a timeout, a tenth of what a token costs.
+        gevent starts and stops a timer for each read with a timeout, which is a tenth of the CPU time of a token.
         """
         connection = self._response.raw.connection
         if connection is not None and connection.sock is not None:
-            self._patience_s = connection.sock.gettimeout()
+            self._read_timeout = connection.sock.gettimeout()
             connection.sock.settimeout(None)
 
     def end_silence(self) -> None:
-        """Have a read that has waited for longer than it might fail with :class:`DifyTimeout`."""
-        since, patience = self._pieces.waits_since, self._patience_s
-        if since is not None and patience is not None and perf_counter() - since > patience:
+        """End a read that has waited for longer than the read timeout: it fails with :class:`DifyTimeout`."""
+        since, timeout = self._pieces.waits_since, self._read_timeout
+        if since is not None and timeout is not None and perf_counter() - since > timeout:
             self._was_silent = True
             self.interrupt()
 
     def _read(self) -> Generator[Event, None, None]:
-        """Yield events until `message_end` or `error`, which is the last.
+        """Yield the events up to `message_end` or `error`, then close the connection: Dify 1.8.1 may keep it open for
+        seconds after `message_end`.
 
-        What follows is not waited for: Dify 1.8.1 may keep the connection open for seconds after
-        `message_end`.
-
-        :raises DifyUnreachable: the stream broke off before its last event.
-        :raises DifyTimeout: nothing came, not even a ping, for the read timeout.
-        :raises DifyFailed: something came that is no event.
+        :raises DifyUnreachable: the stream broke off before its last event, or was interrupted.
+        :raises DifyTimeout: nothing, not even a ping, came within the read timeout.
+        :raises DifyFailed: Dify sent something that is no event.
         """
         pending = b""
         try:
-            for piece in self._pieces:
-                pending += piece
-                if b"\r" in pending:
-                    pending = pending.replace(b"\r\n", b"\n")
-                *blocks, pending = pending.split(b"\n\n")
-                for block in blocks:
-                    event = parse_event(block)
-                    if event is None:
-                        continue
-                    yield event
-                    if event.get("event") in _LAST_EVENTS:
-                        return
-                if len(pending) > LONGEST_EVENT:
-                    raise DifyFailed("Dify sent an event that is too long.")
+            with self._trace.interruptible(self._shutdown):
+                for piece in self._pieces:
+                    pending += piece
+                    if b"\r" in pending:
+                        pending = pending.replace(b"\r\n", b"\n")
+                    *blocks, pending = pending.split(b"\n\n")
+                    for block in blocks:
+                        event = parse_event(block)
+                        if event is None:
+                            continue
+                        yield event
+                        if event.get("event") in _LAST_EVENTS:
+                            return
+                    if len(pending) > MAX_EVENT_SIZE:
+                        raise DifyFailed("Dify sent an event that is too long.")
         except NETWORK_ERRORS as error:
             if not self._was_silent:
                 raise network_error(error) from error
@@ -106,19 +110,19 @@ class EventStream:
 
 
 def _pieces(raw: Any) -> Iterator[bytes]:
-    """What comes, as it comes. A chunked answer is read chunk by chunk: that costs a third of `read1`, which would do
-    as well; a proxy in front of Dify may send the answer whole."""
+    """The body in the pieces in which it arrives. Dify sends chunks; `read_chunked` takes a third of the CPU time of
+    `read1`. A proxy in front of Dify may send the answer without chunks."""
     if raw.chunked and raw.supports_chunked_reads():
         return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE))
     return iter(partial(raw.read1, _READ_SIZE), b"")
 
 
 def parse_event(block: bytes) -> Event | None:
-    """The event written in the lines of `block`, which stood between blank lines; None if there is none.
+    """Parse the lines between two blank lines.
 
-    A message is JSON in `data:` lines. A keep-alive is the line `event: ping` alone (contract README, 24),
-    and becomes `{"event": "ping"}`.
+    A message is JSON in `data:` lines. A keep-alive is the single line `event: ping` (tests/contract/README.md, 24).
 
+    :returns: the event, `{"event": "ping"}` for a keep-alive; None if there is none.
     :raises DifyFailed: the data is no JSON object.
     """
     if block.startswith(b"data:") and b"\n" not in block:

@@ -1,4 +1,4 @@
-"""The original file of a document, by whichever of three ways this Dify knows (DIFFERENCES 33)."""
+"""The original file of a document. Dify's versions have three routes for it (tests/contract/DIFFERENCES.md, 33)."""
 
 import mimetypes
 from email.message import Message
@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import DifyFailed, DifyNotFound
-from ..monitoring.tracing import Timed
+from ..monitoring import tracing
+from .connections import shutdown_of
 from .console import ConsoleApi
 from .knowledge import KnowledgeApi
 from .transport import NETWORK_ERRORS, Transport, expect_success, network_error
@@ -16,34 +17,36 @@ from .transport import NETWORK_ERRORS, Transport, expect_success, network_error
 Json = dict[str, Any]
 
 CHUNK_SIZE = 64 * 1024
-"""Bytes of a file that are in memory at a time."""
+"""The number of bytes of a file that are in memory at a time."""
 
 _AS_ATTACHMENT = "&as_attachment=true"
 
 
 class RemoteFile:
-    """A file that is being downloaded. Close it."""
+    """A file that is being downloaded. The caller must close it."""
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
         headers = response.headers
         length = headers.get("Content-Length", "")
         self.name = _filename(headers.get("Content-Disposition", ""))
-        """Name of the file; None if Dify did not tell."""
+        """The name of the file; None if Dify did not tell."""
         self.size = int(length) if length.isdecimal() else None
-        """Bytes; None if Dify did not tell."""
+        """The number of bytes; None if Dify did not tell."""
         guessed = mimetypes.guess_type(self.name)[0] if self.name else None
         self.mime_type = guessed or headers.get("Content-Type", "application/octet-stream")
-        """By the name, as Dify calls every attachment application/octet-stream (documents/download)."""
+        """Guessed from the name, because Dify sends every attachment as application/octet-stream (tests/contract,
+        documents/download)."""
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, once.
+        """The content. It can be read once.
 
-        :raises DifyUnreachable: the connection broke before the end.
+        :raises DifyUnreachable: the connection broke before the end, or the request was interrupted.
         :raises DifyTimeout: the rest did not come in time.
         """
         try:
-            yield from Timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
+            with tracing.current().interruptible(shutdown_of(self._response)):
+                yield from tracing.Timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
 
@@ -67,45 +70,46 @@ class FilesApi:
         self._transport = transport
         self._knowledge = knowledge
         self._origins = {_origin(url) for url in (transport.base_url, files_url) if url}
-        self._ways: tuple[Callable[[str, str], Json], ...] = (
+        self._routes: tuple[Callable[[str, str], Json], ...] = (
             knowledge.document_download,  # newer than 1.12.1
             knowledge.upload_file,  # up to 1.8.1
             console.document_download,  # 1.12.1
         )
 
     def locate(self, dataset_id: str, document_id: str) -> Json:
-        """Where the original file is: `url`, `download_url` or both, signed and valid for minutes. One call.
+        """The addresses of the original file: `url`, `download_url` or both, signed and valid for minutes. One call.
 
-        The way that worked last is tried first.
+        The route that worked last is tried first.
 
-        :raises DifyNotFound: no such document, or it was not made from a file.
-        :raises ConsoleNotConfigured: only the console knows, and there is no login for it.
+        :raises DifyNotFound: there is no such document, or it was not made from a file.
+        :raises ConsoleNotConfigured: only the console has the address, and no console login is configured.
         """
-        for way in self._ways:
+        for route in self._routes:
             try:
-                found = way(dataset_id, document_id)
+                found = route(dataset_id, document_id)
             except DifyNotFound as error:
-                # An unknown document is JSON with a code, an unknown route an HTML page.
+                # For an unknown document Dify sends JSON with a code, for an unknown route an HTML page.
                 if error.dify_code is not None:
                     raise
                 continue
-            self._ways = (way, *(other for other in self._ways if other != way))
+            self._routes = (route, *(other for other in self._routes if other != route))
             return found
         raise DifyFailed("This version of Dify does not hand out the original files.")
 
     def describe(self, dataset_id: str, document_id: str) -> Json:
-        """Facts and addresses of the original file, in the form of 1.8.1's upload-file.
+        """The original file, in the form of 1.8.1's upload-file.
 
-        `id`, `name`, `size`, `extension`, `mime_type`, `created_by`, `created_at`, and, as Dify gives them,
-        `url` (to be shown) and `download_url` (to be saved). One call; two where :meth:`locate`, whose errors
-        are raised here too, finds the address alone.
+        One call; two calls where :meth:`locate` finds only the address. Its errors are raised here too.
+
+        :returns: `id`, `name`, `size`, `extension`, `mime_type`, `created_by`, `created_at`, and the addresses as Dify
+            gives them: `url` to show the file, `download_url` to save it.
         """
         found = self.locate(dataset_id, document_id)
         if "download_url" in found:
             return found
         source = self._knowledge.get_document(dataset_id, document_id).get("data_source_info") or {}
         download_url = found["url"]
-        # The signature does not cover the wish for an attachment (documents/preview-url).
+        # The signature does not cover the parameter as_attachment (tests/contract, documents/preview-url).
         return {
             **source.get("upload_file", {}),
             "url": download_url.replace(_AS_ATTACHMENT, ""),
@@ -113,8 +117,9 @@ class FilesApi:
         }
 
     def open_file(self, found: Json) -> RemoteFile:
-        """Start to download the file that :meth:`locate` or :meth:`describe` found. The caller must close it.
+        """Start to download a file. The caller must close it.
 
+        :param found: an answer of :meth:`locate` or :meth:`describe`.
         :raises DifyNotFound: the address has expired.
         :raises DifyFailed: the address is on a host that is not Dify's.
         """
@@ -122,9 +127,9 @@ class FilesApi:
         return RemoteFile(expect_success(self._transport.send("GET", url)))
 
     def _absolute(self, url: str) -> str:
-        """The whole of an address, which is relative unless Dify's FILES_URL is set (contract README, 19).
+        """Complete an address, which is relative unless Dify's FILES_URL is set (tests/contract/README.md, 19).
 
-        :raises DifyFailed: it leads to another host. We would fetch whatever is there for our caller.
+        :raises DifyFailed: the address is on another host. Our caller would get anything that is there.
         """
         if url.startswith("/") and not url.startswith("//"):
             return self._transport.base_url + url

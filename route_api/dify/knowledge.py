@@ -1,6 +1,6 @@
-"""Dify's service API for knowledge bases, datasets to segments. One method per call, in Dify's own words.
+"""Dify's service API for knowledge bases: datasets, documents and segments. Each method is one call, in Dify's words.
 
-Ids in paths must be UUIDs; the callers see to that (Dify answers an HTML page to anything else).
+The callers check that ids are UUIDs: Dify answers any other id with an HTML page.
 """
 
 import time
@@ -8,8 +8,8 @@ from typing import IO, Any, Callable
 
 from .credentials import Credential
 from .document_form import RawAnswer, SizedStream, document_form
-from .error_answers import may_be_shown, refusal
-from .retries import when_indexed
+from .error_answers import error_from_response, is_safe_to_show
+from .retries import retry_while_indexing
 from .separators import escape_separators
 from .transport import Transport, read_body
 
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 class KnowledgeApi:
     """The calls that a dataset key allows. Every method may raise any :class:`DifyError`.
 
-    Lists give at most 100 entries whatever `limit` says, and `has_more` is wrong then (contract README, 8).
+    A list has at most 100 entries, also for a larger `limit`; `has_more` is wrong then (tests/contract/README.md, 8).
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class KnowledgeApi:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
-        :param upload_timeout: seconds that Dify may take to answer once it has the whole file.
+        :param upload_timeout: seconds that Dify may take to answer after it has the whole file.
         """
         self._transport = transport
         self._auth = auth
@@ -48,7 +48,8 @@ class KnowledgeApi:
         return self._send("POST", "/v1/datasets", body)
 
     def update_dataset(self, dataset_id: str, body: Json) -> Json:
-        """Send `body` as it is. 1.8.1 wipes a retrieval_model that is left out: merge first (FINDINGS c)."""
+        """Send `body` as it is. 1.8.1 deletes a retrieval_model that is left out, so merge first
+        (tests/contract/FINDINGS.md, c)."""
         return self._send("PATCH", f"/v1/datasets/{dataset_id}", body)
 
     def delete_dataset(self, dataset_id: str) -> None:
@@ -57,8 +58,8 @@ class KnowledgeApi:
     def retrieve(self, dataset_id: str, query: str, retrieval_model: Json | None = None) -> Json:
         """
         :param query: 1 to 250 characters.
-        :param retrieval_model: whole: without `reranking_enable` or `score_threshold_enabled` Dify fails
-            (contract README, 12). None takes the dataset's own.
+        :param retrieval_model: all of it: without `reranking_enable` or `score_threshold_enabled` Dify fails
+            (tests/contract/README.md, 12). With None Dify uses the dataset's own.
         """
         body: Json = {"query": query}
         if retrieval_model is not None:
@@ -66,7 +67,8 @@ class KnowledgeApi:
         return self._send("POST", f"/v1/datasets/{dataset_id}/retrieve", body)
 
     def enable_built_in_metadata(self, dataset_id: str) -> None:
-        """Let `document_name` and the like be filtered on, for documents to come as well (FINDINGS e)."""
+        """Let searches filter on `document_name` and the like, for present and future documents
+        (tests/contract/FINDINGS.md, e)."""
         self._send("POST", f"/v1/datasets/{dataset_id}/metadata/built-in/enable")
 
     def create_document_by_file(
@@ -78,11 +80,11 @@ class KnowledgeApi:
         size: int,
         data: Json,
     ) -> Json:
-        """Upload a file. One of the same name is overwritten if it is enabled (contract README, 13).
+        """Upload a file. Dify overwrites an enabled document of the same name (tests/contract/README.md, 13).
 
-        :param size: bytes in `stream` from where it stands.
-        :param data: `indexing_technique`, `process_rule` and so on; separators as a person writes them.
-        :raises EOFError: `stream` is shorter than `size`.
+        :param size: bytes in `stream`, from its present position.
+        :param data: `indexing_technique`, `process_rule` and so on, with unescaped separators.
+        :raises EOFError: `stream` has fewer than `size` bytes.
         """
         form = document_form(
             filename, content_type, stream, size, escape_separators(data, self._transport.server_version())
@@ -100,11 +102,12 @@ class KnowledgeApi:
     def create_document_raw(
         self, dataset_id: str, content_type: str, body: IO[bytes], content_length: int | None
     ) -> RawAnswer:
-        """Pass a finished create-by-file form on and give back Dify's own answer, a refusal in harmless words too.
+        """Send a create-by-file form that is complete already.
 
-        :param content_length: bytes in `body`; None if unknown, then it is sent in chunks.
-        :raises DifyError: one of its subclasses, where Dify failed, or its words are not for whoever sent the form.
-        :raises EOFError: `body` is shorter than `content_length`.
+        :param content_length: bytes in `body`; None if unknown, then `body` is sent in chunks.
+        :returns: Dify's own answer: a success, or an error whose text is safe to show.
+        :raises DifyError: one of its subclasses, where Dify failed, or the text of its error is not safe to show.
+        :raises EOFError: `body` has fewer than `content_length` bytes.
         """
         headers = {"Content-Type": content_type}
         if content_length is not None:
@@ -118,8 +121,8 @@ class KnowledgeApi:
             read_timeout=self._upload_timeout,
         ) as response:
             answer = RawAnswer(response.status_code, response.headers.get("Content-Type", ""), read_body(response))
-        if not may_be_shown(answer.status, answer.body):
-            raise refusal(answer.status, answer.body, self._auth.setting)
+        if not is_safe_to_show(answer.status, answer.body):
+            raise error_from_response(answer.status, answer.body, self._auth.setting)
         return answer
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
@@ -132,22 +135,22 @@ class KnowledgeApi:
         self._send("DELETE", f"/v1/datasets/{dataset_id}/documents/{document_id}")
 
     def set_document_status(self, dataset_id: str, action: str, document_ids: list[str]) -> None:
-        """Switch documents; unknown ids are skipped with success. Waits for a busy indexing worker.
+        """Switch documents. Dify ignores unknown ids and answers success. Waits while Dify is still indexing.
 
         :param action: enable, disable, archive or un_archive.
         """
         path = f"/v1/datasets/{dataset_id}/documents/status/{action}"
-        when_indexed(lambda: self._send("PATCH", path, {"document_ids": document_ids}), self._sleep)
+        retry_while_indexing(lambda: self._send("PATCH", path, {"document_ids": document_ids}), self._sleep)
 
     def indexing_status(self, dataset_id: str, batch: str) -> Json:
         return self._get(f"/v1/datasets/{dataset_id}/documents/{batch}/indexing-status")
 
     def document_download(self, dataset_id: str, document_id: str) -> Json:
-        """`url` of the original file. Dify newer than 1.12.1 only: others do not know the route."""
+        """The `url` of the original file. Only versions after 1.12.1 have this route."""
         return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/download")
 
     def upload_file(self, dataset_id: str, document_id: str) -> Json:
-        """The original file's facts and addresses. Gone in 1.12.1 (DIFFERENCES 33)."""
+        """The original file: name, size, type, addresses. Not in 1.12.1 (tests/contract/DIFFERENCES.md, 33)."""
         return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/upload-file")
 
     def list_segments(
@@ -163,9 +166,9 @@ class KnowledgeApi:
         return self._get(path, page=page, limit=limit, keyword=keyword, status=status)
 
     def update_segment(self, dataset_id: str, document_id: str, segment_id: str, segment: Json) -> Json:
-        """Change `content`, `answer`, `keywords` or `enabled`. Waits for a busy indexing worker."""
+        """Change `content`, `answer`, `keywords` or `enabled`. Waits while Dify is still indexing."""
         path = f"/v1/datasets/{dataset_id}/documents/{document_id}/segments/{segment_id}"
-        updated: Json = when_indexed(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
+        updated: Json = retry_while_indexing(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
         return updated
 
     def list_models(self, model_type: str) -> Json:

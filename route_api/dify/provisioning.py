@@ -1,4 +1,5 @@
-"""What an admin's login can set up in a Dify workspace: keys, and the chat app that answers (FINDINGS j)."""
+"""Calls with which an admin's login sets up a Dify workspace: keys, and the chat app that answers
+(tests/contract/FINDINGS.md, j)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,16 +16,16 @@ PAGE = 100
 
 
 class ProvisioningApi:
-    """Calls of the console. Each may raise what :class:`ConsoleTransport` raises."""
+    """Calls of the console that set things up. Each may raise what :class:`ConsoleTransport` raises."""
 
     def __init__(self, transport: Transport, console: ConsoleTransport) -> None:
         self._transport = transport
         self._console = console
 
     def is_set_up(self) -> bool:
-        """Whether somebody has made the first account of this Dify. Needs no login.
+        """Whether the first account of this Dify has been made. This needs no login.
 
-        :raises DifyError: also where the address is not that of a Dify.
+        :raises DifyError: also where another program answers at the address.
         """
         status = self._transport.request("GET", "/console/api/setup")
         if not isinstance(status, dict) or "step" not in status:
@@ -32,21 +33,24 @@ class ProvisioningApi:
         return bool(status["step"] == "finished")
 
     def dataset_keys(self) -> list[str]:
-        """The workspace's dataset keys, oldest first; the console shows them in full."""
+        """The workspace's dataset keys, oldest first. The console shows keys in full."""
         return _tokens(self._console.request("GET", DATASET_KEYS))
 
     def create_dataset_key(self) -> str:
-        """A new dataset key. A workspace has at most ten (provisioning/dataset-api-key-limit)."""
+        """Make a dataset key. A workspace has at most ten (tests/contract, provisioning/dataset-api-key-limit)."""
         return str(self._console.request("POST", DATASET_KEYS)["token"])
 
     def chat_apps(self, name: str) -> list[Json]:
-        """The chat apps of exactly this name, which need not be unique, oldest first."""
+        """The chat apps with exactly this name, oldest first. Names need not be unique."""
         return sorted(
             (app for app in self._apps_containing(name) if app["name"] == name), key=lambda app: app["created_at"]
         )
 
     def create_chat_app(self, name: str, description: str) -> str:
-        """The id of a new chat app. It has the default model, if there is one, no prompt and no variables."""
+        """Make a chat app, with the default model if there is one, without a prompt and variables.
+
+        :returns: its id.
+        """
         body = {"name": name, "mode": "chat", "description": description, "icon_type": "emoji", "icon": "🤖"}
         return str(self._console.request("POST", APPS, json={**body, "icon_background": "#FFEAD5"})["id"])
 
@@ -56,7 +60,7 @@ class ProvisioningApi:
         return app
 
     def configure_app(self, app_id: str, model_config: Json) -> None:
-        """Publish a configuration. What is left out gets Dify's default, not the old value; `model` is needed."""
+        """Publish a configuration. A key that is left out gets Dify's default, not its old value. `model` is needed."""
         self._console.request("POST", f"{APPS}/{app_id}/model-config", json=model_config)
 
     def open_app(self, app_id: str) -> None:
@@ -68,13 +72,13 @@ class ProvisioningApi:
         return _tokens(self._console.request("GET", f"{APPS}/{app_id}/api-keys"))
 
     def create_app_key(self, app_id: str) -> str:
-        """A new key of the app."""
+        """Make a key for the app."""
         return str(self._console.request("POST", f"{APPS}/{app_id}/api-keys")["token"])
 
     def models(self, model_type: str) -> list[tuple[str, str]]:
         """Provider and name of each model that is ready for use, Dify's default first.
 
-        :param model_type: llm, text-embedding or rerank
+        :param model_type: llm, text-embedding or rerank.
         """
         path = f"/console/api/workspaces/current/models/model-types/{model_type}"
         ready = ready_models(self._console.request("GET", path))
@@ -97,7 +101,10 @@ class ProvisioningApi:
 
 
 def ready_models(answer: Json) -> list[tuple[str, str]]:
-    """Provider and name of the models in a list of the console's or the service API that can be used as they are."""
+    """Provider and name of the models that are ready for use.
+
+    :param answer: a list of models, from the console or from the service API.
+    """
     return [
         (provider["provider"], model["model"])
         for provider in answer["data"]

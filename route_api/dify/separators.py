@@ -1,29 +1,24 @@
-"""Separators outside ASCII in a process rule, which Dify's versions read differently (DIFFERENCES 39)."""
+"""Separators outside ASCII in a process rule. Dify's versions read them differently
+(tests/contract/DIFFERENCES.md, 39)."""
 
-import re
 from typing import Any
 
+from .versions import version_tuple
+
 ESCAPING_SINCE = (1, 12, 1)
-"""From here on a separator such as "。" is found only if it is sent as the six characters \\u3002.
+"""Since this version Dify finds a separator such as "。" only if it is sent as the six characters \\u3002.
 
-1.8.1 wants the plain character and does not understand the escape; 1.12.1 wants the escape. Later versions
-are taken to be like 1.12.1: its bug is reported for 1.13.3 too, and a version that decodes escapes decodes
-this one. Versions between the two were not recorded and get the plain character.
+1.8.1 needs the plain character and does not understand the escape. 1.12.1 needs the escape. Later versions get the
+escape too: the bug of 1.12.1 is reported for 1.13.3 as well, and a version that decodes escapes decodes this one.
+Versions between the two were not recorded and get the plain character.
 """
-
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-
-
-def version_tuple(version: str | None) -> tuple[int, ...]:
-    """The numbers of a version such as "1.12.1"; empty, and so less than any version, if there are none."""
-    found = _VERSION.match(version or "")
-    return tuple(int(number) for number in found.groups()) if found else ()
 
 
 def escape_separators(data: dict[str, Any], version: str | None) -> dict[str, Any]:
-    """A copy of a document upload's `data` with its separators as this version of Dify reads them.
+    """Write the separators in the `data` of a document upload as this version of Dify reads them.
 
-    :param version: Dify's version as it gives it; None if unknown.
+    :param version: Dify's version, as Dify gives it; None if it is unknown.
+    :returns: a copy, or `data` itself where nothing has to be changed.
     """
     if version_tuple(version) < ESCAPING_SINCE:
         return data

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from flask import current_app
-
 from ..errors import ChunkNotFound, DifyRejected, DocumentBusy
 from ..extensions import dify
 from ..schemas.chunk import PAGED_TOP_K
@@ -64,7 +62,7 @@ def switch_chunks(kb_id: str, doc_id: str, chunk_ids: list[str], action: str) ->
     """
     try:
         with report_missing_as(ChunkNotFound("The document has none of these chunks, or no longer."), kb_id=kb_id):
-            if current_app.config["DIFY_CONSOLE_EMAIL"]:
+            if dify.console.is_configured:
                 with document_must_exist(kb_id, doc_id):
                     dify.console.switch_segments(kb_id, doc_id, action, chunk_ids)
                 return

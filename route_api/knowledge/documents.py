@@ -40,7 +40,7 @@ def _segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> J
 
     :returns: empty without a console login and if the console fails: a list without counts is better than none
     """
-    if not current_app.config["DIFY_CONSOLE_EMAIL"]:
+    if not dify.console.is_configured:
         return {}
     try:
         answer = dify.console.list_documents(kb_id, page, limit, keyword)

@@ -28,9 +28,11 @@ class Dify:
 
     app_models = ("mistral-app",)
 
-    def __init__(self) -> None:
+    def __init__(self, has_login: bool) -> None:
         self.asked: list[str] = []
-        answers = SimpleNamespace(app_model_config=self.answer("config", PUBLISHED), parameter_rules=self.rules)
+        answers = SimpleNamespace(
+            is_configured=has_login, app_model_config=self.answer("config", PUBLISHED), parameter_rules=self.rules
+        )
         self.console = answers
         self.knowledge = SimpleNamespace(list_models=self.answer("models", MODELS))
 
@@ -66,7 +68,7 @@ def dify(make_app: MakeApp, request: pytest.FixtureRequest) -> Iterator[Dify]:
     """The Dify of an application with a console login, unless the test says otherwise."""
     settings = request.getfixturevalue("any_settings") if "any_settings" in request.fixturenames else CONSOLE
     app = make_app(**settings)
-    app.extensions["route_api"].dify = stub = Dify()
+    app.extensions["route_api"].dify = stub = Dify(has_login=bool(settings))
     with app.app_context():
         yield stub
 
@@ -143,7 +145,7 @@ def test_without_a_console_the_refusal_says_what_to_configure(
     make_app: MakeApp, options: ModelOptions, settings: list[str]
 ) -> None:
     app = make_app()
-    app.extensions["route_api"].dify = stub = Dify()
+    app.extensions["route_api"].dify = stub = Dify(has_login=False)
     with app.app_context(), pytest.raises(NotSupported) as refusal:
         choose_backend(options)
     assert all(name in refusal.value.message for name in settings) and stub.asked == []

@@ -10,10 +10,10 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 from sqlalchemy import update
 
-from route_api.dify import Dify
 from route_api.extensions import db
 from route_api.storage.models import Message, utc_now
 
+from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.fake_dify import FakeDify, recorded
 from ..support.gateway_client import MakeApp
@@ -293,7 +293,7 @@ def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app:
 
     with loopback(speak_once) as server:
         app = make_app(DIFY_BASE_URL=server.url)
-        app.extensions["route_api"].dify = Dify(server.url, "k", "a", event_timeout=0.3)
+        app.extensions["route_api"].dify = dify_client(server.url, event_timeout=0.3)
         delta, failure = stream(app.test_client())
         assert (delta["data"]["answer"], failure["error"]) == ("知", "dify_timeout")
         assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]

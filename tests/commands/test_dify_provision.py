@@ -7,13 +7,14 @@ import pytest
 import responses
 
 from route_api.commands.dify_provision import APP_NAME, PRE_PROMPT, Provisioner, ProvisionResult, Step
-from route_api.dify import ChatApi, Dify
+from route_api.dify import ChatApi
 from route_api.errors import DifyFailed
 from route_api.prompts.builder import build_prompt
 from route_api.prompts.templates import load_templates
 from route_api.prompts.variables import APP_VARIABLES, declared_variables
 from route_api.sandbox.model import available_models as sandbox_models
 
+from ..support.dify_client import dify_client
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import FreshDify
 from ..support.recordings import DIFY, load
@@ -210,7 +211,7 @@ def test_either_version_is_set_up_from_nothing_by_the_calls_that_were_recorded(v
         dify.play("provisioning/empty-app-key-create", path=f"{app}/api-keys")
         dify.play("provisioning/empty-models-llm", path=f"{models}/text-embedding")
         dify.play("provisioning/empty-default-model")
-        client = Dify(DIFY, "", "", console_email="admin@example.com", console_password="Secret123")
+        client = dify_client(DIFY, console_email="admin@example.com", console_password="Secret123")
         client.transport.dify_version = version
         provisioned = Provisioner(client, {}, lambda step: None).run()
         sent = next(call.request.body for call in mock.calls if call.request.path_url.endswith("/model-config"))

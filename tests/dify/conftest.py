@@ -5,12 +5,13 @@ import responses
 
 from route_api.dify import Dify
 
+from ..support.dify_client import dify_client
 from ..support.recordings import DIFY, VERSIONS, play
 
 
 @pytest.fixture
 def mock_dify() -> Iterator[responses.RequestsMock]:
-    """A Dify that answers, in order, what a test plays; what it does not expect fails."""
+    """A Dify that gives the answers of a test in their order. Any other request fails."""
     with responses.RequestsMock(registry=responses.registries.OrderedRegistry) as mock:
         yield mock
 
@@ -23,7 +24,9 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dify() -> Dify:
-    return Dify(DIFY, "dataset-secret", "app-secret", {"small": "app-small"}, "admin@example.com", "Secret123")
+    return dify_client(
+        DIFY, apps={"small": "app-small"}, console_email="admin@example.com", console_password="Secret123"
+    )
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_a_streamed_answer_comes_as_events_and_no_title_is_asked_for(
     assert sent(mock_dify) == {**QUESTION, "response_mode": "streaming", "auto_generate_name": False}
 
 
-def test_a_refusal_before_the_stream_is_raised_at_once(
+def test_an_error_before_the_stream_is_raised_at_once(
     dify: Dify, mock_dify: responses.RequestsMock, version: str
 ) -> None:
     play(mock_dify, version, "chat/error-streaming-conversation-unknown")
@@ -118,9 +118,7 @@ def test_an_answer_that_the_user_never_got_cannot_be_rated(
         dify.chat().feedback("m", "bob", None)
 
 
-def test_any_other_refusal_of_a_withdrawal_is_raised(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
+def test_any_other_error_of_a_withdrawal_is_raised(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(mock_dify, version, "chat/feedback-bad-rating", path="/v1/messages/m/feedbacks")
     with pytest.raises(DifyRejected):
         dify.chat().feedback("m", "alice", None)

@@ -16,6 +16,7 @@ from route_api.dify.credentials import BearerSession, ConsoleSession, CookieSess
 from route_api.dify.transport import Transport
 from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreachable
 
+from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback
 from ..support.recordings import DIFY, body_of, load, play, sent
 
@@ -38,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def login(clock: Clock) -> ConsoleLogin:
-    return ConsoleLogin(Transport(DIFY, connect_timeout=1, read_timeout=1), EMAIL, PASSWORD, clock=clock)
+    return ConsoleLogin(Transport(DIFY, connect_timeout=1, read_timeout=1, pool_size=1), EMAIL, PASSWORD, clock=clock)
 
 
 def paths(mock: responses.RequestsMock) -> list[str]:
@@ -188,7 +189,18 @@ def test_a_refresh_token_is_not_sent_again_after_the_connection_broke(
 
 def test_without_credentials_the_operator_is_told_what_to_set() -> None:
     with pytest.raises(ConsoleNotConfigured, match="DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"):
-        Dify(DIFY, "k", "a").console.upload_limits()
+        dify_client(DIFY).console.upload_limits()
+
+
+@pytest.mark.parametrize("email, password", [(None, None), ("", ""), (EMAIL, ""), ("", PASSWORD)])
+def test_a_login_needs_both_an_address_and_a_password(email: str | None, password: str | None) -> None:
+    assert not dify_client(DIFY, console_email=email, console_password=password).console.is_configured
+
+
+def test_a_login_is_configured_until_it_is_forgotten(dify: Dify) -> None:
+    assert dify.console.is_configured
+    dify.forget_login()
+    assert not dify.console.is_configured
 
 
 class Console:
@@ -222,7 +234,7 @@ class Console:
 def console() -> Iterator[tuple[Console, Dify]]:
     server = Console()
     with loopback(server) as address:
-        yield server, Dify(address.url, "k", "a", None, EMAIL, PASSWORD)
+        yield server, dify_client(address.url, console_email=EMAIL, console_password=PASSWORD)
 
 
 def test_eight_threads_make_one_login(console: tuple[Console, Dify]) -> None:

@@ -7,6 +7,7 @@ import responses
 from route_api.dify import DebuggerApi, Dify
 from route_api.errors import ConsoleNotConfigured, DifyForbidden, DifyNotFound, DifyRejected
 
+from ..support.dify_client import dify_client
 from ..support.recordings import DIFY, body_of, load, play, sent
 
 APP = "/console/api/apps/app"
@@ -120,4 +121,4 @@ def test_a_conversation_is_deleted_and_may_have_been_before(
 
 def test_without_a_console_login_the_debugger_says_what_to_set() -> None:
     with pytest.raises(ConsoleNotConfigured, match="DIFY_CONSOLE_EMAIL"):
-        Dify(DIFY, "k", "a").debugger("app").stream(QUESTION)
+        dify_client(DIFY).debugger("app").stream(QUESTION)

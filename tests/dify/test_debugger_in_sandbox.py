@@ -12,6 +12,8 @@ from route_api.errors import DifyNotFound, DifyRejected
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from ..support.dify_client import dify_client
+
 PROVIDER = "route-api/sandbox/sandbox"
 EXTRACTIVE, BRIEF = "sandbox-extractive", "sandbox-extractive-brief"
 INPUTS = {"instructions": "", "context": "", "history": ""}
@@ -26,13 +28,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dify]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     key = access["DIFY_APP_API_KEY"]
-    yield Dify(
+    yield dify_client(
         f"http://127.0.0.1:{server.server_port}",
-        access["DIFY_DATASET_API_KEY"],
-        key,
-        {"own": key},
-        access["DIFY_CONSOLE_EMAIL"],
-        access["DIFY_CONSOLE_PASSWORD"],
+        dataset_api_key=access["DIFY_DATASET_API_KEY"],
+        app_api_key=key,
+        apps={"own": key},
+        console_email=access["DIFY_CONSOLE_EMAIL"],
+        console_password=access["DIFY_CONSOLE_PASSWORD"],
     )
     server.shutdown()
     thread.join(10)

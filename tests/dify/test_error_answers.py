@@ -5,7 +5,7 @@ import pytest
 import responses
 
 from route_api.dify import Dify
-from route_api.dify.error_answers import NO_INDEX, STILL_INDEXING, refusal, refusal_text
+from route_api.dify.error_answers import NO_INDEX, STILL_INDEXING, error_from_response, error_text
 from route_api.errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
 
 from ..support.recordings import DIFY, VERSIONS, body_of, cases, load
@@ -16,7 +16,7 @@ NEVER_SHOWN = re.compile(
 )
 CLASS_OF_STATUS = {401: DifyAuthFailed, 403: DifyForbidden, 404: DifyNotFound, 500: DifyFailed}
 
-REFUSED = [
+ERROR_ANSWERS = [
     (version, case)
     for version in VERSIONS
     for case in cases(version)
@@ -31,12 +31,12 @@ def expected_class(recorded: dict) -> type[DifyError]:
     return CLASS_OF_STATUS.get(response["status"], DifyRejected)
 
 
-def test_there_are_hundreds_of_recorded_refusals_to_walk() -> None:
-    assert len(REFUSED) > 400
+def test_there_are_hundreds_of_recorded_errors_to_walk() -> None:
+    assert len(ERROR_ANSWERS) > 400
 
 
-@pytest.mark.parametrize("version, case", REFUSED)
-def test_a_recorded_refusal_becomes_one_of_our_errors_with_a_harmless_text(
+@pytest.mark.parametrize("version, case", ERROR_ANSWERS)
+def test_a_recorded_error_becomes_one_of_our_errors_with_a_text_that_is_safe_to_show(
     dify: Dify, mock_dify: responses.RequestsMock, version: str, case: str
 ) -> None:
     recorded = load(version, case)
@@ -80,7 +80,7 @@ def test_a_recorded_refusal_becomes_one_of_our_errors_with_a_harmless_text(
 )
 def test_what_helps_a_person_is_kept(version: str, case: str, text: str) -> None:
     response = load(version, case)["response"]
-    assert refusal_text(response["status"], response["body"]) == text
+    assert error_text(response["status"], response["body"]) == text
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,21 @@ def test_what_helps_a_person_is_kept(version: str, case: str, text: str) -> None
     ],
 )
 def test_a_text_that_could_give_something_away_is_replaced_by_our_own(message: object) -> None:
-    text = refusal_text(400, {"code": "invalid_param", "message": message})
+    text = error_text(400, {"code": "invalid_param", "message": message})
     assert text.startswith("Dify found the request invalid")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>nginx</html>", b'"text"', b"[1]", b"null", b'{"code": 7}', b"\xff"])
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413, 418, 429, 502])
 def test_an_answer_in_no_known_shape_still_becomes_an_error_with_a_text(status: int, body: bytes) -> None:
-    error = refusal(status, body, "DIFY_APP_API_KEY")
+    error = error_from_response(status, body, "DIFY_APP_API_KEY")
     assert error.message and error.dify_status == status and error.dify_code is None
 
 
 def test_a_refused_key_names_the_setting_to_mend_and_is_not_the_callers_401() -> None:
-    error = refusal(401, b'{"code":"unauthorized","message":"Access token is invalid"}', "DIFY_DATASET_API_KEY")
+    error = error_from_response(
+        401, b'{"code":"unauthorized","message":"Access token is invalid"}', "DIFY_DATASET_API_KEY"
+    )
     assert "DIFY_DATASET_API_KEY" in error.message
     assert error.status == 502
 
@@ -121,11 +123,11 @@ def test_a_refused_key_names_the_setting_to_mend_and_is_not_the_callers_401() ->
     "case, unexplained",
     [("documents/create-by-file-bad-extension", True), ("documents/create-by-file-missing-file", False)],
 )
-def test_a_refusal_without_a_reason_is_marked(version: str, case: str, unexplained: bool) -> None:
-    assert refusal(400, body_of(load(version, case)), "X").unexplained is unexplained
+def test_an_error_without_a_reason_is_marked(version: str, case: str, unexplained: bool) -> None:
+    assert error_from_response(400, body_of(load(version, case)), "X").unexplained is unexplained
 
 
 def test_an_error_event_of_a_stream_has_a_text_too() -> None:
     events = load("1.12.1", "chat/error-mid-stream")["response"]["body"].strip().split("\n\n")
     event = orjson.loads(events[-1].removeprefix("data: "))
-    assert refusal_text(event["status"], event) == "injected mid-stream failure: unavail"
+    assert error_text(event["status"], event) == "injected mid-stream failure: unavail"

@@ -6,10 +6,10 @@ from typing import Any, Iterator
 import orjson
 import pytest
 
-from route_api.dify import Dify
-from route_api.dify.events import LONGEST_EVENT, EventStream
+from route_api.dify.events import MAX_EVENT_SIZE, EventStream
 from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
 
+from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 from ..support.loopback import loopback, reset
 from ..support.recordings import VERSIONS, cases, load
@@ -27,6 +27,7 @@ class Pieces:
     """A streaming response whose body arrives in the given pieces, not chunked."""
 
     chunked = False
+    connection = None
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -105,7 +106,7 @@ def test_what_is_no_event_fails(data: bytes) -> None:
 
 
 def test_an_event_that_never_ends_is_not_collected_for_ever() -> None:
-    endless = [b"data: " + b"x" * (1024 * 1024)] * (LONGEST_EVENT // 1024 // 1024 + 5)
+    endless = [b"data: " + b"x" * (1024 * 1024)] * (MAX_EVENT_SIZE // 1024 // 1024 + 5)
     response = Pieces(endless)
     with pytest.raises(DifyFailed, match="too long"):
         list(EventStream(response))  # type: ignore[arg-type]
@@ -181,7 +182,7 @@ def test_silence_between_events_is_a_timeout() -> None:
 def test_silence_before_the_first_event_is_a_timeout_of_the_call() -> None:
     with loopback(lambda connection, request: time.sleep(1)) as server:
         with pytest.raises(DifyTimeout):
-            Dify(server.url, "k", "a", event_timeout=0.2).chat().stream({"query": "x"})
+            dify_client(server.url, event_timeout=0.2).chat().stream({"query": "x"})
 
 
 def test_closing_a_stream_drops_the_connection_at_once() -> None:
@@ -192,7 +193,7 @@ def test_closing_a_stream_drops_the_connection_at_once() -> None:
         gone.append(connection.recv(1) == b"")
 
     with loopback(send) as server:
-        answer = Dify(server.url, "k", "a").chat().stream({"query": "x"})
+        answer = dify_client(server.url).chat().stream({"query": "x"})
         assert next(iter(answer))["event"] == "message"
         answer.close()
         for _ in range(200):
@@ -210,7 +211,7 @@ class stream:
 
     def __enter__(self) -> Iterator[dict[str, Any]]:
         server = self._server.__enter__()
-        self._stream = Dify(server.url, "k", "a", event_timeout=0.3).chat().stream({"query": "x"})
+        self._stream = dify_client(server.url, event_timeout=0.3).chat().stream({"query": "x"})
         return iter(self._stream)
 
     def __exit__(self, *error: Any) -> None:

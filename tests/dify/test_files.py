@@ -6,6 +6,7 @@ import responses
 from route_api.dify import Dify
 from route_api.errors import ConsoleNotConfigured, DifyFailed, DifyNotFound, DifyUnreachable
 
+from ..support.dify_client import dify_client
 from ..support.loopback import loopback
 from ..support.recordings import DIFY, body_of, load, play
 
@@ -87,11 +88,11 @@ def test_an_unknown_document_is_not_taken_for_an_unknown_route(dify: Dify, mock_
     assert len(mock_dify.calls) == 1
 
 
-def test_without_a_console_login_1_12_1_has_no_way(mock_dify: responses.RequestsMock) -> None:
+def test_without_a_console_login_1_12_1_has_no_route(mock_dify: responses.RequestsMock) -> None:
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/download")
     play_no_route(mock_dify, "1.12.1", f"{SERVICE}/upload-file")
     with pytest.raises(ConsoleNotConfigured):
-        Dify(DIFY, "k", "a").files.locate("ds", "doc")
+        dify_client(DIFY).files.locate("ds", "doc")
 
 
 def test_a_dify_that_knows_none_of_the_ways_is_said_to_have_none(dify: Dify, mock_dify: responses.RequestsMock) -> None:
@@ -132,7 +133,7 @@ def test_an_address_on_the_configured_files_url_is_fetched(mock_dify: responses.
     url = "https://files.test/files/f?sign=3"
     play_address(mock_dify, url)
     play_file(mock_dify, url)
-    dify = Dify(DIFY, "k", "a", files_url="https://files.test:443")
+    dify = dify_client(DIFY, files_url="https://files.test:443")
     assert b"".join(dify.files.open_file(dify.files.locate("ds", "doc")).chunks()) == CONTENT
 
 
@@ -169,7 +170,7 @@ def test_a_download_that_breaks_off_is_an_error() -> None:
             connection.close()
 
     with loopback(send) as server:
-        files = Dify(server.url, "k", "a").files
+        files = dify_client(server.url).files
         file = files.open_file(files.locate("ds", "doc"))
         assert (file.name, file.size) == (None, 100)
         with pytest.raises(DifyUnreachable):

@@ -1,4 +1,4 @@
-"""A read that waits for Dify is ended from elsewhere, in a thread and in a greenlet, and when Dify is silent."""
+"""A read of a stream that waits for Dify is ended: by another thread or greenlet, or because Dify is silent."""
 
 import subprocess
 import sys
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from route_api.dify import Dify, EventStream
+from route_api.dify import EventStream
 from route_api.errors import DifyTimeout, DifyUnreachable
 
+from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk, silent_after_the_first_event
 from ..support.loopback import loopback
 
@@ -20,8 +21,8 @@ WITH_GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, time
-from route_api.dify import Dify
 from route_api.errors import DifyUnreachable
+from tests.support.dify_client import dify_client
 from tests.support.loopback import loopback
 from tests.support.event_streams import silent_after_the_first_event
 
@@ -32,7 +33,7 @@ def read():
         return "released"
 
 with loopback(silent_after_the_first_event()) as server:
-    stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+    stream = dify_client(server.url, event_timeout=30).chat().stream({"query": "x"})
     events = iter(stream)
     next(events)
     reader = gevent.spawn(read)
@@ -55,7 +56,7 @@ def test_a_reader_that_waits_in_a_thread_is_released_within_a_second(start: byte
             failed.append(error)
 
     with loopback(silent_after_the_first_event(start)) as server:
-        stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+        stream = dify_client(server.url, event_timeout=30).chat().stream({"query": "x"})
         events = iter(stream)
         assert next(events)["event"] == "message"
         reader = threading.Thread(target=read, daemon=True)
@@ -76,7 +77,7 @@ def test_a_reader_that_waits_in_a_greenlet_is_released_within_a_second() -> None
 
 def test_a_stream_that_is_interrupted_before_it_is_read_ends_after_what_has_come() -> None:
     with loopback(silent_after_the_first_event()) as server:
-        stream = Dify(server.url, "k", "a", event_timeout=30).chat().stream({"query": "x"})
+        stream = dify_client(server.url, event_timeout=30).chat().stream({"query": "x"})
         stream.interrupt()
         seen, begun = [], time.monotonic()
         with pytest.raises(DifyUnreachable):
@@ -86,7 +87,7 @@ def test_a_stream_that_is_interrupted_before_it_is_read_ends_after_what_has_come
 
 def test_a_stream_that_is_over_may_be_interrupted() -> None:
     with loopback(lambda connection, request: connection.sendall(CHUNKED_HEAD + chunk(END))) as server:
-        stream = Dify(server.url, "k", "a").chat().stream({"query": "x"})
+        stream = dify_client(server.url).chat().stream({"query": "x"})
         assert [event["event"] for event in stream] == ["message_end"]
         stream.interrupt()
         stream.close()
@@ -96,7 +97,7 @@ def test_a_stream_that_is_over_may_be_interrupted() -> None:
 def test_a_silence_that_is_watched_is_a_timeout_too() -> None:
     for start in (CHUNKED_HEAD + chunk(FIRST), PLAIN_HEAD + FIRST):
         with loopback(silent_after_the_first_event(start)) as server:
-            stream = Dify(server.url, "k", "a", event_timeout=0.3).chat().stream({"query": "x"})
+            stream = dify_client(server.url, event_timeout=0.3).chat().stream({"query": "x"})
             stream.leave_timing()
             events = iter(stream)
             next(events)
@@ -117,7 +118,7 @@ def end_silence_now_and_then(stream: EventStream) -> None:
 def test_nobody_gives_up_on_a_dify_that_is_not_being_read() -> None:
     """Its events wait for us while our caller does not read."""
     with loopback(lambda connection, request: connection.sendall(CHUNKED_HEAD + chunk(FIRST) + chunk(END))) as server:
-        stream = Dify(server.url, "k", "a", event_timeout=0.1).chat().stream({"query": "x"})
+        stream = dify_client(server.url, event_timeout=0.1).chat().stream({"query": "x"})
         stream.leave_timing()
         events = iter(stream)
         next(events)

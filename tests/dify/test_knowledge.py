@@ -12,9 +12,10 @@ from route_api.dify import Dify
 from route_api.dify.credentials import ServiceKey
 from route_api.dify.error_answers import STILL_INDEXING
 from route_api.dify.knowledge import KnowledgeApi
-from route_api.dify.retries import PAUSES
+from route_api.dify.retries import INDEXING_PAUSES
 from route_api.errors import DifyAuthFailed, DifyNotFound, DifyRejected
 
+from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback
 from ..support.recordings import DIFY, body_of, load, play, sent
 
@@ -183,15 +184,15 @@ def test_a_switch_that_comes_too_soon_is_tried_again(
 def test_a_switch_is_given_up_after_a_few_seconds(
     knowledge: KnowledgeApi, pauses: list[float], mock_dify: responses.RequestsMock, version: str
 ) -> None:
-    for _ in range(len(PAUSES) + 1):
+    for _ in range(len(INDEXING_PAUSES) + 1):
         play(mock_dify, version, TOO_SOON, path=STATUS_PATH)
     with pytest.raises(DifyRejected) as caught:
         knowledge.set_document_status(DATASET, "disable", [DOCUMENT])
     assert caught.value.message == STILL_INDEXING and caught.value.dify_code == "invalid_action"
-    assert tuple(pauses) == PAUSES
+    assert tuple(pauses) == INDEXING_PAUSES
 
 
-def test_another_refusal_of_a_switch_is_not_waited_for(
+def test_after_another_error_a_switch_is_not_tried_again(
     knowledge: KnowledgeApi, pauses: list[float], mock_dify: responses.RequestsMock, version: str
 ) -> None:
     play(mock_dify, version, "documents/status-disable-waiting", path=STATUS_PATH)
@@ -234,7 +235,7 @@ def test_an_upload_is_a_form_with_its_length_the_file_under_its_chinese_name_and
 ) -> None:
     rules = {"segmentation": {"separator": "。", "max_tokens": 200}}
     with loopback(lambda connection, request: connection.sendall(created(version))) as server:
-        document = Dify(server.url, "dataset-secret", "a").knowledge.create_document_by_file(
+        document = dify_client(server.url).knowledge.create_document_by_file(
             DATASET,
             CHINESE_NAME,
             "text/plain",
@@ -273,7 +274,7 @@ def test_an_upload_of_100_mb_takes_constant_memory() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=swallow, args=(listener,), daemon=True)
         thread.start()
-        dify = Dify(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", "a")
+        dify = dify_client(f"http://127.0.0.1:{listener.getsockname()[1]}")
         dify.transport.dify_version = "1.8.1"
         tracemalloc.start()
         try:
@@ -289,7 +290,7 @@ def test_an_upload_of_100_mb_takes_constant_memory() -> None:
 
 def test_a_file_shorter_than_announced_ends_the_upload() -> None:
     with loopback(lambda connection, request: None) as server:
-        dify = Dify(server.url, "k", "a")
+        dify = dify_client(server.url)
         dify.transport.dify_version = "1.8.1"
         with pytest.raises(EOFError):
             dify.knowledge.create_document_by_file(DATASET, "x.txt", "text/plain", io.BytesIO(b"abc"), 10, {})
@@ -320,7 +321,7 @@ def test_a_raw_upload_gets_difys_own_answer_unchanged(
 def test_a_raw_upload_passes_the_form_on_byte_by_byte_with_or_without_a_length() -> None:
     form = b"--xyz\r\nanything\xff\x00--xyz--"
     with loopback(lambda connection, request: connection.sendall(created("1.8.1"))) as server:
-        dify = Dify(server.url, "k", "a")
+        dify = dify_client(server.url)
         dify.knowledge.create_document_raw(DATASET, FORM_TYPE, io.BytesIO(form), len(form))
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == form and b"boundary=xyz" in head

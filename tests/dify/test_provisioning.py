@@ -8,6 +8,7 @@ import responses
 from route_api.dify import Dify, ready_models
 from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyAuthFailed, DifyFailed, DifyRejected
 
+from ..support.dify_client import dify_client
 from ..support.recordings import DIFY, load, play, sent
 
 APPS = "/console/api/apps"
@@ -191,6 +192,6 @@ def test_a_key_that_was_copied_with_an_ellipsis_is_refused_by_dify_and_breaks_no
 ) -> None:
     play(mock_dify, version, "chat/parameters-wrong-key")
     with pytest.raises(DifyAuthFailed, match="DIFY_APP_API_KEY"):
-        Dify(DIFY, "dataset-…", "app-…").chat().parameters()
+        dify_client(DIFY, app_api_key="app-…").chat().parameters()
     authorization = mock_dify.calls[-1].request.headers["Authorization"]
     assert authorization.encode("latin-1").decode() == "Bearer app-…"

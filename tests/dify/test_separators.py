@@ -2,7 +2,7 @@ import copy
 
 import pytest
 
-from route_api.dify.separators import escape_separators, version_tuple
+from route_api.dify.separators import escape_separators
 
 from ..support.recordings import load
 
@@ -67,7 +67,3 @@ def test_the_separator_of_child_chunks_is_escaped_too_and_the_rest_stays() -> No
 )
 def test_data_without_rules_is_sent_as_it_is(data: dict) -> None:
     assert escape_separators(data, "1.12.1") == data
-
-
-def test_versions_are_compared_as_numbers() -> None:
-    assert version_tuple("1.12.1") > version_tuple("1.8.1") > version_tuple(None)

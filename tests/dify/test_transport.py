@@ -1,7 +1,6 @@
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import responses
@@ -11,17 +10,14 @@ from route_api.dify.credentials import ServiceKey
 from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
 from route_api.monitoring import tracing
 
+from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback, ok, reset
 from ..support.recordings import DIFY, load, play
 
 
-def client(url: str, **settings: Any) -> Dify:
-    return Dify(url, "dataset-secret", "app-secret", connect_timeout=2, **settings)
-
-
 def test_calls_share_a_connection_and_carry_the_key() -> None:
     with loopback(ok) as server:
-        dify = client(server.url + "/")
+        dify = dify_client(server.url + "/")
         assert [dify.knowledge.get_dataset("d") for _ in range(3)] == [{"ok": True}] * 3
         assert server.connections == 1
     assert server.requests[0].startswith(b"GET /v1/datasets/d HTTP/1.1\r\n")
@@ -33,14 +29,14 @@ def test_a_get_on_a_connection_that_dify_reset_is_sent_once_more() -> None:
         ok(connection, request) if len(server.requests) > 1 else reset(connection)
 
     with loopback(reset_first) as server:
-        assert client(server.url).knowledge.get_dataset("d") == {"ok": True}
+        assert dify_client(server.url).knowledge.get_dataset("d") == {"ok": True}
         assert len(server.requests) == 2
 
 
 def test_a_get_is_not_sent_a_third_time() -> None:
     with loopback(lambda connection, request: reset(connection)) as server:
         with pytest.raises(DifyUnreachable):
-            client(server.url).knowledge.get_dataset("d")
+            dify_client(server.url).knowledge.get_dataset("d")
         assert len(server.requests) == 2
 
 
@@ -48,14 +44,14 @@ def test_a_get_is_not_sent_a_third_time() -> None:
 def test_anything_but_a_get_is_never_sent_twice(method: str) -> None:
     with loopback(lambda connection, request: reset(connection)) as server:
         with pytest.raises(DifyUnreachable):
-            client(server.url).transport.request(method, "/v1/x", json={"a": 1})
+            dify_client(server.url).transport.request(method, "/v1/x", json={"a": 1})
         assert len(server.requests) == 1
 
 
 def test_a_slow_get_times_out_and_is_not_sent_again() -> None:
     with loopback(lambda connection, request: time.sleep(1)) as server:
         with pytest.raises(DifyTimeout):
-            client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
+            dify_client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
         time.sleep(0.1)
         assert len(server.requests) == 1
 
@@ -67,7 +63,7 @@ def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
 
     with loopback(half) as server:
         with pytest.raises(DifyUnreachable):
-            client(server.url).knowledge.get_dataset("d")
+            dify_client(server.url).knowledge.get_dataset("d")
 
 
 def test_an_answer_that_stalls_is_a_timeout() -> None:
@@ -77,20 +73,20 @@ def test_an_answer_that_stalls_is_a_timeout() -> None:
 
     with loopback(stall) as server:
         with pytest.raises(DifyTimeout):
-            client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
+            dify_client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
 
 
 def test_what_speaks_no_http_is_unreachable() -> None:
     with loopback(lambda connection, request: connection.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
         with pytest.raises(DifyUnreachable):
-            client(server.url).knowledge.get_dataset("d")
+            dify_client(server.url).knowledge.get_dataset("d")
 
 
 def test_a_closed_port_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(DifyUnreachable) as caught:
-        client(f"http://127.0.0.1:{port}").knowledge.get_dataset("d")
+        dify_client(f"http://127.0.0.1:{port}").knowledge.get_dataset("d")
     assert "127.0.0.1" not in caught.value.message
 
 
@@ -98,19 +94,19 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = answer(b"", "301 Moved", "Location: http://127.0.0.1:1/elsewhere\r\n")
     with loopback(lambda connection, request: connection.sendall(moved)) as server:
         with pytest.raises(DifyFailed, match="DIFY_BASE_URL"):
-            client(server.url).knowledge.get_dataset("d")
+            dify_client(server.url).knowledge.get_dataset("d")
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with loopback(ok) as server:
-        assert client(server.url).knowledge.get_dataset("d") == {"ok": True}
+        assert dify_client(server.url).knowledge.get_dataset("d") == {"ok": True}
 
 
 def test_cookies_are_not_kept() -> None:
     with_cookie = answer(b"{}", headers="Set-Cookie: session=1; Path=/\r\n")
     with loopback(lambda connection, request: connection.sendall(with_cookie)) as server:
-        dify = client(server.url)
+        dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
         dify.knowledge.get_dataset("d")
     assert not any(b"cookie" in request.lower() for request in server.requests)
@@ -178,7 +174,7 @@ def trace() -> Iterator[tracing.Trace]:
 
 def test_every_call_carries_the_id_of_the_request_that_it_serves(trace: tracing.Trace) -> None:
     with loopback(ok) as server:
-        dify = client(server.url)
+        dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
         dify.chat().send({"query": "x"})
         with pytest.raises(DifyFailed, match="not Dify"):
@@ -188,7 +184,7 @@ def test_every_call_carries_the_id_of_the_request_that_it_serves(trace: tracing.
 
 def test_outside_of_a_request_no_id_is_sent() -> None:
     with loopback(ok) as server:
-        client(server.url).knowledge.get_dataset("d")
+        dify_client(server.url).knowledge.get_dataset("d")
     assert b"X-Request-Id" not in server.requests[0]
 
 
@@ -201,13 +197,13 @@ def test_the_trace_has_the_calls_and_the_time_spent_waiting(trace: tracing.Trace
         connection.sendall(body)
 
     with loopback(slow) as server:
-        dify = client(server.url)
+        dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
         time.sleep(0.1)
         assert trace.dify_calls == 1 and trace.dify_s >= 0.2
         before = trace.dify_s
         with pytest.raises(DifyTimeout):
-            client(server.url, read_timeout=0.05).knowledge.get_dataset("d")
+            dify_client(server.url, read_timeout=0.05).knowledge.get_dataset("d")
     assert trace.dify_calls == 2 and trace.dify_s - before >= 0.05
 
 
@@ -227,7 +223,7 @@ def test_a_ping_needs_no_key_and_takes_a_404_for_an_answer() -> None:
         connection.sendall(answer(b"<html>", "404 NOT FOUND", "X-Version: 1.12.1\r\n"))
 
     with loopback(not_found) as server:
-        dify = client(server.url)
+        dify = dify_client(server.url)
         dify.transport.ping()
         dify.transport.ping()
         assert server.connections == 1

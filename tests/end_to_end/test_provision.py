@@ -15,9 +15,9 @@ import requests
 from dotenv import dotenv_values
 
 from config import Config
-from route_api.dify import Dify
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from ..support.dify_client import dify_client
 from ..support.running_gateway import PROJECT_DIR, START_S, free_port
 
 BIN = Path(sys.executable).parent
@@ -160,7 +160,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next_and_nothing_is_made_twice(
         killed.wait()
     done = project.provision()
     assert done.returncode == 0, done.stderr
-    dify = Dify(project.dify_url, "", "", console_email=project.email, console_password=project.password)
+    dify = dify_client(project.dify_url, console_email=project.email, console_password=project.password)
     [app] = dify.provisioning.chat_apps("Route API")
     assert len(dify.provisioning.app_keys(app["id"])) == 1
     assert project.flask("dify", "provision").returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from urllib3 import PoolManager
 
-from route_api.dify.connection import POOL_CLASSES
+from route_api.server.urllib3_connection import POOL_CLASSES
 
 from ..support.loopback import answer, loopback, ok
 

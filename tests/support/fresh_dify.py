@@ -14,6 +14,7 @@ from route_api.sandbox.access.account_table import create_account
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.store import current_store
 
+from .dify_client import dify_client
 from .sandbox_console import SandboxConsole
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
@@ -29,8 +30,13 @@ class FreshDify:
     def client(self, settings: dict[str, str] | None = None) -> Dify:
         """A client with the keys in these settings and with the login."""
         known = settings or {}
-        keys = known.get("DIFY_DATASET_API_KEY", ""), known.get("DIFY_APP_API_KEY", "")
-        return Dify(self.url, *keys, console_email=EMAIL, console_password=PASSWORD)
+        return dify_client(
+            self.url,
+            dataset_api_key=known.get("DIFY_DATASET_API_KEY", ""),
+            app_api_key=known.get("DIFY_APP_API_KEY", ""),
+            console_email=EMAIL,
+            console_password=PASSWORD,
+        )
 
     def changes(self) -> list[str]:
         """The calls that make or change something; a login is none."""

@@ -1,4 +1,4 @@
-"""A server of a few lines on loopback, for what a mock cannot show: timing, broken connections, reuse."""
+"""A small server on loopback, for tests that a mock cannot serve: timing, broken connections, reuse of connections."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ from typing import Callable, Iterator
 
 
 class Loopback:
-    """Accepts connections until closed; `handle` answers each request by writing to the socket."""
+    """Accepts connections until it is closed. `handle` gets each request and writes the answer to the socket."""
 
     def __init__(self, handle: Callable[[socket.socket, bytes], None]) -> None:
         self._handle = handle
@@ -19,7 +19,7 @@ class Loopback:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        # A blocked accept() is woken by shutdown only.
+        # Only a shutdown wakes a thread that waits in accept().
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -40,7 +40,7 @@ class Loopback:
                     with self._lock:
                         self.requests.append(request)
                     self._handle(connection, request)
-            except OSError:  # The handler has closed or reset the connection, or the client has.
+            except OSError:  # The handler or the client has closed or reset the connection.
                 return
 
     @staticmethod
@@ -72,17 +72,17 @@ def loopback(handle: Callable[[socket.socket, bytes], None]) -> Iterator[Loopbac
 
 
 def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
-    """A whole JSON answer that keeps the connection open."""
+    """A complete JSON answer, after which the connection stays open."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body
 
 
 def ok(connection: socket.socket, request: bytes) -> None:
-    """A handler that is content with everything."""
+    """A handler that answers every request with success."""
     connection.sendall(answer(b'{"ok":true}'))
 
 
 def reset(connection: socket.socket) -> None:
-    """Drop a connection with a TCP reset."""
+    """Close a connection with a TCP reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     connection.close()

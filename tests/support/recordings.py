@@ -1,4 +1,4 @@
-"""The recordings of two real Dify servers, as the tests of the client use them."""
+"""The recordings of two real Dify servers (tests/contract), in the form that tests need."""
 
 from pathlib import Path
 from typing import Any, Iterator
@@ -13,7 +13,7 @@ DIFY = "http://dify.test"
 
 
 def load(version: str, case: str) -> dict[str, Any]:
-    """One case, such as `datasets/get-detail`."""
+    """Load one case, such as `datasets/get-detail`."""
     recorded: dict[str, Any] = orjson.loads((CONTRACT / f"dify-{version}" / f"{case}.json").read_bytes())
     return recorded
 
@@ -26,7 +26,7 @@ def cases(version: str, areas: str = "*") -> Iterator[str]:
 
 
 def body_of(recorded: dict[str, Any]) -> bytes:
-    """The recorded answer's body as it went over the wire."""
+    """The body of the recorded answer, as Dify sent it."""
     body = recorded["response"]["body"]
     if body is None:
         return b""
@@ -34,14 +34,14 @@ def body_of(recorded: dict[str, Any]) -> bytes:
 
 
 def sent(mock: responses.RequestsMock, index: int = -1) -> Any:
-    """The JSON that one of our requests carried, by default the last; None if it had no body."""
+    """The JSON body of one of our requests, by default of the last; None if it had no body."""
     return orjson.loads(mock.calls[index].request.body or b"null")
 
 
 def play(mock: responses.RequestsMock, version: str, case: str, path: str | None = None) -> responses.BaseResponse:
-    """Let the mocked Dify answer one more time as recorded.
+    """Let the mocked Dify answer one more request as recorded.
 
-    :param path: another path than the recorded one, where a test chooses the ids
+    :param path: the path of the request, where the test chooses other ids than the recorded ones
     """
     recorded = load(version, case)
     headers = HTTPHeaderDict()

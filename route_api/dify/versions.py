@@ -1,0 +1,14 @@
+"""Version numbers of Dify, for comparison."""
+
+import re
+
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+def version_tuple(version: str | None) -> tuple[int, ...]:
+    """The numbers of a version such as "1.12.1".
+
+    :returns: an empty tuple, which is less than every version, for a text without numbers and for None.
+    """
+    found = _VERSION.match(version or "")
+    return tuple(int(number) for number in found.groups()) if found else ()
