@@ -1,5 +1,6 @@
 """What an operator and a frontend developer look up is written down: every setting and every error code."""
 
+import configparser
 import inspect
 import re
 from dataclasses import fields
@@ -90,3 +91,28 @@ def test_the_chinese_readme_has_the_commands_of_the_english_one(readme: str) -> 
 def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", (PROJECT / document).read_text(encoding="utf-8"))
     assert [target for target in linked if not (PROJECT / document.parent / target).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def contributing() -> str:
+    return (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_every_path_in_the_map_exists(contributing: str) -> None:
+    paths = re.findall(r"`((?:route_api|tests|migrations|postman|docs)/[\w./-]*|\w+\.(?:py|cfg|toml))`", contributing)
+    assert len(paths) > 20
+    assert [path for path in paths if not (PROJECT / path).exists()] == []
+
+
+def test_the_map_has_the_layers_of_the_import_contract_and_every_module(contributing: str) -> None:
+    picture = re.search(r"^```\n( app.*?)^```", contributing, re.M | re.S)
+    assert picture
+    rows = [re.split(r" {3,}", line.strip())[0] for line in picture[1].splitlines() if line.strip()]
+    drawn = [set(re.findall(r"\w+", row)) for row in rows]
+    contracts = configparser.ConfigParser()
+    contracts.read(PROJECT / "setup.cfg")
+    layers = contracts["importlinter:contract:layers"]["layers"].split("\n")
+    kept = [set(re.findall(r"\w+", layer)) - {"__main__"} for layer in layers if layer]
+    assert drawn == [*kept, {"sandbox"}]
+    modules = {path.stem for path in (PROJECT / "route_api").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert modules - {"__init__", "__main__", "__pycache__", "templates"} == set().union(*drawn)

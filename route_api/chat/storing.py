@@ -67,10 +67,11 @@ def turn_end(
     """
     last = turn.last_event or {}
     dify_conversation_id = last.get("conversation_id")
-    goes_on = turn.row.dify_conversation
-    if dify_conversation_id is not None and prepared is not None and plan.request.history is not None:
+    if dify_conversation_id is None or prepared is None:
+        goes_on: DifyConversation | None = turn.row.dify_conversation
+    elif plan.request.history is not None:
         goes_on = None  # That conversation on Dify was for this turn alone.
-    elif dify_conversation_id is not None and prepared is not None:
+    else:
         since = prepared.dify_conversation.since if prepared.dify_conversation else turn.row.position
         goes_on = DifyConversation(plan.backend.name, dify_conversation_id, since)
     return TurnEnd(

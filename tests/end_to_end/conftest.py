@@ -8,19 +8,25 @@ import pytest
 from ..support.running_gateway import Gateway
 
 
+@pytest.fixture(scope="session", params=["gevent", "gthread"])
+def worker_class(request: pytest.FixtureRequest) -> str:
+    """Each setting of WORKER_CLASS: every test that starts a gateway passes with both."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One gateway with its sandbox, for all the tests that do not stop it."""
-    running = Gateway(tmp_path_factory.mktemp("gateway"))
+    running = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class)
     running.start()
     yield running
     assert running.stop() == 0
 
 
 @pytest.fixture
-def own_gateway(tmp_path: Path) -> Iterator[Gateway]:
+def own_gateway(worker_class: str, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that the test may stop and start again."""
-    running = Gateway(tmp_path)
+    running = Gateway(tmp_path, WORKER_CLASS=worker_class)
     running.start()
     yield running
     running.stop()

@@ -27,11 +27,11 @@ KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def target(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway as it stands in the open, and talks of everything in its log."""
     settings = {"AUTH": "required", "API_KEYS": KEY, "SECRET_KEY": SECRET, "REGISTRATION": "open", "RATE_LIMIT": "0"}
     more = {"WORKERS": "1", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "text", "UPLOADS_PER_CALLER": "2"}
-    gateway = Gateway(tmp_path_factory.mktemp("attacks"), **settings, **more)
+    gateway = Gateway(tmp_path_factory.mktemp("attacks"), WORKER_CLASS=worker_class, **settings, **more)
     gateway.start()
     gateway.http.headers["Authorization"] = f"Bearer {KEY}"
     yield gateway

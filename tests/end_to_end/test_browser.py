@@ -64,10 +64,12 @@ def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def site(sandbox: deployment.Sandbox, frontend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def site(
+    worker_class: str, sandbox: deployment.Sandbox, frontend: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """A gateway behind nginx that lets the frontend in."""
     folder = tmp_path_factory.mktemp("site")
-    settings = {"CORS_ORIGINS": frontend, "SECRET_KEY": "signs-every-token"}
+    settings = {"WORKER_CLASS": worker_class, "CORS_ORIGINS": frontend, "SECRET_KEY": "signs-every-token"}
     database = {"DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"}
     for running in deploy(folder, 1, {**sandbox.settings, **settings, **database}):
         running.post("user/register", username="yinglian", password="a long sentence")

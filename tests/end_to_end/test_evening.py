@@ -117,9 +117,9 @@ class Evening:
 
 
 @pytest.fixture(scope="module")
-def gateway_on(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway_on(database_url: str, worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway on a fresh database of each kind."""
-    running = Gateway(tmp_path_factory.mktemp("evening"), database_url)
+    running = Gateway(tmp_path_factory.mktemp("evening"), database_url, WORKER_CLASS=worker_class)
     running.start()
     yield running
     assert running.stop() == 0

@@ -44,9 +44,9 @@ class Stop:
 
 
 @pytest.fixture(scope="module")
-def stop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stop]:
+def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stop]:
     """Five callers and one who does not read ask, then SIGTERM comes, twice; afterwards it is started again."""
-    gateway = Gateway(tmp_path_factory.mktemp("stopping"), STOP_GRACE=str(GRACE_S))
+    gateway = Gateway(tmp_path_factory.mktemp("stopping"), WORKER_CLASS=worker_class, STOP_GRACE=str(GRACE_S))
     gateway.start()
     seen = Stop()
     callers = {user_id: threading.Thread(target=ask, args=(gateway, seen, user_id)) for user_id in QUESTIONS}

@@ -16,11 +16,11 @@ LISTS = 40
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def watched(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose temporary files are in a folder of its own."""
     data_dir = tmp_path_factory.mktemp("watched")
     (data_dir / "tmp").mkdir()
-    running = Gateway(data_dir, TMPDIR=str(data_dir / "tmp"))
+    running = Gateway(data_dir, WORKER_CLASS=worker_class, TMPDIR=str(data_dir / "tmp"))
     running.start()
     yield running
     assert running.stop() == 0

@@ -295,18 +295,20 @@ def deploy(folder: Path, number: int, settings: dict[str, str]) -> Iterator[Depl
 
 
 @pytest.fixture(scope="module")
-def site(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def site(worker_class: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One gateway on SQLite behind nginx."""
     folder = tmp_path_factory.mktemp("site")
-    yield from deploy(folder, 1, {**sandbox.settings, "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"})
+    settings = {"WORKER_CLASS": worker_class, "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"}
+    yield from deploy(folder, 1, {**sandbox.settings, **settings})
 
 
 @pytest.fixture(scope="module")
-def pair(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def pair(worker_class: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two gateways on one PostgreSQL and one Redis behind one nginx."""
     folder = tmp_path_factory.mktemp("pair")
     with databases.fresh_database("postgresql", f"route_api_deployment_{os.getpid()}") as database_url:
         settings = {
+            "WORKER_CLASS": worker_class,
             "DATABASE_URL": database_url,
             "LIMITS_STORAGE": databases.empty_redis(REDIS),
             "SECRET_KEY": "signs-every-token",
