@@ -15,8 +15,8 @@ from route_api.errors import DifyUnreachable
 from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
+from ..support.event_streams import CHUNKED_HEAD, FIRST, chunk
 from ..support.loopback import Loopback, answer, loopback, ok
-from .test_events import CHUNKED_HEAD, FIRST, chunk
 
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "GET": lambda dify: dify.knowledge.get_dataset("d"),

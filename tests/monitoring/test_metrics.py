@@ -129,7 +129,7 @@ def test_the_tokens_of_a_stream_are_counted_while_it_runs(
     for _ in range(3):
         next(answer.response)
     assert counted("route_api_stream_tokens_total") == 0
-    app.extensions["route_api"].turn_monitor.look()
+    app.extensions["route_api"].turn_monitor.poll()
     assert counted("route_api_stream_tokens_total") == 3
     assert answer.data
     answer.close()

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from config import Config
+from route_api.chat.stream_events import example_stream
 from route_api.openapi import document as openapi_document
 from route_api.schemas import completion
 
@@ -168,7 +169,7 @@ def test_the_events_of_a_real_stream_have_the_keys_of_the_example(app: Flask, an
     without_variables(any_dify)
     any_dify.play("chat/streaming-first-turn")
     real = stream(app.test_client())
-    shown = openapi_document.event_stream_example(openapi_document.example_of(completion.CompletionAnswer))
+    shown = example_stream(openapi_document.example_of(completion.CompletionAnswer))
     documented = [json.loads(line[6:]) for line in shown.split("\n\n") if line]
     for ours, example in ((real[0], documented[0]), (real[-2], documented[-2]), (real[-1], documented[-1])):
         assert ours.keys() == example.keys()

@@ -16,6 +16,7 @@ import requests
 from route_api.dify import Dify
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from .dify_client import dify_client
 from .sandbox_console import SandboxConsole
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -94,10 +95,10 @@ class Gateway:
     def dify(self) -> Dify:
         """The sandbox, as the gateway sees it."""
         keys = prepare_gateway_settings(self.data_dir / "sandbox")
-        return Dify(
+        return dify_client(
             f"http://127.0.0.1:{self.sandbox_port}",
-            keys["DIFY_DATASET_API_KEY"],
-            keys["DIFY_APP_API_KEY"],
+            dataset_api_key=keys["DIFY_DATASET_API_KEY"],
+            app_api_key=keys["DIFY_APP_API_KEY"],
             console_email=keys["DIFY_CONSOLE_EMAIL"],
             console_password=keys["DIFY_CONSOLE_PASSWORD"],
         )
