@@ -13,6 +13,7 @@ import gevent
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from .gevent_patches import check_idle_connections_at_once, send_bytes_at_once
 from .stopping import StopsTurns
 
 IDLE_AT_STOP_S = 0.5
@@ -20,7 +21,7 @@ IDLE_AT_STOP_S = 0.5
 
 
 class GatewayGeventWorker(StopsTurns, GeventWorker):
-    """gunicorn's gevent worker, which stops turns in time, with two changes.
+    """gunicorn's gevent worker, which stops turns in time, with two changes and those of `gevent_patches.py`.
 
     It closes idle connections when it stops. gunicorn counts a kept-alive connection on which nothing is asked as a
     request in progress: nginx keeps such connections, so each stop took all of `graceful_timeout`.
@@ -36,6 +37,7 @@ class GatewayGeventWorker(StopsTurns, GeventWorker):
     def patch(self) -> None:
         """Called before anything of the application is imported."""
         super().patch()
+        send_bytes_at_once()
         scrypt = hashlib.scrypt
 
         def scrypt_in_thread(*arguments: Any, **options: Any) -> bytes:
@@ -43,6 +45,11 @@ class GatewayGeventWorker(StopsTurns, GeventWorker):
             return digest
 
         hashlib.scrypt = scrypt_in_thread
+
+    def load_wsgi(self) -> None:
+        """Load the application, and urllib3 with it."""
+        super().load_wsgi()
+        check_idle_connections_at_once()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:

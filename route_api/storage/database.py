@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 import psycopg
 from flask import Flask
 from psycopg.abc import PQGen
-from sqlalchemy import Connection, Dialect, Engine, Insert, Update, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..extensions import db
@@ -139,26 +139,52 @@ class TimedConnection(psycopg.Connection[Any]):
 
 
 class WritePair:
-    """Two writes that belong together. PostgreSQL takes the first as a common table expression of the second, in one
-    round trip and one transaction; the other databases get one after the other."""
+    """Two writes that belong together.
+
+    PostgreSQL gets them as one statement, the first as a common table expression of the second: one round trip, and one
+    transaction. The other databases get one statement after the other.
+    """
 
     def __init__(self, first: Insert | Update, second: Insert | Update) -> None:
         """Both take named parameters, whose names must differ."""
         self._first = first
         self._second = second
-        self._as_one = second.add_cte(first.cte())
+        self._sql: str | None = None
 
     def execute(self, engine: Engine, first: dict[str, Any], second: dict[str, Any]) -> None:
         """Carry both out, with the parameters of each.
 
         :raises DBAPIError: as SQLAlchemy does, `IntegrityError` for one
         """
+        if engine.dialect.name == "postgresql":
+            return self._execute_as_one(engine, {**first, **second})
         with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(self._as_one, {**first, **second})
-            else:
-                connection.execute(self._first, first)
-                connection.execute(self._second, second)
+            connection.execute(self._first, first)
+            connection.execute(self._second, second)
+
+    def _execute_as_one(self, engine: Engine, parameters: dict[str, Any]) -> None:
+        """Give psycopg the finished SQL. To let SQLAlchemy execute its own statement takes 160 us more, twice a turn: a
+        fifth of what a turn costs.
+
+        Errors are raised as SQLAlchemy's, and a broken connection leaves the pool, as with SQLAlchemy.
+        """
+        if self._sql is None:
+            self._sql = str(self._second.add_cte(self._first.cte()).compile(dialect=engine.dialect))
+        written = {name: to_json(value) if isinstance(value, dict) else value for name, value in parameters.items()}
+        pooled: PoolProxiedConnection | None = None
+        try:
+            pooled = engine.raw_connection()
+            cast(TimedConnection, pooled.driver_connection).execute(self._sql, written)
+        except psycopg.Error as error:
+            is_lost = pooled is None or engine.dialect.is_disconnect(cast(Any, error), pooled.driver_connection, None)
+            if is_lost and pooled is not None:
+                pooled.invalidate(error)
+            raise DBAPIError.instance(
+                self._sql, None, error, psycopg.Error, connection_invalidated=is_lost, dialect=engine.dialect
+            ) from error
+        finally:
+            if pooled is not None:
+                pooled.close()
 
 
 @contextmanager
