@@ -1,7 +1,7 @@
 """The turns that this process carries out now, and the two threads that watch them all, once a second.
 
-The polling thread notices callers who have left, and a Dify that has been silent for too long. It asks neither Dify nor
-the database, so that neither can hold it up. The flushing thread stores what has come of each answer, so that a killed
+The polling thread notices callers who have left. It asks neither Dify nor the database, so that neither can hold it up.
+The flushing thread stores what has come of each answer, so that a killed
 process loses the last second of an answer at the most, and renews the leases on the conversations.
 
 When the gateway is stopped, the worker (`server/stopping.py`) says when the turns that still run must end.
@@ -81,7 +81,6 @@ class TurnInProgress:
     def watch(self, events: EventStream) -> None:
         """Let the monitor interrupt the wait for these events from now on."""
         self._events = events
-        events.leave_timing()
         if self.ended_by:
             events.interrupt()
 
@@ -109,11 +108,6 @@ class TurnInProgress:
             has_left = True
         if has_left:
             self.interrupt("caller_left")
-
-    def check_dify(self) -> None:
-        """Interrupt the wait for Dify if Dify has sent nothing for too long, not even a ping."""
-        if self._events is not None:
-            self._events.end_silence()
 
     def drop_caller(self) -> None:
         """Shut down the connection of a caller who reads nothing: the turn waits for the caller, and could not end."""
@@ -218,10 +212,9 @@ class TurnMonitor:
         return [turn for turn in list(self._turns.values()) if turn.end is None]
 
     def poll(self) -> None:
-        """Notice who has left or fallen silent. The polling thread calls it once a second."""
+        """Notice the callers who have left. The polling thread calls it once a second."""
         for turn in self._running():
             turn.check_caller()
-            turn.check_dify()
             turn.count_pieces()
 
     def flush(self) -> None:

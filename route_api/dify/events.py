@@ -5,16 +5,15 @@
 """
 
 from functools import partial
-from time import perf_counter
 from typing import Any, Generator, Iterator, cast
 
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyTimeout, DifyUnreachable
+from ..errors import DifyFailed, DifyUnreachable
 from ..monitoring import tracing
 from .connections import shutdown_of
-from .transport import NETWORK_ERRORS, TOO_LATE, network_error
+from .transport import NETWORK_ERRORS, network_error
 
 MAX_EVENT_SIZE = 4 * 1024 * 1024
 """In bytes. Dify's events are far smaller. A server that never ends an event must not fill our memory."""
@@ -35,10 +34,8 @@ class EventStream:
         self._response = response
         self._trace = tracing.current()
         self._shutdown = shutdown_of(response)
-        self._pieces = tracing.Timed(_pieces(response.raw))
+        self._pieces = tracing.timed(_pieces(response.raw))
         self._events = self._read()
-        self._read_timeout: float | None = None
-        self._was_silent = False
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -56,23 +53,6 @@ class EventStream:
         given to another connection while the reader still reads from it. A stream that is over is left alone.
         """
         self._shutdown()
-
-    def leave_timing(self) -> None:
-        """Take the timeout off the socket. From now on the caller must call :meth:`end_silence` every second.
-
-        gevent starts and stops a timer for each read with a timeout, which is a tenth of the CPU time of a token.
-        """
-        connection = self._response.raw.connection
-        if connection is not None and connection.sock is not None:
-            self._read_timeout = connection.sock.gettimeout()
-            connection.sock.settimeout(None)
-
-    def end_silence(self) -> None:
-        """End a read that has waited for longer than the read timeout: it fails with :class:`DifyTimeout`."""
-        since, timeout = self._pieces.waits_since, self._read_timeout
-        if since is not None and timeout is not None and perf_counter() - since > timeout:
-            self._was_silent = True
-            self.interrupt()
 
     def _read(self) -> Generator[Event, None, None]:
         """Yield the events up to `message_end` or `error`, then close the connection: Dify 1.8.1 may keep it open for
@@ -100,12 +80,9 @@ class EventStream:
                     if len(pending) > MAX_EVENT_SIZE:
                         raise DifyFailed("Dify sent an event that is too long.")
         except NETWORK_ERRORS as error:
-            if not self._was_silent:
-                raise network_error(error) from error
+            raise network_error(error) from error
         finally:
             self._response.close()
-        if self._was_silent:
-            raise DifyTimeout(TOO_LATE)
         raise DifyUnreachable("Dify ended the answer before it was complete.")
 
 

@@ -46,7 +46,7 @@ class RemoteFile:
         """
         try:
             with tracing.current().interruptible(shutdown_of(self._response)):
-                yield from tracing.Timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
+                yield from tracing.timed(self._response.raw.stream(CHUNK_SIZE, decode_content=True))
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -113,25 +113,15 @@ def current() -> Trace:
     return _current.get() or Trace()
 
 
-class Timed(Generic[T]):
-    """Hands out the pieces of one of Dify's answers, and adds the wait for each piece to the trace.
-
-    :ivar waits_since: the moment of `perf_counter` at which the present wait for a piece began; None: nobody waits
-    """
-
-    def __init__(self, pieces: Iterator[T]) -> None:
-        self._pieces = pieces
-        self.waits_since: float | None = None
-
-    def __iter__(self) -> Iterator[T]:
-        pieces, trace = self._pieces, current()
-        while True:
-            self.waits_since = asked_at = perf_counter()
-            try:
-                piece = next(pieces)
-            except StopIteration:
-                return
-            finally:
-                self.waits_since = None
-                trace.waited_since(asked_at)
-            yield piece
+def timed(pieces: Iterator[T]) -> Iterator[T]:
+    """Hand out the pieces of one of Dify's answers, and add the wait for each piece to the trace."""
+    trace = current()
+    while True:
+        asked_at = perf_counter()
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            return
+        finally:
+            trace.waited_since(asked_at)
+        yield piece

@@ -145,41 +145,31 @@ def be_away(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     monkeypatch.setattr("route_api.chat.monitor.finish_turn", finish)
 
 
-def test_the_wait_for_events_is_checked_by_each_poll(engine: Engine, monitor: TurnMonitor) -> None:
-    turn, events = turn_of(engine), Events()
-    monitor.register(turn)
-    monitor.poll()
-    turn.watch(events)  # type: ignore[arg-type]
-    monitor.poll()
-    monitor.poll()
-    assert events.asked == ["leave_timing", "end_silence", "end_silence"]
-    monitor.finish(turn, DONE)
-    monitor.poll()
-    assert len(events.asked) == 3
-
-
-def test_a_database_that_hangs_does_not_keep_the_wait_for_events_from_being_checked(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noticed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, connection: tuple[socket.socket, socket.socket]
 ) -> None:
-    hangs, checked, answers = threading.Event(), threading.Event(), threading.Event()
+    hangs, answers = threading.Event(), threading.Event()
+    noticed = threading.Event()
+
+    class Interrupted(Events):
+        def interrupt(self) -> None:
+            noticed.set()
 
     def store_progress(*_: object) -> None:
         hangs.set()
         answers.wait(10)
 
-    class Silent(Events):
-        def end_silence(self) -> None:
-            if hangs.is_set():
-                checked.set()
-
     monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 0.01)
     monkeypatch.setattr("route_api.chat.monitor.store_progress", store_progress)
-    monitor, turn = TurnMonitor(engine), turn_of(engine)
-    turn.watch(Silent())  # type: ignore[arg-type]
+    ours, callers = connection
+    monitor, turn = TurnMonitor(engine), turn_of(engine, ours)
+    turn.watch(Interrupted())  # type: ignore[arg-type]
     turn.text = "部分"
     monitor.register(turn)
     try:
-        assert hangs.wait(5) and checked.wait(5)
+        assert hangs.wait(5)
+        callers.close()
+        assert noticed.wait(5)
     finally:
         answers.set()
         monitor.finish(turn, DONE)
@@ -201,7 +191,7 @@ def test_a_stream_is_interrupted_once_when_the_gateway_stops(engine: Engine, mon
     turn.watch(events)  # type: ignore[arg-type]
     monitor.register(turn)
     monitor.end_turns()
-    assert (turn.ended_by, events.asked) == ("gateway_stopped", ["leave_timing", "interrupt"])
+    assert (turn.ended_by, events.asked) == ("gateway_stopped", ["interrupt"])
     assert not trace.is_interrupted, "Dify is to be told to stop on the same trace"
 
 
@@ -210,7 +200,7 @@ def test_a_stream_that_begins_just_when_the_gateway_stops_is_interrupted(engine:
     monitor.register(turn)
     monitor.end_turns()
     turn.watch(events)  # type: ignore[arg-type]
-    assert events.asked == ["leave_timing", "interrupt"]
+    assert events.asked == ["interrupt"]
 
 
 def test_a_turn_that_comes_after_the_last_was_ended_is_refused(engine: Engine, monitor: TurnMonitor) -> None:

@@ -213,7 +213,7 @@ def test_a_wait_for_the_pieces_of_an_answer_is_time_spent_waiting(trace: tracing
             time.sleep(0.02)
             yield b"x"
 
-    for _ in tracing.Timed(pieces()):
+    for _ in tracing.timed(pieces()):
         time.sleep(0.05)
     assert 0.06 <= trace.dify_s < 0.15
 
