@@ -52,5 +52,5 @@ def suggest_questions(given: dict[str, str]) -> Response:
 
     Upstream calls: 1; 0 for a message that never reached Dify.
     """
-    on_dify = messages.find_on_dify(db.engine, **given)
+    on_dify = messages.find_dify_message(db.engine, **given)
     return success(suggested_questions(on_dify, given["user_id"]))

@@ -19,7 +19,7 @@ from route_api.storage.conversations import (
     delete_conversations,
     rename_conversation,
 )
-from route_api.storage.messages import find_on_dify, find_running_task, rate_message
+from route_api.storage.messages import find_dify_message, find_running_task, rate_message
 from route_api.storage.models import Conversation, Message, User, utc_now
 
 from ..support import databases
@@ -334,7 +334,7 @@ def test_feedback_replaces_what_was_given_before(engine: Engine, score: int | No
 def test_a_message_knows_where_it_is_on_dify(engine: Engine, carrier: dict[str, str | None]) -> None:
     meta_data = {"status": "done", **carrier}
     message_id = add_message(engine, add_conversation(engine), meta_data=meta_data, dify_message_id=KB)
-    assert find_on_dify(engine, "alice", message_id) == (KB, carrier.get("carrier"))
+    assert find_dify_message(engine, "alice", message_id) == (KB, carrier.get("carrier"))
 
 
 def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engine) -> None:
@@ -357,7 +357,7 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
         for attempt in (
             lambda: read_message(engine, user_id, message),
             lambda: rate_message(engine, user_id, message, 1, None),
-            lambda: find_on_dify(engine, user_id, message),
+            lambda: find_dify_message(engine, user_id, message),
             lambda: find_running_task(engine, user_id, conversation_id=None, message_id=message),
         ):
             with pytest.raises(MessageNotFound):

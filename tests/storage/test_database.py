@@ -73,7 +73,7 @@ from route_api.storage import database
 from route_api.extensions import db
 from tests.support.settings import OPEN
 
-database.ANSWER_S = 1
+database.RESULT_TIMEOUT_S = 1
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
     engine = db.engine
 begun = time.monotonic()
@@ -118,7 +118,7 @@ def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
     server = engine.dialect.name
     if server == "sqlite":
         pytest.skip("SQLite has no server that could close a connection")
-    monkeypatch.setattr(database, "IDLE_S", 0.0)
+    monkeypatch.setattr(database, "PING_AFTER_IDLE_S", 0.0)
     with engine.connect() as connection:
         process = connection.scalar(text(OWN_ID[server]))
     kill(server, process)

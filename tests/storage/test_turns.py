@@ -81,7 +81,7 @@ def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:
 
 
 def test_the_question_is_stored_before_the_answer(engine: Engine) -> None:
-    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, asked={"kb_ids": [KB]})
+    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, options={"kb_ids": [KB]})
     stored = row(engine, turn.message_id)
     assert (stored.query, stored.response, stored.position) == ("问" * 10_000 + "😀", "", 1)
     assert stored.meta_data == {"status": "pending", "kb_ids": [KB]}
@@ -154,13 +154,13 @@ def test_the_lease_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(en
 def test_a_process_that_was_slow_and_not_dead_keeps_its_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     turn = begin(engine)
     die(engine, turn)
-    mark = turns._interrupted
+    mark = turns._interrupted_parameters
 
     def while_the_other_completes(last: Any) -> Any:
         finish(engine, turn, "全部")
         return mark(last)
 
-    monkeypatch.setattr(turns, "_interrupted", while_the_other_completes)
+    monkeypatch.setattr(turns, "_interrupted_parameters", while_the_other_completes)
     begin(engine, conversation_id=turn.conversation_id)
     stored = row(engine, turn.message_id)
     assert (stored.response, stored.meta_data) == ("全部", {"status": "done"})
