@@ -1,4 +1,4 @@
-"""The log: a line for each request, whatever its form, that nobody can forge and that holds no secret."""
+"""The log: each request has one line, in both formats. No caller can forge a line, and no line has a secret."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ from ..support.talk import ask, without_variables
 
 KB_LIST = "/v1/kb/list"
 NASTY = "a\nb\r\x1b[31m\x9b\u2028\u202e\x00c"
-"""Ends a line, colours a terminal, turns the reading direction."""
+"""Characters that end a line, control a terminal, or change the reading direction."""
 
 SECRETS = {
     "DIFY_BASE_URL": "http://dify.test",
@@ -55,7 +55,7 @@ Lines = Callable[[], list[str]]
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
-    """What has been logged since the last call; to be asked for before the application is made."""
+    """A function that returns the lines since its last call. Request this fixture before the application."""
     return lambda: capsys.readouterr().err.splitlines()
 
 
@@ -156,7 +156,7 @@ def test_as_text_a_request_is_one_line_for_people(lines: Lines, make_app: MakeAp
 def test_what_a_library_warns_of_has_the_same_form(lines: Lines, make_app: MakeApp, monkeypatch: Any) -> None:
     make_app()
     logger = logging.getLogger("a.library")
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own, which a server does not have
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Without the handlers of pytest, as on a server.
     logger.warning("the pool is full")
     (line,) = [orjson.loads(line) for line in lines()]
     assert (line["level"], line["logger"], line["message"]) == ("WARNING", "a.library", "the pool is full")
@@ -170,7 +170,7 @@ def test_a_path_cannot_begin_another_line(lines: Lines, make_app: MakeApp, form:
     app = make_app(LOG_FORMAT=form)
     app.test_client().get("/x" + quote(f"{NASTY}\n2026-11-20 09:00:00,000 INFO route_api [-] all is well")).close()
     found = lines()
-    assert len(found) == 2  # the failure in words, and the request
+    assert len(found) == 2  # The line of the failure, and the line of the request.
     assert all(line.isprintable() for line in found)
     assert all("all is well" in line and not line.startswith("2026-11-20 09:00:00") for line in found)
 

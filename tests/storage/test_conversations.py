@@ -1,4 +1,4 @@
-"""Histories in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
+"""Histories in the database: always on SQLite; on PostgreSQL and MariaDB if they run on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def read_message(engine: Engine, user_id: str, message_id: str) -> Any:
 
 @contextmanager
 def statements(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that reach the database meanwhile, with their parameters."""
+    """Record the statements that are sent to the database in the block, with their parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -208,7 +208,7 @@ def test_a_page_takes_two_queries_however_many_rows_it_has(engine: Engine) -> No
 
 
 def test_no_statement_scans_a_table(app: Flask) -> None:
-    """By SQLite's plans, which need no statistics; `benchmarks/history.py` shows all three's on a full database."""
+    """Checks SQLite's query plans, which need no statistics. `benchmarks/history.py` shows the plans of all three."""
     with app.app_context():
         engine = db.engine
     conversation_id = add_conversation(engine)

@@ -1,4 +1,4 @@
-"""How the databases are opened, and what becomes of connections that a server has closed."""
+"""Connections to the databases: their settings, and their replacement after the server has closed one."""
 
 import subprocess
 import sys
@@ -92,7 +92,7 @@ TWO_USERS = database.WritePair(insert(User).values(id=bindparam("first")), inser
 
 
 def kill(server: str, process: int) -> None:
-    """End a connection from the server's side."""
+    """Let the server close a connection."""
     admin = databases.admin_engine(server)
     with admin.connect() as connection:
         connection.execute(text(KILL[server].format(process)))

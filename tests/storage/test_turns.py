@@ -1,4 +1,4 @@
-"""Turns in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
+"""Turns in the database: always on SQLite; on PostgreSQL and MariaDB if they run on this machine."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +48,7 @@ def finish(
 
 
 def die(engine: Engine, turn: TurnRow) -> None:
-    """The process of this turn dies, and its lease ends."""
+    """Let the lease of a turn expire, as if its process had died."""
     past = utc_now() - timedelta(seconds=1)
     with engine.connect() as connection:
         connection.execute(update(Message).where(Message.id == turn.message_id).values(leased_until=past))
@@ -203,7 +203,7 @@ def test_the_first_turns_of_one_user_at_the_same_time_all_go_well(engine: Engine
 
 
 def at_once(how_many: int, ask: Callable[[], TurnRow]) -> list[Any]:
-    """What came of asking from several threads at the same time: turns and errors."""
+    """Call `ask` in several threads at the same time, and return the turns and errors."""
 
     def attempt(_: int) -> Any:
         try:
@@ -215,7 +215,7 @@ def at_once(how_many: int, ask: Callable[[], TurnRow]) -> list[Any]:
         return list(pool.map(attempt, range(how_many)))
 
 
-# ------------------------------------------------------------------ whose, and about what
+# ------------------------------------------------------------------ user and kb of a conversation
 
 
 def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:
