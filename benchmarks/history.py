@@ -175,9 +175,9 @@ def questions(engine, history):
         "messages, a short conversation": said(history.owner(plain), history.ids[plain], 1),
         "message/get": lambda: message_row(messages.read_message(engine, BUSY_USER, one_id)),
         "feedback": lambda: messages.rate_message(engine, BUSY_USER, one_id, 90, "很好"),
-        "continuing turn: the last turn": read(turns.LAST_TURN, **continued),
+        "continuing turn: the last turn": read(turns.SELECT_LAST_TURN, **continued),
         "continuing turn: 20 past turns": read(
-            turns.PAST_TURNS, of_conversation=long_id, before=history.longest, most=20
+            turns.SELECT_PAST_TURNS, of_conversation=long_id, before=history.longest, maximum=20
         ),
         "rename": lambda: conversations.rename_conversation(engine, BUSY_USER, long_id, "名字"),
     }

@@ -1,16 +1,16 @@
-"""What Alembic runs for `flask db …`: the application's own engine and tables."""
+"""The script that Alembic runs for `flask db …`. It uses the application's own database and tables."""
 
 from alembic import context
 from flask import current_app
 
-from route_api.storage.database import unlimited
+from route_api.storage.database import engine_without_timeout
 
 db = current_app.extensions["migrate"].db
 
 
 def migrate() -> None:
-    """Run the migrations in one transaction (each statement by itself on MySQL, which has no other way)."""
-    with unlimited(db.engine).connect() as connection:
+    """Run the migrations in one transaction. MySQL commits each statement by itself, as it cannot roll back DDL."""
+    with engine_without_timeout(db.engine).connect() as connection:
         connection.execution_options(isolation_level=connection.default_isolation_level)
         context.configure(
             connection=connection,

@@ -1,4 +1,4 @@
-"""The WSGI application: what it is made of. Wiring only."""
+"""Creates the WSGI application and wires its parts together. No other logic belongs here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,31 +33,31 @@ MEGABYTE = 1024 * 1024
 
 
 class NoSessions(SessionInterface):
-    """Nothing here is in a cookie, and Flask would open a signed session for every request."""
+    """No session. The gateway uses no cookies, and Flask would open a signed session for every request."""
 
     def open_session(self, app: Flask, request: Request) -> None:
         return None
 
 
 class Gateway(Flask):
-    """Flask without what nothing here needs."""
+    """Flask without sessions and without support for coroutines, which take time in every request."""
 
     session_interface = NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Nothing here is a coroutine, and Flask would look whether each hook is one, at each request."""
+        """Return the function unchanged: Flask would check in every request whether each hook is a coroutine."""
         return func
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """The WSGI application.
+    """Create the WSGI application.
 
-    :param config: the settings; read from the environment when left out
-    :raises ConfigError: when the settings or the prompt templates cannot be used
+    :param config: the settings; None: read them from the environment
+    :raises ConfigError: the settings or the prompt templates are not valid
     """
     config = config or Config.load()
     app = Gateway(__name__, static_folder=None)
-    app.url_map.merge_slashes = False  # It would redirect, to whatever host the request names, in HTML.
+    app.url_map.merge_slashes = False  # It would answer with an HTML redirect to any host that the request names.
     configure(app, config)
     logs.init_app(app, config)
     before_request.init_app(app)
@@ -80,7 +80,7 @@ def create_app(config: Config | None = None) -> Flask:
 
 
 def configure(app: Flask, config: Config) -> None:
-    """Hand our settings and the extensions' own to the application."""
+    """Put our settings, and those of the extensions, into the application's config."""
     app.config.from_object(config)
     app.config.update(
         MAX_CONTENT_LENGTH=config.MAX_UPLOAD_MB * MEGABYTE,
@@ -94,9 +94,9 @@ def configure(app: Flask, config: Config) -> None:
 
 
 def components_of(app: Flask, config: Config, engine: Engine) -> Components:
-    """What is made once for this application.
+    """Make the components of this application.
 
-    :raises PromptsError: the prompt templates cannot be used
+    :raises PromptsError: the prompt templates are not valid
     """
     request_limit, login_throttle, concurrency = limits_of(config)
     return Components(

@@ -34,11 +34,11 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""It names every constraint. A migration can drop only constraints that have a name."""
+"""Gives every constraint a name. A migration can drop only constraints that have a name."""
 
 
 class Base(DeclarativeBase):
-    """Base class of the tables in `storage/models.py`."""
+    """The base class of the tables in `storage/models.py`."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
@@ -75,8 +75,8 @@ migrate = Migrate()
 class Components:
     """Objects that `create_app` makes once for an application and that all its requests share.
 
-    :param prompt_templates: by name, in the order of the operator's file
-    :param service_keys: the callers with a service key, by the SHA-256 of the key
+    :param prompt_templates: the templates by name, in the order of the operator's file
+    :param service_keys: the callers with a service key, by the SHA-256 digest of the key
     """
 
     dify: "Dify"

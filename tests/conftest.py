@@ -1,4 +1,4 @@
-"""The gateway in this process, with a Dify that answers from the recordings."""
+"""Fixtures for tests of the gateway in this process, with a mocked Dify that answers from the recordings."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from .support.recordings import VERSIONS
 from .support.settings import LOCKED, OPEN
 
 for setting in fields(Config):
-    os.environ.pop(setting.name, None)  # those of whoever runs the tests
+    os.environ.pop(setting.name, None)  # Settings in the environment of the person who runs the tests.
 
 
 @pytest.fixture(params=VERSIONS)
@@ -33,26 +33,26 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def mock() -> Iterator[responses.RequestsMock]:
-    """Answers in the order in which they were prepared; one that nobody asks for fails the test."""
+    """Mocked HTTP answers, given in the order in which they were added. The test fails if one of them is not used."""
     with responses.RequestsMock() as requests_mock:
         yield requests_mock
 
 
 @pytest.fixture
 def dify(mock: responses.RequestsMock, version: str) -> FakeDify:
-    """A Dify of each recorded version."""
+    """A mocked Dify of each recorded version."""
     return FakeDify(mock, version)
 
 
 @pytest.fixture
 def any_dify(mock: responses.RequestsMock) -> FakeDify:
-    """A Dify whose version does not matter."""
+    """A mocked Dify, for tests in which its version does not matter."""
     return FakeDify(mock, VERSIONS[-1])
 
 
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
-    """Makes an application with a database and a download folder of its own; settings may be given."""
+    """A function that makes an application with its own database and download folder. It accepts settings."""
     made: list[Flask] = []
     last_resort = logging.lastResort
 
@@ -79,7 +79,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:
-    """The gateway with service keys alone."""
+    """The gateway without a console login, open to every caller."""
     return make_app()
 
 
@@ -90,7 +90,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def locked(make_app: MakeApp) -> Flask:
-    """The gateway that asks who calls, as with a real Dify."""
+    """The gateway that authenticates its callers, as in production."""
     return make_app(**LOCKED)
 
 
@@ -101,13 +101,13 @@ def gate(locked: Flask) -> FlaskClient:
 
 @pytest.fixture
 def console_client(make_app: MakeApp) -> FlaskClient:
-    """The gateway with a console login besides."""
+    """A client of the gateway with a console login."""
     return make_app(DIFY_CONSOLE_EMAIL="admin@example.com", DIFY_CONSOLE_PASSWORD="Secret123").test_client()
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """The lines that the gateway logs, which it keeps from the root logger otherwise."""
+    """The gateway's log records. Without this fixture pytest would not see them: they do not reach the root logger."""
     logger = logging.getLogger("route_api")
     logger.addHandler(caplog.handler)
     yield caplog

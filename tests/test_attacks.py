@@ -280,7 +280,7 @@ def test_our_own_pages_may_call_where_everybody_may(make_app: MakeApp, any_dify:
 def test_a_folder_in_disguise_stays_below_the_root(
     console_client: FlaskClient, any_dify: FakeDify, tmp_path: Path, wanted: str
 ) -> None:
-    kb_id, document_id = play_file(any_dify, facts=True)
+    kb_id, document_id = play_file(any_dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id, "download_dir": wanted}
     answer = console_client.get("/document/get", query_string=query)
     assert answer.status_code == 200, answer.text
@@ -463,7 +463,7 @@ def test_no_link_or_redirect_is_made_of_what_a_request_calls_us(
     """Nor is there anything that a cache in between could be poisoned with."""
     app = make_app(DIFY_CONSOLE_EMAIL="admin@example.com", DIFY_CONSOLE_PASSWORD="Secret123", PROXIES=1)
     client, evil = app.test_client(), {header: "/evil.example" if "URL" in header else "evil.example"}
-    kb_id, document_id = play_file(any_dify, facts=True)
+    kb_id, document_id = play_file(any_dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id}
     answers = [client.get("/v1/document/get", query_string=query, headers=evil)]
     for rule in app.url_map.iter_rules():

@@ -1,4 +1,4 @@
-"""The tables of the owner's document 000: user, conversation, message."""
+"""Create the tables of the API document 000: user, conversation, message."""
 
 import sqlalchemy as sa
 from alembic import op

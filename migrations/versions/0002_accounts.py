@@ -1,4 +1,4 @@
-"""What a user who logs in needs: a role, and a count by which all logins end at once."""
+"""Add the columns for users who log in: the role, and the login generation, which ends all logins of a user at once."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""A turn of a conversation: what is asked of Dify, what the caller gets, what is stored."""
+"""A turn of a conversation: asks Dify, relays the answer to the caller, and stores both."""

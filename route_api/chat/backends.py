@@ -1,8 +1,8 @@
-"""The backends that carry a turn out on Dify: an app's service API, or the debugger of Dify's console.
+"""Chooses the backend that carries a turn out on Dify: the service API of an app, or the debugger of Dify's console.
 
-The service API takes no model parameters. The debugger route of Dify's own web page takes them
-(`tests/contract/FINDINGS.md`, a), but it may change with any version and needs a console login. So a turn that asks for
-nothing special goes to the service API.
+The service API accepts no model parameters. The debugger, which Dify's web page uses, accepts them
+(`tests/contract/FINDINGS.md`, a). But its routes may change with every version of Dify, and it needs a console login.
+So only a turn with model parameters, or with a model that has no app, uses the debugger.
 """
 
 from collections.abc import Callable
@@ -20,19 +20,19 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 CACHE_LIFETIME_S = 300.0
-"""Seconds for which an answer of Dify's about its apps and models is used again."""
+"""Seconds for which Dify's answers about its apps and models are cached."""
 
 
 class DifyCache:
-    """Answers of Dify's about its apps and models, which hardly change."""
+    """A cache of Dify's answers about its apps and models, which rarely change."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def get(self, key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-        """The answer under this key.
+        """The cached answer with this key.
 
-        :param ask: gets the answer from Dify, where the cache has none from the last CACHE_LIFETIME_S
+        :param ask: gets the answer from Dify; called if the cache has none that is younger than CACHE_LIFETIME_S
         """
         cached = self._answers.get(key)
         if cached is None or cached[0] < monotonic():
@@ -44,11 +44,11 @@ class DifyCache:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What carries a turn out on Dify.
+    """An API of Dify that carries a turn out.
 
-    :param name: remembered with the conversation, which this backend alone can continue
-    :param variables: the variables that its app declares, each with its `max_length`
-    :param model_config: the settings that the debugger uses in place of the published ones; None for the service API
+    :param name: stored with the conversation, because no other backend can continue it on Dify
+    :param variables: the variables that the app declares, each with its `max_length`
+    :param model_config: the settings that the debugger uses instead of the app's published ones; None: the service API
     """
 
     name: str
@@ -62,16 +62,16 @@ class Backend:
 
 
 def choose_backend(options: ModelOptions) -> Backend:
-    """The backend for a turn. Makes no call to Dify for an answer that the cache has.
+    """Choose the backend for a turn. Calls Dify only for answers that are not in the cache.
 
-    :raises NotSupported: the options need settings that are missing; the text says which
-    :raises ValidationFailed: Dify has no such model, or its provider no such parameter
+    :raises NotSupported: the options need settings that the operator has not made; the message names these settings
+    :raises ValidationFailed: Dify has no such model, or the model's provider has no such parameter
     """
     has_app = options.model_name in dify.app_models
     if not options.has_parameters and (options.model_name is None or has_app):
         return _service_backend(options.model_name)
     if not dify.console.is_configured:
-        raise NotSupported(_what_to_configure(options, has_app))
+        raise NotSupported(_missing_settings(options, has_app))
     app_model = options.model_name if has_app else None
     app_id = _app_id(app_model)
     published = components.dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
@@ -90,13 +90,13 @@ def choose_backend(options: ModelOptions) -> Backend:
         rules=rules if options.has_parameters else [],
     )
     variables = declared_variables(published)
-    return Backend(_name("debugger", app_model), dify.debugger(app_id), variables, model_config)
+    return Backend(_backend_name("debugger", app_model), dify.debugger(app_id), variables, model_config)
 
 
 def api_of(backend_name: str | None) -> ChatApi | DebuggerApi:
-    """The API of the backend with this name. The default app stands in for an app that is no longer configured.
+    """The API of the backend with this name. If its app is no longer configured, the API of the default app.
 
-    :param backend_name: as stored with a turn; None for a turn that was stored without one
+    :param backend_name: as it is stored with a turn; None if the turn has none
     """
     kind, _, model_name = (backend_name or "app").partition(":")
     app_model = model_name if model_name in dify.app_models else None
@@ -106,9 +106,10 @@ def api_of(backend_name: str | None) -> ChatApi | DebuggerApi:
 
 
 def find_model(model_name: str) -> tuple[str, str]:
-    """Provider and name of a model of the workspace.
+    """Find a model of the Dify workspace.
 
     :param model_name: the name, or `name@provider`
+    :returns: the provider and the name
     :raises ValidationFailed: the workspace has no such model
     """
     wanted, _, wanted_provider = model_name.partition("@")
@@ -124,19 +125,23 @@ def find_model(model_name: str) -> tuple[str, str]:
 def _service_backend(app_model: str | None) -> Backend:
     api = dify.chat(app_model)
     variables = components.dify_cache.get(("variables", app_model), lambda: declared_variables(api.parameters()))
-    return Backend(_name("app", app_model), api, variables)
+    return Backend(_backend_name("app", app_model), api, variables)
 
 
 def _app_id(app_model: str | None) -> str:
-    """The id of the app for a model of DIFY_APPS; None: of the default app."""
+    """The id of the app that DIFY_APPS has for a model.
+
+    :param app_model: the model's name; None: the default app
+    """
     return components.dify_cache.get(("app_id", app_model), lambda: dify.find_app(app_model))
 
 
-def _name(kind: str, app_model: str | None) -> str:
+def _backend_name(kind: str, app_model: str | None) -> str:
     return f"{kind}:{app_model}" if app_model else kind
 
 
-def _what_to_configure(options: ModelOptions, has_app: bool) -> str:
+def _missing_settings(options: ModelOptions, has_app: bool) -> str:
+    """The message for a caller whose options need settings that the operator has not made."""
     console = "DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD, a login to Dify's console"
     if options.has_parameters:
         return f"temperature and max_tokens need {console}; the operator has set none."

@@ -1,7 +1,7 @@
-"""Ratings, deletions and wishes for suggested questions, which the gateway passes on to Dify.
+"""Forwards ratings and deletions to Dify, and gets suggested questions from Dify.
 
-Ratings and deletions are already carried out in our database. If Dify does not take one, the caller succeeds all the
-same, and the log says so.
+Ratings and deletions are already stored in our database. If Dify rejects one, the caller's request still succeeds, and
+the log has a warning.
 """
 
 import logging
@@ -11,32 +11,32 @@ from time import monotonic
 from ..dify import ChatApi
 from ..dify.chat_app import Rating
 from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected, DifyTimeout, DifyUnreachable
-from ..storage.conversations import ConversationOnDify
-from ..storage.messages import DifyMessage
+from ..storage.conversations import DifyConversationReference
+from ..storage.messages import DifyMessageReference
 from .backends import api_of
 
 log = logging.getLogger(__name__)
 
-LIKED_FROM = 60
-"""The lowest score, of 100, that Dify is told as a like. Dify knows likes and dislikes only."""
+LIKE_MINIMUM_SCORE = 60
+"""The lowest score, of 100, that is sent to Dify as a like. Dify has only likes and dislikes."""
 
 DELETE_ON_DIFY_S = 20.0
-"""Seconds for which a caller waits while Dify deletes conversations. After a timeout of Dify's the rest is given up."""
+"""Seconds for which a caller waits while Dify deletes conversations. After a timeout it deletes no more of them."""
 
 
-def forward_rating(on_dify: DifyMessage, user_id: str, score: int | None, reason: str | None) -> bool:
-    """Tell Dify of a rating: its own pages count likes and dislikes.
+def forward_rating(on_dify: DifyMessageReference, user_id: str, score: int | None, reason: str | None) -> bool:
+    """Send a rating to Dify, whose web pages count likes and dislikes.
 
-    :param score: None withdraws the rating
-    :returns: whether Dify took it
+    :param score: 0 to 100; None deletes the rating
+    :returns: whether Dify accepted it
     """
     if on_dify.dify_message_id is None:
         return False
-    rating: Rating | None = None if score is None else "like" if score >= LIKED_FROM else "dislike"
+    rating: Rating | None = None if score is None else "like" if score >= LIKE_MINIMUM_SCORE else "dislike"
     try:
         api = api_of(on_dify.backend)
         if not isinstance(api, ChatApi):
-            return False  # Only the service API takes ratings, and it does not know the messages of the debugger.
+            return False  # Only the service API accepts ratings, and it does not know the debugger's messages.
         api.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
     except DifyError as error:
         log.warning("Dify did not take the feedback on its message %s: %s", on_dify.dify_message_id, error.message)
@@ -44,8 +44,12 @@ def forward_rating(on_dify: DifyMessage, user_id: str, score: int | None, reason
     return True
 
 
-def suggested_questions(on_dify: DifyMessage, user_id: str) -> list[str]:
-    """The questions that Dify suggests after a message. None if Dify refuses, as it does for an app without them."""
+def suggested_questions(on_dify: DifyMessageReference, user_id: str) -> list[str]:
+    """The questions that Dify suggests after a message.
+
+    :returns: the questions; empty if the message is not on Dify, or if the app suggests no questions
+    :raises DifyError: the call failed for another reason
+    """
     if on_dify.dify_message_id is None:
         return []
     try:
@@ -54,10 +58,13 @@ def suggested_questions(on_dify: DifyMessage, user_id: str) -> list[str]:
         return []
 
 
-def delete_on_dify(left: Iterable[ConversationOnDify], user_id: str) -> None:
-    """Delete conversations on Dify, as many as it deletes within DELETE_ON_DIFY_S. The log names the others."""
+def delete_on_dify(deleted: Iterable[DifyConversationReference], user_id: str) -> None:
+    """Delete conversations on Dify, for DELETE_ON_DIFY_S seconds at most. The log names the ones that still exist.
+
+    :param deleted: conversations that are already deleted in our database
+    """
     give_up_at = monotonic() + DELETE_ON_DIFY_S
-    for backend, dify_conversation_id in left:
+    for backend, dify_conversation_id in deleted:
         try:
             if monotonic() > give_up_at:
                 raise DifyTimeout("the others took too long.")

@@ -1,10 +1,11 @@
-"""The turns that this process carries out now, and the two threads that watch them all, once a second.
+"""The running turns of this process, and the two threads that check all of them once a second.
 
-The polling thread notices callers who have left. It asks neither Dify nor the database, so that neither can hold it up.
-The flushing thread stores what has come of each answer, so that a killed
-process loses the last second of an answer at the most, and renews the leases on the conversations.
+The polling thread detects callers who have left. It calls neither Dify nor the database, so a slow one cannot delay it.
 
-When the gateway is stopped, the worker (`server/stopping.py`) says when the turns that still run must end.
+The flushing thread stores the progress of each answer, so that a killed process loses at most the last second of it. It
+also renews the leases on the conversations.
+
+When the gateway is stopped, the worker (`server/stopping.py`) calls :meth:`TurnMonitor.end_turns`.
 """
 
 import _socket
@@ -32,27 +33,27 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 TURNS_PER_TRANSACTION = 100
-"""Turns whose progress is stored in one transaction: a thousand texts at once would be in memory a second time."""
+"""Turns whose progress is stored in one transaction. A transaction has all its texts in memory a second time."""
 RENEW_S = LEASE_S / 4
 
 
 class TurnInProgress:
-    """A running turn, and what has come of its answer so far.
+    """A running turn with the answer so far.
 
-    The turn writes these attributes, and the monitor reads them:
+    The turn writes these attributes, and the monitor reads them. The monitor writes only `ended_by` and `end`.
 
     :ivar text: the answer so far
-    :ivar pieces: how many pieces of it were streamed
-    :ivar passages: Dify's records that the prompt holds
-    :ivar last_event: Dify's last event that names the message; None before the first one
-    :ivar ended_by: why the turn must end early, `caller_left` or `gateway_stopped`; the monitor sets it
-    :ivar end: how the turn ended, as long as the database has not taken it; None while the turn runs
+    :ivar pieces: the number of pieces that were streamed
+    :ivar passages: Dify's records that are in the prompt
+    :ivar last_event: Dify's last event with a message id; None before the first one
+    :ivar ended_by: why the turn must end early, `caller_left` or `gateway_stopped`; None while it may go on
+    :ivar end: the end of the turn that the database has not stored yet; None while the turn runs
     """
 
     def __init__(self, row: TurnRow, trace: Trace, caller: socket.socket | None) -> None:
         """
-        :param trace: of the request that carries the turn out; by it a wait for Dify's answer is interrupted
-        :param caller: the caller's connection, None where the server does not tell it
+        :param trace: the trace of the request; it can interrupt a wait for Dify's answer
+        :param caller: the caller's connection; None if the server does not give it to the application
         """
         self.row = row
         self.text = ""
@@ -70,22 +71,22 @@ class TurnInProgress:
 
     @property
     def task_id(self) -> str | None:
-        """The task in which Dify writes the answer; None before Dify has named it."""
+        """The id of Dify's task that generates the answer; None before Dify has sent it."""
         return self.last_event.get("task_id") if self.last_event else None
 
     @property
     def is_answered(self) -> bool:
-        """Whether Dify has said that the answer is complete."""
+        """Whether Dify has sent the event that completes the answer."""
         return self.last_event is not None and self.last_event.get("event") == "message_end"
 
     def watch(self, events: EventStream) -> None:
-        """Let the monitor interrupt the wait for these events from now on."""
+        """Give the monitor the events of Dify, so that it can interrupt the wait for them."""
         self._events = events
         if self.ended_by:
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
-        """End the turn early: its wait for Dify fails, and the turn stores what has come.
+        """End the turn early: its wait for Dify fails, and the turn stores the answer so far.
 
         :param reason: `caller_left` or `gateway_stopped`
         """
@@ -97,7 +98,7 @@ class TurnInProgress:
 
     def check_caller(self) -> None:
         """Interrupt the turn if its caller has closed the connection."""
-        caller = self._caller  # The turn may end and close it at this moment.
+        caller = self._caller  # A local name: the turn may end now, which sets the attribute to None.
         if caller is None or self.ended_by:
             return
         try:
@@ -110,21 +111,24 @@ class TurnInProgress:
             self.interrupt("caller_left")
 
     def drop_caller(self) -> None:
-        """Shut down the connection of a caller who reads nothing: the turn waits for the caller, and could not end."""
+        """Shut down the connection of a caller who reads nothing: the turn waits for this caller, and cannot end."""
         caller = self._caller
         if caller is not None:
             with suppress(OSError):  # The caller has left just now.
                 caller.shutdown(socket.SHUT_RDWR)
 
     def count_pieces(self) -> None:
-        """Add the pieces since the last call to the metrics."""
+        """Add the pieces that came since the last call to the metrics."""
         pieces = self.pieces
         if pieces != self._counted_pieces:
             metrics.stream_tokens.inc(pieces - self._counted_pieces)
             self._counted_pieces = pieces
 
     def progress(self) -> Json | None:
-        """What is to be stored now; None if nothing new has come and the lease is fresh."""
+        """The progress that must be stored now.
+
+        :returns: parameters for `store_progress`; None if there is no new text and the lease needs no renewal
+        """
         text, now = self.text, monotonic()
         if len(text) == self._stored_length and now - self._stored_at < RENEW_S:
             return None
@@ -132,23 +136,27 @@ class TurnInProgress:
         return progress_of(self.row, text, self.task_id)
 
     def close(self) -> None:
-        """Close our handle on the caller's connection; the server's own stays open."""
+        """Close our duplicate of the caller's socket. The server's socket stays open."""
         caller, self._caller = self._caller, None
         if caller is not None:
             caller.close()
 
 
 def _duplicate(caller: socket.socket) -> _socket.socket:
-    """A second handle on the caller's connection, which stays valid when the server closes its own.
+    """A duplicate of the caller's socket, which stays valid when the server closes its own.
 
-    It is a socket of the C module: gevent replaces those of Python's module by ones that wait in spite of MSG_DONTWAIT.
+    It comes from the C module `_socket`. The socket class that gevent puts into the module `socket` waits in `recv`,
+    even with MSG_DONTWAIT.
     """
     return _socket.socket(fileno=os.dup(caller.fileno()))
 
 
 class TurnMonitor:
-    """Watches the turns of one process. Its threads start with the first turn, so that they run in the process that
-    serves: threads do not survive a fork."""
+    """Watches the turns of one process.
+
+    Its threads start with the first turn. If gunicorn's master process started them, they would not survive the fork of
+    the worker.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -156,13 +164,13 @@ class TurnMonitor:
         self._lock = threading.Lock()
         self._has_started = False
         self.is_stopping = False
-        """Whether this process was told to stop; it still finishes the turns that run."""
+        """Whether this process was told to stop. It still finishes the running turns."""
         self._has_ended_turns = False
 
     def register(self, turn: TurnInProgress) -> None:
         """Watch this turn from now on.
 
-        :raises GatewayStopped: the process ends its turns already
+        :raises GatewayStopped: this process has already ended its running turns
         """
         if self._has_ended_turns:
             raise GatewayStopped
@@ -177,10 +185,10 @@ class TurnMonitor:
                         threading.Thread(target=self._repeat, args=(task,), name=name, daemon=True).start()
 
     def finish(self, turn: TurnInProgress, end: TurnEnd) -> None:
-        """Store the end of a turn, and stop watching it.
+        """Store the end of a turn, and stop watching the turn.
 
-        While the database does not take the end, the monitor keeps it and tries again each second: an answer that the
-        caller has got must not be lost because the database was away for a moment.
+        If the database fails, the monitor keeps the end and tries again each second. Otherwise a short failure of the
+        database could lose an answer that the caller has already got.
         """
         turn.close()
         turn.count_pieces()
@@ -195,7 +203,7 @@ class TurnMonitor:
             metrics.running_turns.set(len(self._turns))
 
     def end_turns(self) -> None:
-        """End all turns that still run, because the gateway is stopped."""
+        """End all running turns, because the gateway is stopped."""
         self._has_ended_turns = True
         running = self._running()
         if running:
@@ -204,7 +212,7 @@ class TurnMonitor:
             turn.interrupt("gateway_stopped")
 
     def drop_callers(self) -> None:
-        """Drop the callers who keep ended turns waiting, because they read nothing."""
+        """Shut down the connections of callers who read nothing, so that their turns can end."""
         for turn in self._running():
             turn.drop_caller()
 
@@ -212,14 +220,14 @@ class TurnMonitor:
         return [turn for turn in list(self._turns.values()) if turn.end is None]
 
     def poll(self) -> None:
-        """Notice the callers who have left. The polling thread calls it once a second."""
+        """Check each turn for a caller who has left. The polling thread calls this once a second."""
         for turn in self._running():
             turn.check_caller()
             turn.count_pieces()
 
     def flush(self) -> None:
-        """Store what has come since the last call, and the ends that the database did not take before. The flushing
-        thread calls it once a second."""
+        """Store the new progress of each turn, and the ends that could not be stored before. The flushing thread calls
+        this once a second."""
         running = self._running()
         for first in range(0, len(running), TURNS_PER_TRANSACTION):
             batch = running[first : first + TURNS_PER_TRANSACTION]
@@ -228,7 +236,7 @@ class TurnMonitor:
         self.flush_ends()
 
     def flush_ends(self) -> None:
-        """Store the ends of turns that the database did not take before."""
+        """Store the ends of turns that could not be stored before."""
         for turn in list(self._turns.values()):
             if turn.end is not None:
                 self.finish(turn, turn.end)
@@ -239,7 +247,7 @@ class TurnMonitor:
             try:
                 task()
             except SQLAlchemyError as error:
-                # The next call stores the same and more. If the process dies meanwhile, the log tells what was lost.
+                # The next call tries again. If the process dies before, this line tells the operator of the loss.
                 metrics.unstored_progress.inc()
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:

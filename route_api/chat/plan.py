@@ -1,4 +1,4 @@
-"""What is decided about a turn before anything of it is stored."""
+"""The decisions about a turn before its question is stored: prompt template and backend."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,10 @@ from .request import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a turn is to be carried out.
+    """The prompt template and the backend of a turn.
 
-    :param problem: why there is no backend; raised after the question is stored, since a failing Dify must not lose it
+    :param chosen_backend: None if Dify failed while the backend was chosen
+    :param problem: that failure. It is raised only after the question is stored, so that no question is lost.
     """
 
     request: ChatRequest
@@ -26,13 +27,13 @@ class Plan:
 
     @property
     def backend(self) -> Backend:
-        """The backend of a plan without a problem."""
-        assert self.chosen_backend is not None, "raise_problem comes first"
+        """The backend. Only for a plan without a problem: call :meth:`raise_problem` first."""
+        assert self.chosen_backend is not None, "call raise_problem first"
         return self.chosen_backend
 
     def raise_problem(self) -> None:
         """
-        :raises DifyError: Dify could not be asked about its apps, so that no backend could be chosen
+        :raises DifyError: the backend could not be chosen, because Dify failed
         """
         if self.problem is not None:
             raise self.problem
@@ -41,8 +42,8 @@ class Plan:
 def plan_turn(request: ChatRequest) -> Plan:
     """Choose the prompt template and the backend.
 
-    :raises ValidationFailed: no such prompt template, model or parameter
-    :raises NotSupported: the model options need settings that are missing
+    :raises ValidationFailed: there is no such prompt template, model or parameter
+    :raises NotSupported: the model options need settings that the operator has not made
     """
     template = prompt_template(request.prompt_name)
     try:
@@ -52,7 +53,7 @@ def plan_turn(request: ChatRequest) -> Plan:
 
 
 def prompt_template(name: str | None) -> PromptTemplate:
-    """The template with this name; None: the default one.
+    """The template with this name, or the default template for None.
 
     :raises ValidationFailed: no template has this name
     """

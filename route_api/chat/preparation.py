@@ -1,4 +1,4 @@
-"""What goes to Dify in a turn: where on Dify the turn goes on, the passages, the history, the prompt."""
+"""Prepares the question for Dify: the conversation on Dify, the passages, the history, the prompt."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from ..storage.turns import DifyConversation, TurnRow, past_turns
 from .plan import Plan
 
 HISTORY_TURNS = 100
-"""Turns that are read for a history; the prompt's limit of characters usually ends it sooner."""
+"""The maximum number of turns that are read for a history. The prompt's limit of characters is usually lower."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """A turn that is ready to be sent.
+    """A turn that is ready to be sent to Dify.
 
-    :param dify_conversation: the conversation on Dify that goes on; None begins a new one
+    :param dify_conversation: the conversation on Dify that the turn continues; None: the turn begins a new one
     """
 
     prompt: Prompt
@@ -27,13 +27,13 @@ class PreparedTurn:
 
 
 def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation | None) -> PreparedTurn:
-    """Find the passages and write the prompt.
+    """Find the passages and build the prompt.
 
-    Dify remembers the turns that its own conversation holds. The prompt reminds the model of the turns before those: of
-    all turns, when the conversation was carried by another backend so far. When the caller gives a history, the prompt
-    has that and nothing else, and the turn gets a conversation on Dify for itself.
+    Dify reminds the model of the earlier turns in its own conversation. Our prompt has the turns that are not in that
+    conversation: all earlier turns if another backend carried them out. If the caller gives a history, the prompt has
+    only this history, and the turn begins a conversation on Dify of its own.
 
-    :param dify_conversation: where the conversation goes on as far as we know
+    :param dify_conversation: the conversation on Dify that continued ours so far; None if there is none
     """
     engine, request, backend = plan.engine, plan.request, plan.backend
     if dify_conversation is not None and dify_conversation.backend != backend.name:
@@ -49,16 +49,18 @@ def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation |
     elif HISTORY in backend.variables:
         history = load_history(engine, row, before=dify_conversation.since)
     else:
-        history = (
-            []
-        )  # The question that began this conversation on Dify had the history in it, and Dify remembers that.
+        # The first question of this conversation on Dify had the earlier turns in its text, and Dify remembers it.
+        history = []
     passages = find_passages_in_kbs(request.kb_ids, request.message)
     prompt = build_prompt(plan.template, backend.variables, question=request.message, records=passages, history=history)
     return PreparedTurn(prompt, dify_conversation)
 
 
 def load_history(engine: Engine, row: TurnRow, *, before: int, maximum: int = HISTORY_TURNS) -> list[str]:
-    """The turns of this conversation before a position as texts, the oldest first."""
+    """The texts of the turns of this conversation before a position, the oldest first.
+
+    :param maximum: the maximum number of turns
+    """
     if maximum == 0 or before == 1:
         return []
     turns = past_turns(engine, row, before=before, maximum=maximum)
@@ -66,9 +68,11 @@ def load_history(engine: Engine, row: TurnRow, *, before: int, maximum: int = HI
 
 
 def parent_message_id(engine: Engine, row: TurnRow, dify_conversation: DifyConversation) -> str | None:
-    """Dify's id of the last successful message of this conversation on Dify, None if there is none.
+    """The id of the last successful message in this conversation on Dify.
 
-    The debugger remembers nothing without it (`tests/contract/FINDINGS.md`, a).
+    Without it the debugger remembers no earlier turn (`tests/contract/FINDINGS.md`, a).
+
+    :returns: Dify's id; None if the conversation has no such message
     """
     if row.last_dify_message_id is not None:
         return row.last_dify_message_id

@@ -1,4 +1,4 @@
-"""What is relayed of a streamed answer: Dify's events come in, the caller's events go out."""
+"""Relays a streamed answer: reads Dify's events and writes the caller's events."""
 
 import logging
 from collections.abc import Generator
@@ -13,7 +13,7 @@ from ..presenters.message import answer_data, rag_info
 from .monitor import TurnInProgress
 from .plan import Plan
 from .preparation import PreparedTurn
-from .storing import reason_of, turn_end
+from .storing import failure_reason, turn_end
 from .stream_events import KEEP_ALIVE, EventWriter
 
 Json = dict[str, Any]
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, events: EventStream) -> Generator[bytes]:
-    """Dify's events as ours. Every way out stores what came, also when the caller leaves.
+    """Read Dify's events and yield the caller's events. The answer so far is always stored, also if the caller leaves.
 
-    The first piece is empty, so that `stream_turn` can start the generator: a generator that has not started would not
-    run its `finally` when it is closed.
+    The first piece is empty and is consumed by `stream_turn`, which so starts the generator. A generator that was never
+    started does not run its `finally` when it is closed.
     """
     writer = EventWriter(turn.row.ids, think=plan.request.think, is_cumulative=plan.request.is_cumulative)
     turn.watch(events)
@@ -35,7 +35,7 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
         yield b""
         for event in events:
             is_first = turn.last_event is None
-            if "message_id" in event:  # Before a piece is yielded: a caller may leave at the first one.
+            if "message_id" in event:  # Set before the first yield, where the caller may leave.
                 turn.last_event = event
             if turn.ended_by and not turn.is_answered:
                 break
@@ -47,24 +47,24 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
             yield writer.write_failure(failure_of_stream(error))
     finally:
         events.close()
-        status, reason = outcome(turn, failure)
+        status, reason = status_and_reason(turn, failure)
         if not turn.is_answered and (status == "stopped" or isinstance(failure, DifyTimeout)):
             stop_generation(plan, turn)
         metrics.open_streams.dec()
         metrics.count_stream(str(reason) if status == "stopped" else status)
         components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     if turn.is_answered:
-        yield writer.write_last(*whole_answer(plan, turn, prepared, status))
+        yield writer.write_last(*complete_answer(plan, turn, prepared, status))
     elif turn.ended_by == "gateway_stopped":
         yield writer.write_failure(GatewayStopped())
 
 
 def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_first: bool) -> bytes:
-    """Add one of Dify's events to the turn.
+    """Add one of Dify's events to the turn, and write the caller's event for it.
 
-    :param is_first: the caller gets the ids with the first event, whatever it says
-    :returns: the event that the caller gets for it; empty if there is none
-    :raises ModelFailed: the event says that the model failed
+    :param is_first: whether this is Dify's first event; the caller then gets an event with the ids in any case
+    :returns: the caller's event; empty if the caller gets none
+    :raises ModelFailed: the event reports that the model failed
     """
     match event.get("event"):
         case "message" | "agent_message":
@@ -76,7 +76,7 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case "message_replace":
             turn.text = event["answer"]
         case "message_end":
-            pass  # Everything that it says is taken from `turn.last_event` when the stream is over.
+            pass  # Its data are read from `turn.last_event` when the stream is over.
         case "error":
             reason = error_text(event.get("status", 500), event)
             raise ModelFailed(f"The model could not answer: {reason}")
@@ -87,42 +87,49 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
     return b""
 
 
-def outcome(turn: TurnInProgress, failure: Exception | None) -> tuple[str, str | None]:
-    """Status and reason of a streamed turn that is over.
+def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[str, str | None]:
+    """The status of a stream that has ended, and the reason if it was stopped or failed.
 
-    A stopped answer ends like any other, but with a usage of no tokens (`tests/contract`, chat/streaming-stopped).
+    When Dify stops a task, the stream ends with the usual event, but its usage has 0 tokens
+    (`tests/contract/dify-1.12.1/chat/streaming-stopped.json`).
     """
     if turn.is_answered:
         usage = ((turn.last_event or {}).get("metadata") or {}).get("usage") or {}
         return ("stopped", "stop_requested") if usage.get("total_tokens") == 0 else ("done", None)
     if failure is not None:
-        return "failed", reason_of(failure)
+        return "failed", failure_reason(failure)
     return "stopped", turn.ended_by or "caller_left"
 
 
 def failure_of_stream(error: Exception) -> ApiError:
-    """The error that the caller is told when a stream fails in its middle; logged here."""
-    problem = error if isinstance(error, ApiError) else internal_error()
-    if problem is not error:
+    """Log the error that broke a stream off.
+
+    :returns: the error that the caller gets
+    """
+    told = error if isinstance(error, ApiError) else internal_error()
+    if told is not error:
         log.exception("unexpected error in the middle of an answer")
-    log.error("the answer broke off: %s: %s", problem.code, problem.message)
-    return problem
+    log.error("the answer broke off: %s: %s", told.code, told.message)
+    return told
 
 
 def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
-    """Tell Dify to stop: it would go on generating for nobody, and store an empty answer
+    """Tell Dify to stop. Otherwise Dify generates an answer that nobody reads, and stores an empty answer
     (`tests/contract/FINDINGS.md`, f)."""
     if turn.task_id is None:
         return
-    tracing.current().resume()  # The stop of the gateway may have interrupted this turn's calls.
+    tracing.current().resume()  # A stopping gateway has interrupted the calls of this turn.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
         log.warning("Dify could not be told to stop: %s", error.message)
 
 
-def whole_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
-    """The answer in one piece: its `data`, and the keys that stand beside `data`."""
+def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
+    """The complete answer in one piece.
+
+    :returns: its `data`; the further keys of the body beside `data`
+    """
     request, prompt = plan.request, prepared.prompt
     passages = turn.passages if request.has_kb else None
     data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)

@@ -1,11 +1,11 @@
-"""What a caller asks in a turn, after it was checked."""
+"""The parameters of a turn, after they were validated."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What a caller asks of the model; None leaves it to the app.
+    """The model and its parameters. None stands for the setting of the Dify app.
 
     :param model_name: a model of DIFY_APPS, or of the Dify workspace
     """
@@ -25,10 +25,10 @@ class ChatRequest:
 
     :param conversation_id: with dashes, as Dify writes ids; None starts a conversation
     :param kb_ids: empty for a conversation without a knowledge base
-    :param has_kb: whether the endpoint knows knowledge bases, so that its answers have `rag_info`
-    :param history: the number of turns that the model is reminded of, or their texts; None leaves it to Dify's memory
-    :param think: where the model's reasoning goes: keep, drop or separate
-    :param is_cumulative: whether each event of a stream has the whole text so far
+    :param has_kb: whether the endpoint accepts knowledge bases; its answers then have `rag_info`
+    :param history: the number of earlier turns in the prompt, or their texts; None: the memory of Dify's conversation
+    :param think: `keep` the model's reasoning in the answer, `drop` it, or `separate` it into a field of its own
+    :param is_cumulative: whether each event of a stream has the whole text so far, not only the new piece
     """
 
     user_id: str

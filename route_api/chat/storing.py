@@ -1,6 +1,6 @@
-"""What is stored of a turn: the question first, the end last, and the reason if it fails in between.
+"""Stores the question of a turn before Dify is called, and builds the end of a turn that is stored last.
 
-The monitor stores what has come of the answer meanwhile (`monitor.py`).
+In between, the monitor stores the answer so far (`monitor.py`).
 """
 
 import socket
@@ -17,10 +17,15 @@ from .plan import Plan
 from .preparation import PreparedTurn
 
 
-def begin(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
-    """Store the question, take the lease on its conversation, and let the monitor watch the turn."""
+def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
+    """Store the question and take the lease on its conversation.
+
+    :param caller: the caller's connection; None if the monitor must not watch it
+    :raises ConversationNotFound: the user has no such conversation
+    :raises ConversationBusy: another turn of the conversation is running
+    """
     request, options = plan.request, plan.request.options
-    asked = {
+    stored_options = {
         "kb_ids": list(request.kb_ids),
         "carrier": plan.chosen_backend and plan.chosen_backend.name,
         "model_name": options.model_name,
@@ -35,15 +40,20 @@ def begin(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         conversation_id=request.conversation_id and request.conversation_id.replace("-", ""),
         kb_id=",".join(sorted(request.kb_ids)) or None,
         name=request.conversation_name,
-        asked={name: value for name, value in asked.items() if value not in (None, [])},
+        options={name: value for name, value in stored_options.items() if value not in (None, [])},
     )
     return TurnInProgress(begin_turn(plan.engine, new), tracing.current(), caller)
 
 
 @contextmanager
-def failure_is_stored(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
-    """Let the monitor watch the turn. If the turn fails before its answer begins, store the reason and give the lease
-    back, so that the question is kept and the next turn gets in."""
+def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
+    """A context manager for the calls to Dify before the answer begins.
+
+    The monitor watches the turn from the beginning of the block on. If the block fails, the reason is stored and the
+    lease is released: the question stays in the history, and the conversation accepts the next turn.
+
+    :raises GatewayStopped: the gateway has stopped, and has interrupted the wait for Dify
+    """
     try:
         components.turn_monitor.register(turn)
         plan.raise_problem()
@@ -54,33 +64,34 @@ def failure_is_stored(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
                 raise GatewayStopped from error
             raise
     except BaseException as error:
-        components.turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", reason_of(error)))
+        components.turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
         raise
 
 
 def turn_end(
     plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str, reason: str | None = None
 ) -> TurnEnd:
-    """What is stored when the turn ends.
+    """The end of a turn, for the database.
 
     :param prepared: None if the turn failed before Dify began to answer
+    :param reason: why the turn was stopped or failed; None if it is done
     """
     last = turn.last_event or {}
     dify_conversation_id = last.get("conversation_id")
     if dify_conversation_id is None or prepared is None:
-        goes_on: DifyConversation | None = turn.row.dify_conversation
+        next_conversation: DifyConversation | None = turn.row.dify_conversation
     elif plan.request.history is not None:
-        goes_on = None  # That conversation on Dify was for this turn alone.
+        next_conversation = None  # The conversation on Dify was for this turn alone.
     else:
         since = prepared.dify_conversation.since if prepared.dify_conversation else turn.row.position
-        goes_on = DifyConversation(plan.backend.name, dify_conversation_id, since)
+        next_conversation = DifyConversation(plan.backend.name, dify_conversation_id, since)
     return TurnEnd(
         turn.text,
         status,
         reason,
-        dify_conversation=goes_on,
+        dify_conversation=next_conversation,
         dify_message_id=last.get("message_id"),
-        facts={
+        meta_data={
             "task_id": turn.task_id,
             "references": [reference(record) for record in turn.passages] or None,
             "usage": (last.get("metadata") or {}).get("usage") or None,
@@ -89,8 +100,8 @@ def turn_end(
     )
 
 
-def reason_of(error: BaseException) -> str:
-    """The name under which a failed turn remembers its cause."""
+def failure_reason(error: BaseException) -> str:
+    """The reason that is stored with a failed turn: an error code, or `interrupted` if the thread was ended."""
     if isinstance(error, ApiError):
         return error.code
     return ApiError.code if isinstance(error, Exception) else "interrupted"

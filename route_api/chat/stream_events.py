@@ -1,4 +1,4 @@
-"""The server-sent events of a streamed answer: the one place that knows their form."""
+"""Writes the server-sent events of a streamed answer. No other module knows their form."""
 
 import json
 from typing import Any
@@ -12,10 +12,10 @@ from ..prompts.thinking import ThinkFilter
 Json = dict[str, Any]
 
 END_EVENT = b'data: {"code":0,"message":"","data":true}\n\n'
-"""Follows the last event of a stream that went well; RAGFlow's clients expect it."""
+"""The end of every successful stream. RAGFlow's clients expect it."""
 
 KEEP_ALIVE = b": ping\n\n"
-"""A comment. Clients skip it, and it keeps proxies from closing a connection on which nothing is said."""
+"""A comment, which clients ignore. It keeps proxies from closing an idle connection."""
 
 
 class EventWriter:
@@ -23,8 +23,8 @@ class EventWriter:
 
     def __init__(self, ids: Json, *, think: str, is_cumulative: bool) -> None:
         """
-        :param ids: the ids of conversation and message, which stand in every event
-        :param think: where the reasoning goes: keep, drop or separate
+        :param ids: the ids of conversation and message, which are in every event
+        :param think: `keep` the reasoning in the answer, `drop` it, or `separate` it into the field `thinking`
         :param is_cumulative: whether each event has the whole text so far, not only the new piece
         """
         self._ids = ids
@@ -42,11 +42,13 @@ class EventWriter:
         return self._event(*(self._filter.feed(piece) if self._filter else ("", piece)))
 
     def write_last(self, data: Json, beside_data: Json) -> bytes:
-        """The events that end a stream: the text that was held back because it could have become a tag, everything
-        that the answer has in one piece, and the end.
+        """The events that end a successful stream.
 
-        :param data: the answer's `data` in one piece
-        :param beside_data: the keys that stand beside `data`
+        They are: the text that was held back because it could have been the beginning of a `<think>` tag; the complete
+        answer; the end event.
+
+        :param data: the `data` of the complete answer
+        :param beside_data: the further keys of the body beside `data`
         """
         thinking, content = self._filter.finish() if self._filter else ("", "")
         held_back = self._event(thinking, content) if thinking or content else b""
@@ -66,14 +68,14 @@ class EventWriter:
 
 
 def event(body: Json) -> bytes:
-    """A body in the envelope as an event."""
+    """The event for a body that is already in the envelope."""
     return b"data: %b\n\n" % orjson.dumps(body)
 
 
 def example_stream(answer: Json) -> str:
-    """The events of an answer, for the OpenAPI document: its text in two pieces, the last event, the end.
+    """An example of a stream, for the OpenAPI document: the text in two pieces, the complete answer, the end event.
 
-    :param answer: an example of the same answer in one piece
+    :param answer: the example of the same answer in one piece
     """
     data = answer["data"]
     ids = {name: data[name] for name in ("conversation_id", "is_new_conversation", "message_id")}

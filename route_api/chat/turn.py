@@ -2,13 +2,14 @@
 
 | step | module |
 |---|---|
-| what is decided: prompt template, backend | `plan.py`, `backends.py` |
-| what is stored: the question first, the end last | `storing.py` |
-| what Dify is asked: passages, history, prompt | `preparation.py` |
-| what is relayed of a streamed answer | `relay.py`, `stream_events.py` |
+| choose the prompt template and the backend | `plan.py`, `backends.py` |
+| store the question; at the end, store the answer | `storing.py` |
+| find the passages, load the history, build the prompt | `preparation.py` |
+| ask Dify | this module |
+| relay a streamed answer | `relay.py`, `stream_events.py` |
 
-Nothing that was said is lost: the question is stored before Dify is called, and the answer while it comes
-(`monitor.py`). No database connection is held in between.
+The question is stored before Dify is called, and the answer while it arrives (`monitor.py`), so that a crash loses no
+question and at most a second of an answer. No database connection is held while Dify generates.
 """
 
 import logging
@@ -21,9 +22,9 @@ from ..extensions import components
 from .monitor import TurnInProgress
 from .plan import Plan, plan_turn
 from .preparation import PreparedTurn, parent_message_id, prepare_turn
-from .relay import relay_answer, whole_answer
+from .relay import complete_answer, relay_answer
 from .request import ChatRequest
-from .storing import begin, failure_is_stored, turn_end
+from .storing import store_failure, store_question, turn_end
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -34,43 +35,45 @@ log = logging.getLogger(__name__)
 def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
     """Carry a turn out and answer in one piece.
 
-    Makes one call to Dify, and with a knowledge base one more to retrieve. Goes to the database twice.
+    This takes one call to Dify, and one more for each knowledge base, and two round trips to the database.
 
-    :returns: the answer's `data`, and the keys that stand beside it
-    :raises ApiError: anything that `plan_turn`, Dify or the database raises; the question is kept with the reason
+    :returns: the answer's `data`; the further keys of the body beside `data`
+    :raises ApiError: any error of `plan_turn`, Dify or the database. Once the question is stored, the reason is stored
+        with it.
     """
     plan = plan_turn(request)
-    turn = begin(plan, caller=None)
-    with failure_is_stored(plan, turn):
-        prepared, reply = ask(plan, turn, lambda body: plan.backend.api.send(body))
+    turn = store_question(plan, caller=None)
+    with store_failure(plan, turn):
+        prepared, reply = ask_dify(plan, turn, lambda body: plan.backend.api.send(body))
         turn.text, turn.last_event = reply["answer"], reply
     components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
-    return whole_answer(plan, turn, prepared, "done")
+    return complete_answer(plan, turn, prepared, "done")
 
 
 def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator[bytes]:
-    """Carry a turn out and answer as server-sent events. Calls and errors are those of :func:`answer_turn`.
+    """Carry a turn out and answer as server-sent events. Makes the same calls as :func:`answer_turn`.
 
-    An error before Dify's first event is raised here; a later one is an event of the stream.
-
-    :param caller: the caller's connection, None where the server does not tell it; the monitor watches it
+    :param caller: the caller's connection, which the monitor watches; None if the server does not give it
+    :returns: the events; an error after the call to Dify is the last event of the stream
+    :raises ApiError: as :func:`answer_turn`, before Dify begins to answer
     """
     plan = plan_turn(request)
-    turn = begin(plan, caller)
-    with failure_is_stored(plan, turn):
-        prepared, events = ask(plan, turn, lambda body: plan.backend.api.stream(body))
+    turn = store_question(plan, caller)
+    with store_failure(plan, turn):
+        prepared, events = ask_dify(plan, turn, lambda body: plan.backend.api.stream(body))
     relay = relay_answer(plan, turn, prepared, events)
     next(relay)
     return relay
 
 
-def ask(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tuple[PreparedTurn, T]:
-    """Prepare the turn and ask Dify, in the conversation on Dify in which ours goes on. If Dify has lost that
-    conversation, ask in a new one, where the prompt reminds the model from our database.
+def ask_dify(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tuple[PreparedTurn, T]:
+    """Prepare the turn and ask Dify, in the conversation on Dify that continues ours.
+
+    If Dify no longer has that conversation, ask in a new one. The prompt then has the earlier turns from our database.
 
     :param call: sends the body to Dify
-    :returns: what was asked, and Dify's answer
-    :raises ModelFailed: Dify took the question, and the model could not answer it
+    :returns: the prepared turn, and Dify's answer
+    :raises ModelFailed: Dify accepted the question, but the model could not answer it
     """
     prepared = prepare_turn(plan, turn.row, turn.row.dify_conversation)
     try:

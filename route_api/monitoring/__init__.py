@@ -1,1 +1,1 @@
-"""What an operator sees of a running gateway: logs, metrics, and what one request has cost."""
+"""Logs, metrics and time limits of the running gateway, and the trace of each request."""

@@ -1,6 +1,6 @@
-"""Time limits for what callers send: a thread shuts down the connection of a caller who takes too long.
+"""Time limits for a caller's whole request body: a thread shuts down the connection of a caller who takes too long.
 
-A timeout of the socket itself limits a single read. A caller who sends one byte a minute is never late for it.
+A timeout of the socket limits each read alone, so a caller who sends one byte a minute would never exceed it.
 """
 
 import socket
@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 
 CHECK_S = 0.5
-"""Seconds between two looks at the deadlines, so that a limit may be exceeded by this much."""
+"""Seconds between two checks of the deadlines. A caller may exceed a limit by this time."""
 
 
 class Deadline:
-    """A moment by which a caller must have sent something.
+    """The time by which a caller must have sent the data that the gateway waits for.
 
-    :ivar has_passed: whether the moment has passed; the connection then gives no more data
+    :ivar has_passed: whether the time is over; the connection is then shut down for reading
     """
 
     __slots__ = ("connection", "ends_at", "has_passed")
@@ -28,7 +28,11 @@ class Deadline:
 
 
 class Deadlines:
-    """The deadlines of one process. The thread starts with the first of them, in the process that serves."""
+    """The deadlines of one process.
+
+    The thread that checks them starts with the first deadline: a thread of gunicorn's master process would not survive
+    the fork of the worker.
+    """
 
     def __init__(self) -> None:
         self._open: set[Deadline] = set()
@@ -37,10 +41,10 @@ class Deadlines:
 
     @contextmanager
     def limit(self, connection: socket.socket, seconds: float) -> Iterator[Deadline]:
-        """Limit the time for everything that is read from a connection in this block.
+        """Limit the total time for all reads from a connection in this block.
 
-        When the time is over, the connection is shut down for reading: a read that waits returns what has come. Writing
-        goes on, so that the caller can be told.
+        When the time is over, the connection is shut down for reading, and a waiting read returns the data that has
+        arrived. Writing still works, so that the caller can get an error.
         """
         deadline = Deadline(connection, seconds)
         with self._lock:
@@ -57,7 +61,7 @@ class Deadlines:
     def _check_repeatedly(self) -> None:
         pause = threading.Event()
         while not pause.wait(CHECK_S):
-            # Under the lock, no block can end: its connection cannot be closed, and serve another request, meanwhile.
+            # The lock keeps a block from ending here. Otherwise its connection could already serve the next request.
             with self._lock:
                 late = [deadline for deadline in self._open if deadline.ends_at < monotonic()]
                 for deadline in late:

@@ -1,7 +1,9 @@
-"""The log: one line for each request when it ends, in JSON or as text, and the id that ties an answer to its lines.
+"""The log, in JSON or as text. Each request writes one line when it ends.
 
-Two things hold for every line, whoever wrote it: no text of a caller's can begin another line or steer a terminal, and
-no secret of ours is in it.
+The answer to a request has the request's id in a header, and so has every log line of this request.
+
+All lines are safe, also those of libraries: text from a caller cannot begin a new line or control a terminal, and the
+gateway's secrets are masked.
 """
 
 import json
@@ -30,25 +32,28 @@ access_log = logging.getLogger("route_api.access")
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 JSON_FIELDS = ("time", "levelname", "name", "request_id", "message")
 JSON_NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
-COSTS = ("caller", "route", "status", "ms", "dify_ms", "own_ms", "dify_calls", "error")
-"""What the line of a request has besides; in JSON keys of their own."""
+REQUEST_FIELDS = ("caller", "route", "status", "ms", "dify_ms", "own_ms", "dify_calls", "error")
+"""Further fields of the line that a request writes when it ends. In JSON each has its own key."""
 
 REQUEST_ID_HEADER = "X-Request-Id"
 USABLE_REQUEST_ID = pattern(r"[A-Za-z0-9._-]{1,64}").fullmatch
 ANONYMOUS = "anonymous"
 
-BLANK = "***"
+MASK = "***"
 SHORTEST_SECRET = 4
-"""Characters. To blank a shorter one wherever it turns up would take every line apart."""
+"""Characters. Shorter secrets are not masked: they also occur inside ordinary words, which would be destroyed."""
 
 BEARER = pattern(r"(?i)\b(bearer|basic) [\w.~+/=-]+")
 
 
-# -------------------------------------------------------------- what may be in a line
+# -------------------------------------------------------------- secrets and control characters
 
 
 def secrets_of(config: Config) -> set[str]:
-    """The values of the secret settings; of an address in which a password stands, the password as well."""
+    """The values of the secret settings.
+
+    :returns: the values that are long enough to be masked; for a URL with a password, the URL and the password
+    """
     found: set[str] = set()
     for entry in fields(config):
         if entry.metadata["secret"]:
@@ -67,69 +72,73 @@ def _secret_parts(value: str) -> Iterator[str]:
 
 
 def spellings(secret: str) -> set[str]:
-    """A secret as it may stand in a line: itself, in a repr, in a URL, in base64 (as Dify 1.12.1 wants passwords), and
-    each of these in JSON."""
+    """The forms in which a secret may appear in a line: as it is, in a repr, in a URL, in base64 (Dify 1.12.1 gets
+    passwords so), and each of these in JSON."""
     encoded = b64encode(secret.encode()).decode()
     plain = {secret, repr(secret)[1:-1], quote(secret, safe=""), quote_plus(secret), encoded}
     return plain | {json.dumps(text, ensure_ascii=False)[1:-1] for text in plain}
 
 
-class Cleaner:
-    """Makes a line fit to be written."""
+class SecretMasker:
+    """Replaces secrets in log lines."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         every = {spelling for secret in secrets for spelling in spellings(secret)}
-        self._secrets = sorted(every, key=len, reverse=True)  # An address before the password that is a part of it.
+        self._secrets = sorted(every, key=len, reverse=True)  # A URL goes before the password inside it.
 
-    def blank(self, line: str) -> str:
-        """The line without secrets."""
+    def mask(self, line: str) -> str:
+        """Replace each secret, and each bearer token or basic credential, with `***`."""
         for secret in self._secrets:
             if secret in line:
-                line = line.replace(secret, BLANK)
+                line = line.replace(secret, MASK)
         if "earer " in line or "asic " in line:
-            line = BEARER.sub(rf"\1 {BLANK}", line)
+            line = BEARER.sub(rf"\1 {MASK}", line)
         return line
 
 
 def printable(text: str) -> str:
-    """The text with all that ends a line, steers a terminal or turns the reading direction escaped as in JSON."""
+    """Escape, as JSON does, all characters that end a line, control a terminal or change the reading direction."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
 
 
 class JsonFormatter(OrjsonFormatter):
-    """A record as one JSON object in one line."""
+    """Formats a record as one JSON object in one line."""
 
-    def __init__(self, cleaner: Cleaner) -> None:
+    def __init__(self, masker: SecretMasker) -> None:
         super().__init__(JSON_FIELDS, rename_fields=JSON_NAMES, timestamp="time")
-        self._cleaner = cleaner
+        self._masker = masker
 
     def format(self, record: logging.LogRecord) -> str:
-        # What JSON itself leaves as it is stands within strings, where an escape means the same.
-        return self._cleaner.blank(printable(super().format(record)))
+        # `printable` changes only characters inside JSON strings, where an escape means the same character.
+        return self._masker.mask(printable(super().format(record)))
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         try:
             return super().jsonify_log_record(log_data)
-        except orjson.JSONEncodeError:  # Half a surrogate pair, as in the name of a broken file.
+        except orjson.JSONEncodeError:  # A lone surrogate, for example from a file name that is not UTF-8.
             return json.dumps(log_data, default=str)
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line for people; a traceback follows in indented lines, which cannot be taken for new ones."""
+    """Formats a record as a line for people.
 
-    def __init__(self, cleaner: Cleaner) -> None:
+    A traceback follows in indented lines, so that no line of it looks like a new record.
+    """
+
+    def __init__(self, masker: SecretMasker) -> None:
         super().__init__(TEXT_FORMAT)
-        self._cleaner = cleaner
+        self._masker = masker
 
     def format(self, record: logging.LogRecord) -> str:
-        record.exc_text = None  # Another formatter's, kept by logging.
-        return self._cleaner.blank(super().format(record))
+        record.exc_text = None  # logging keeps the text of another formatter here, which may not be indented.
+        return self._masker.mask(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        costs = [f" {name}={record.__dict__[name]}" for name in COSTS if record.__dict__.get(name) is not None]
-        return printable(super().formatMessage(record) + "".join(costs))
+        present = [name for name in REQUEST_FIELDS if record.__dict__.get(name) is not None]
+        fields_text = "".join(f" {name}={record.__dict__[name]}" for name in present)
+        return printable(super().formatMessage(record) + fields_text)
 
     def formatException(self, ei: Any) -> str:
         return _indented(super().formatException(ei))
@@ -143,7 +152,7 @@ def _indented(text: str) -> str:
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives every log record the id of the request that it belongs to, `-` outside of one."""
+    """Gives every log record the id of its request, or `-` outside of a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if "request_id" not in record.__dict__:
@@ -155,19 +164,19 @@ class RequestIdFilter(logging.Filter):
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Send the log to stderr, and give every request its id and its line."""
-    # In no line of ours, and not free: for the name of its thread each greenlet would be given a thread object.
+    """Send the log to stderr, give every request an id, and log every request when it ends."""
+    # No line has these fields. Their cost is real: gevent would make a thread object for each greenlet to get its name.
     logging.logThreads = logging.logMultiprocessing = False
-    cleaner = Cleaner(secrets_of(config))
+    masker = SecretMasker(secrets_of(config))
     handler = logging.StreamHandler()
     logger = logging.getLogger("route_api")
     logger.handlers[:] = [handler]
     logger.setLevel(config.LOG_LEVEL)
     logger.propagate = False
-    logging.lastResort = handler  # What libraries warn of, which would have no form at all.
+    logging.lastResort = handler  # Warnings of libraries; Python would write them without any format.
     for each in (handler, *logging.getLogger("gunicorn.error").handlers):
         each.addFilter(RequestIdFilter())
-        each.setFormatter(TextFormatter(cleaner) if config.LOG_FORMAT == "text" else JsonFormatter(cleaner))
+        each.setFormatter(TextFormatter(masker) if config.LOG_FORMAT == "text" else JsonFormatter(masker))
     app.before_request(_start_request)
     app.after_request(_name_request)
 
@@ -178,8 +187,8 @@ def _start_request() -> None:
 
 
 def _name_request(response: Response) -> Response:
-    """Name the request in its answer, and have its line written when the answer's last byte has left."""
-    # Every access through one of Flask's proxies takes extra time.
+    """Put the request's id into the answer, and log the request after the last byte of the answer was sent."""
+    # `request` is a proxy, and each access through it takes time.
     trace, asked = tracing.current(), request._get_current_object()  # type: ignore[attr-defined]
     response.headers[REQUEST_ID_HEADER] = trace.request_id
     route = asked.url_rule.rule if asked.url_rule is not None else None
@@ -196,7 +205,7 @@ def _end_request(trace: Trace, method: str, path: str, route: str | None, status
     status = trace.status or status
     metrics.count_request(route, method, status, seconds)
     if access_log.isEnabledFor(logging.INFO):
-        # As `access_log.info` would, but without looking for the line of code that calls it.
+        # `access_log.info` would also search the stack for the calling line, which takes time and is not logged.
         record = logging.makeLogRecord(
             {
                 "name": access_log.name,

@@ -1,7 +1,9 @@
-"""What is counted, for Prometheus. Every label has a bounded set of values, and nothing is counted for each token.
+"""The metrics for Prometheus. Every label has a bounded set of values. Tokens are not counted one by one: the monitor
+of running turns adds them once a second.
 
-gunicorn's workers share `PROMETHEUS_MULTIPROC_DIR`, which gunicorn.conf.py makes: each writes files of its own there,
-and whichever is asked adds them all up. Without that variable a process counts for itself.
+gunicorn's workers share the folder `PROMETHEUS_MULTIPROC_DIR`, which gunicorn.conf.py creates. Each worker writes its
+own files there, and the worker that answers `/metrics` adds up all files. Without that variable a process reports only
+its own numbers.
 """
 
 import os
@@ -17,18 +19,18 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-disable_created_metrics()  # When each series began: twice the size for a date that workers could not agree on.
+disable_created_metrics()  # A start time for each series would double the output, and differs between the workers.
 
 IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-"""Read once, as prometheus_client does."""
+"""Whether several workers share the metrics. prometheus_client reads the variable once, at import, and so do we."""
 
 UNKNOWN_ROUTE = "unknown"
-"""Of every path that is none of ours: a scanner must not make a series of each."""
+"""The label of all paths without a route. With the path itself as label, a scanner could create endless series."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "other"
 DIFY_OUTCOMES = ("ok", "refused", "failed", "unreachable", "timeout")
-"""2xx, 4xx, any other status, no or a broken connection, no answer in time."""
+"""In this order: status 2xx; status 4xx; any other status; no connection or a broken one; no answer in time."""
 
 STREAM_OUTCOMES = ("done", "stop_requested", "caller_left", "gateway_stopped", "failed")
 
@@ -38,20 +40,20 @@ FIRST_TOKEN_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.
 _REGISTRY = CollectorRegistry()
 _requests = Counter(
     "route_api_requests",
-    "Requests that have ended; the status is the meaningful one, also with ERROR_HTTP_STATUS=200.",
+    "Finished requests. With ERROR_HTTP_STATUS=200 the status label still has the real error status.",
     ["route", "method", "status"],
     registry=_REGISTRY,
 )
 _request_seconds = Histogram(
     "route_api_request_seconds",
-    "Seconds from the request's head to the last byte of its answer.",
+    "Seconds from the head of a request to the last byte of its answer.",
     ["route"],
     buckets=REQUEST_BUCKETS_S,
     registry=_REGISTRY,
 )
 _dify_call_seconds = Histogram(
     "route_api_dify_call_seconds",
-    "Seconds until the head of Dify's answer, or the failure, by outcome.",
+    "Seconds from a call to Dify until the head of Dify's answer, or until the call failed.",
     ["outcome"],
     buckets=REQUEST_BUCKETS_S,
     registry=_REGISTRY,
@@ -59,14 +61,14 @@ _dify_call_seconds = Histogram(
 _dify_calls = {outcome: _dify_call_seconds.labels(outcome) for outcome in DIFY_OUTCOMES}
 _streams = Counter(
     "route_api_streams",
-    "Streamed answers that have ended, by how; all but `done` were aborted.",
+    "Finished streams, by how they ended. Every outcome but `done` means that the stream ended early.",
     ["outcome"],
     registry=_REGISTRY,
 )
 _ended_streams = {outcome: _streams.labels(outcome) for outcome in STREAM_OUTCOMES}
 _unstored = Counter(
     "route_api_store_failures",
-    "Times that the database did not take the progress of running answers, or an answer; both are tried again.",
+    "Failed writes to the database: the progress of running answers, or a finished answer. Both are tried again.",
     ["what"],
     registry=_REGISTRY,
 )
@@ -79,18 +81,18 @@ first_token_seconds = Histogram(
 )
 stream_tokens = Counter(
     "route_api_stream_tokens",
-    "Pieces of answers that were streamed, as Dify cuts them: mostly one token each. Added once a second.",
+    "Streamed pieces of answers, as Dify sends them: usually one token each. Updated once a second.",
     registry=_REGISTRY,
 )
 open_streams = Gauge(
     "route_api_open_streams",
-    "Streamed answers that are being written.",
+    "Streams that are open now.",
     multiprocess_mode="livesum",
     registry=_REGISTRY,
 )
 running_turns = Gauge(
     "route_api_running_turns",
-    "Turns that are being carried out, streamed or not, and those whose answer could not be stored yet.",
+    "Turns that run now, streamed or not, and finished turns whose answer is not stored yet.",
     multiprocess_mode="livesum",
     registry=_REGISTRY,
 )
@@ -98,23 +100,24 @@ unstored_progress = _unstored.labels("progress")
 unstored_answers = _unstored.labels("answer")
 
 
-@cache  # Looking a label up costs more than counting.
-def _of_request(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+@cache  # `labels` takes longer than the counting itself.
+def _request_series(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return _requests.labels(route, method, status), _request_seconds.labels(route)
 
 
 def count_request(route: str | None, method: str, status: int, seconds: float) -> None:
-    """A request has ended.
+    """Count a request that has ended.
 
-    :param route: the rule that it matched, such as `/kb/list`, never its path; None for none
+    :param route: the URL rule of the request, such as `/kb/list`, never its path; None if no rule matched
+    :param seconds: from the request's head to the last byte of the answer
     """
-    counter, histogram = _of_request(route or UNKNOWN_ROUTE, method if method in METHODS else OTHER_METHOD, status)
+    counter, histogram = _request_series(route or UNKNOWN_ROUTE, method if method in METHODS else OTHER_METHOD, status)
     counter.inc()
     histogram.observe(seconds)
 
 
 def count_dify_call(outcome: str, seconds: float) -> None:
-    """Dify has answered, or failed to.
+    """Count a call to Dify that has ended or failed.
 
     :param outcome: one of `DIFY_OUTCOMES`
     """
@@ -122,7 +125,7 @@ def count_dify_call(outcome: str, seconds: float) -> None:
 
 
 def count_stream(outcome: str) -> None:
-    """A streamed answer has ended.
+    """Count a stream that has ended.
 
     :param outcome: one of `STREAM_OUTCOMES`
     """
@@ -130,7 +133,10 @@ def count_stream(outcome: str) -> None:
 
 
 def exposition() -> bytes:
-    """Everything in Prometheus' text format, of all workers."""
+    """All metrics, in Prometheus' text format.
+
+    :returns: the numbers of all workers together; of this process alone if the workers share no folder
+    """
     if not IS_SHARED:
         return generate_latest(_REGISTRY)
     registry = CollectorRegistry()

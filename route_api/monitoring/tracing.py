@@ -1,7 +1,7 @@
-"""The trace of one request: its id, what it has cost at Dify so far, and whether it is to wait for Dify any longer.
+"""The trace of one request: its id, its calls to Dify and their time, and whether these calls are interrupted.
 
-The client of Dify reads and writes the trace, so nothing of Flask is used here. One thread or greenlet serves a request
-from its first byte to its last, and each has a context of its own.
+The Dify client uses the trace and must not depend on Flask, so the trace is kept in a context variable. One thread or
+greenlet serves a request from the first byte to the last, and each thread or greenlet has its own context.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,15 +16,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Trace:
-    """One request.
+    """The trace of one request.
 
     :param request_id: empty outside of a request
-    :param started_at: when the request came in, as a moment of `perf_counter`
-    :param dify_calls: how many calls were made to Dify
-    :param dify_s: seconds spent waiting for Dify; while an upload is passed on as it comes, the seconds in which our
-        caller was sending count too
-    :param status: the HTTP status of a failure, also where ERROR_HTTP_STATUS hides it
-    :param error: the name of the failure
+    :param started_at: when the request came in, as a value of `perf_counter`
+    :param dify_calls: the number of calls to Dify
+    :param dify_s: seconds spent waiting for Dify. A streamed upload also counts the time in which the caller sends.
+    :param status: the HTTP status of a failure, even if ERROR_HTTP_STATUS hides this status from the caller
+    :param error: the error code of a failure, such as `kb_not_found`
     :param is_interrupted: whether :meth:`interrupt` was called
     """
 
@@ -39,13 +38,16 @@ class Trace:
     _shutdowns: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def waited_since(self, moment: float) -> None:
-        """Add a wait for Dify that began at this moment of `perf_counter`."""
+        """Add a wait for Dify that ends now.
+
+        :param moment: when the wait began, as a value of `perf_counter`
+        """
         self.dify_s += perf_counter() - moment
 
     def interrupt(self) -> None:
-        """End the wait for Dify that is under way, and let every later call to Dify fail at once.
+        """End the current wait for Dify, and let every later call to Dify fail at once.
 
-        Another thread than that of the request may call this, and may call it again.
+        Any thread may call this, and more than once.
         """
         with self._lock:
             self.is_interrupted = True
@@ -53,20 +55,20 @@ class Trace:
                 shutdown()
 
     def resume(self) -> None:
-        """Let calls to Dify be made again after :meth:`interrupt`: the call that stops a generation, for example."""
+        """Allow calls to Dify again after :meth:`interrupt`, for example the call that stops a generation."""
         self.is_interrupted = False
 
     def interruptible(self, shutdown: Callable[[], None]) -> "InterruptibleWait":
         """A context manager for a wait that :meth:`interrupt` can end.
 
-        :param shutdown: ends the wait; it is called in the thread that interrupts, only while the wait lasts, and it
-            must not raise
+        :param shutdown: a function that ends the wait and raises nothing. The interrupting thread calls it, and only
+            while the wait lasts.
         """
         return InterruptibleWait(self, shutdown)
 
 
 class InterruptibleWait:
-    """What :meth:`Trace.interruptible` returns. `contextlib.contextmanager` would take twice the time."""
+    """The context manager of :meth:`Trace.interruptible`. `contextlib.contextmanager` would take twice the time."""
 
     __slots__ = ("_trace", "_shutdown")
 
@@ -86,7 +88,7 @@ class InterruptibleWait:
 
     def __exit__(self, *_: object) -> None:
         trace = self._trace
-        with trace._lock:  # A shutdown that has begun ends before the wait does.
+        with trace._lock:  # If a shutdown has begun, wait until it has ended.
             trace._shutdowns.remove(self._shutdown)
 
 
@@ -94,9 +96,9 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(request_id: str) -> Trace:
-    """Make the trace of a request that comes in now the current one.
+    """Begin the trace of a new request in this thread or greenlet.
 
-    :returns: that trace
+    :returns: the trace, which is now the current one
     """
     trace = Trace(request_id)
     _current.set(trace)
@@ -104,17 +106,17 @@ def begin(request_id: str) -> Trace:
 
 
 def end() -> None:
-    """End the request: what this thread or greenlet does from now on belongs to no request."""
+    """End the current trace: later log lines of this thread or greenlet belong to no request."""
     _current.set(None)
 
 
 def current() -> Trace:
-    """The trace of the present request; outside of a request a new trace that nobody reads."""
+    """The trace of the current request, or a new and unused trace outside of a request."""
     return _current.get() or Trace()
 
 
 def timed(pieces: Iterator[T]) -> Iterator[T]:
-    """Hand out the pieces of one of Dify's answers, and add the wait for each piece to the trace."""
+    """Iterate over the pieces of an answer of Dify, and add the wait for each piece to the trace."""
     trace = current()
     while True:
         asked_at = perf_counter()

@@ -1,1 +1,1 @@
-"""The database of our own: users, conversations, messages."""
+"""The gateway's own database: users, conversations, messages."""

@@ -1,7 +1,7 @@
-"""A user's conversations in our database: listed, named, deleted. Their messages are in `storage/messages.py`.
+"""Lists, reads, renames and deletes the conversations of a user. `messages.py` does the same for single messages.
 
-Every query names the user, so that another user's rows are not found. None scans a table, and a page takes the same two
-queries however many rows it has; `benchmarks/history.py` shows plans and times.
+Every query has the user's id as a condition, so that a user cannot reach the conversations of another user. No query
+scans a table. A page takes two queries, whatever its size; `benchmarks/history.py` shows query plans and times.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from .models import IS_LAST, Conversation, Message, utc_now
 Json = dict[str, Any]
 
 PREVIEW_LENGTH = 100
-"""Characters of the last question in a row of the list."""
+"""The maximum length of the last question in a row of the list, in characters."""
 
-OWNED = and_(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
-CONVERSATIONS = (
+HAS_ID_AND_USER = and_(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
+SELECT_CONVERSATIONS = (
     select(
         Conversation.id,
         Conversation.user_id,
@@ -37,15 +37,15 @@ CONVERSATIONS = (
     .select_from(Conversation)
     .outerjoin(Message, IS_LAST)
 )
-"""Conversations as the list shows them, each with its last turn."""
+"""Conversations with the columns of the list. Each has its last turn."""
 
-ONE_CONVERSATION = CONVERSATIONS.where(OWNED)
-RENAME = update(Conversation).where(OWNED).values(name=bindparam("new_name"))
+SELECT_CONVERSATION = SELECT_CONVERSATIONS.where(HAS_ID_AND_USER)
+UPDATE_NAME = update(Conversation).where(HAS_ID_AND_USER).values(name=bindparam("new_name"))
 
 IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-CHOSEN = (Conversation.id.in_(IDS), Conversation.user_id == bindparam("of_user"))
-TO_DELETE = select(Conversation.id).where(*CHOSEN)
-ON_DIFY = (
+HAVE_IDS_AND_USER = (Conversation.id.in_(IDS), Conversation.user_id == bindparam("of_user"))
+SELECT_EXISTING_IDS = select(Conversation.id).where(*HAVE_IDS_AND_USER)
+SELECT_DIFY_CONVERSATIONS = (
     select(
         Message.meta_data["carrier"].as_string().label("backend"),
         Message.meta_data["dify_conversation_id"].as_string().label("dify_conversation_id"),
@@ -53,39 +53,39 @@ ON_DIFY = (
     .where(Message.conversation_id.in_(IDS))
     .distinct()
 )
-IS_RUNNING = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.leased_until > bindparam("now"))
-DELETE = delete(Conversation).where(*CHOSEN, ~IS_RUNNING)
-"""All or none: whatever begins before this statement keeps them."""
+HAS_RUNNING_TURN = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.leased_until > bindparam("now"))
+DELETE_CONVERSATIONS = delete(Conversation).where(*HAVE_IDS_AND_USER, ~HAS_RUNNING_TURN)
+"""Deletes all of the conversations, or none of them if a turn of one is running."""
 
 
 def list_conversations(
     engine: Engine, user_id: str, *, page: int, page_size: int, chat_type: str | None = None
 ) -> tuple[Sequence[Row[Any]], int]:
-    """A page of a user's conversations, newest first.
+    """Read a page of a user's conversations, newest first.
 
-    :param chat_type: only conversations of this type; None: all
-    :returns: the rows, and how many conversations there are in all
+    :param chat_type: only conversations of this type; None: all types
+    :returns: the rows, and the number of all such conversations
     """
     chosen = [Conversation.user_id == user_id]
     if chat_type is not None:
         chosen.append(Conversation.chat_type == chat_type)
     newest_first = (Conversation.create_time.desc(), Conversation.id.desc())
-    # The ids of the page first, out of the index alone: rows that are only skipped are never read.
+    # The subquery selects the page's ids from the index alone. So the rows of earlier pages are not read.
     ids = select(Conversation.id).where(*chosen).order_by(*newest_first).limit(page_size).offset((page - 1) * page_size)
     found = ids.subquery("found")
-    rows = CONVERSATIONS.join(found, found.c.id == Conversation.id).order_by(*newest_first)
+    rows = SELECT_CONVERSATIONS.join(found, found.c.id == Conversation.id).order_by(*newest_first)
     total = select(func.count()).select_from(Conversation).where(*chosen)
     with engine.connect() as connection:
         return connection.execute(rows).all(), connection.execute(total).scalar_one()
 
 
 def read_conversation(engine: Engine, user_id: str, conversation_id: str) -> Row[Any]:
-    """One conversation, with the columns of the list.
+    """Read one conversation, with the columns of the list.
 
     :raises ConversationNotFound: the user has no such conversation
     """
     with engine.connect() as connection:
-        row = connection.execute(ONE_CONVERSATION, owned(user_id, conversation_id)).first()
+        row = connection.execute(SELECT_CONVERSATION, id_and_user(user_id, conversation_id)).first()
     if row is None:
         raise ConversationNotFound(conversation_id)
     return row
@@ -97,38 +97,40 @@ def rename_conversation(engine: Engine, user_id: str, conversation_id: str, name
     :raises ConversationNotFound: the user has no such conversation
     """
     with engine.connect() as connection:
-        if not connection.execute(RENAME, {**owned(user_id, conversation_id), "new_name": name}).rowcount:
+        if not connection.execute(UPDATE_NAME, {**id_and_user(user_id, conversation_id), "new_name": name}).rowcount:
             raise ConversationNotFound(conversation_id)
 
 
-class ConversationOnDify(NamedTuple):
-    """A conversation on Dify that holds turns of one of ours, which has several where its turns went several ways.
+class DifyConversationReference(NamedTuple):
+    """A conversation on Dify with turns of one of our conversations, which has several if several backends were used.
 
-    :param backend: the name of the backend that asked Dify (`chat/backends.py`)
+    :param backend: the name of the backend that created it (`chat/backends.py`); None if none is stored
     """
 
     backend: str | None
     dify_conversation_id: str
 
 
-def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[ConversationOnDify]:
-    """Delete conversations with their messages: all of them, or none where one cannot be.
+def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[str]) -> list[DifyConversationReference]:
+    """Delete conversations with their messages: all of them, or none if one cannot be deleted.
 
-    :return: what of them is left on Dify
-    :raises ConversationNotFound: the user has no such conversation
+    :returns: their conversations on Dify, which still exist
+    :raises ConversationNotFound: one of them is not a conversation of the user
     :raises ConversationBusy: a turn of one of them is running
     """
     ids = {UUID(conversation_id).hex: conversation_id for conversation_id in conversation_ids}
     chosen = {"ids": list(ids), "of_user": user_id}
     with engine.connect() as connection:
-        for missing in ids.keys() - set(connection.scalars(TO_DELETE, chosen)):
+        for missing in ids.keys() - set(connection.scalars(SELECT_EXISTING_IDS, chosen)):
             raise ConversationNotFound(ids[missing])
-        on_dify = connection.execute(ON_DIFY, {"ids": list(ids)}).all()
-        if not connection.execute(DELETE, {**chosen, "now": utc_now()}).rowcount:
+        on_dify = connection.execute(SELECT_DIFY_CONVERSATIONS, {"ids": list(ids)}).all()
+        if not connection.execute(DELETE_CONVERSATIONS, {**chosen, "now": utc_now()}).rowcount:
             raise ConversationBusy
-    return [ConversationOnDify(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id]
+    return [
+        DifyConversationReference(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id
+    ]
 
 
-def owned(user_id: str, conversation_id: str) -> Json:
-    """The parameters of `OWNED`."""
+def id_and_user(user_id: str, conversation_id: str) -> Json:
+    """The parameters of `HAS_ID_AND_USER`."""
     return {"of_user": user_id, "of_conversation": UUID(conversation_id).hex}

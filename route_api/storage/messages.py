@@ -1,6 +1,6 @@
-"""The messages of a user's conversations: listed, read, rated, and found on Dify while they are being written.
+"""Lists, reads and rates the messages of a user, and finds them on Dify, also while their answer is written.
 
-Every query names the user, so that a message of another user is not found.
+Every query has the user's id as a condition, so that a user cannot reach the messages of another user.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed
 from .turns import is_leased
 
 TASK_WAIT_S = 3.0
-TASK_POLL_S = 0.2
-"""A running turn's row names Dify's task within a second of Dify's first event."""
+"""Seconds to wait for the id of Dify's task. The row of a running turn has it one second after Dify's first event."""
 
-SHOWN = select(
+TASK_POLL_S = 0.2
+"""Seconds between two queries for the id."""
+
+SELECT_MESSAGES = select(
     Message.id,
     Message.conversation_id,
     Message.position,
@@ -31,42 +33,50 @@ SHOWN = select(
     Message.create_time,
     Message.leased_until.label("leased_until"),
 )
-OF_USER = Conversation.user_id == bindparam("of_user")
-PAGE = SHOWN.where(
+IS_OF_USER = Conversation.user_id == bindparam("of_user")
+SELECT_PAGE = SELECT_MESSAGES.where(
     Message.conversation_id == bindparam("of_conversation"),
     Message.position.between(bindparam("first"), bindparam("last")),
 ).limit(bindparam("maximum"))
-"""The limit adds nothing to the range, but lets PostgreSQL know that it is short."""
-PAGES = {"asc": PAGE.order_by(Message.position), "desc": PAGE.order_by(Message.position.desc())}
-LENGTH = select(LAST_POSITION.label("length")).where(Conversation.id == bindparam("of_conversation"), OF_USER)
-"""The last position is the number of messages: nothing takes a single one away."""
-ONE = SHOWN.join(Conversation).where(Message.id == bindparam("of_message"), OF_USER)
-ON_DIFY = (
+"""The range alone selects the page. The limit only tells PostgreSQL's planner that the result is short."""
+SELECT_PAGE_BY_ORDER = {
+    "asc": SELECT_PAGE.order_by(Message.position),
+    "desc": SELECT_PAGE.order_by(Message.position.desc()),
+}
+SELECT_MESSAGE_COUNT = select(LAST_POSITION.label("message_count")).where(
+    Conversation.id == bindparam("of_conversation"), IS_OF_USER
+)
+"""The last position is the number of messages, because no single message is ever deleted."""
+SELECT_MESSAGE = SELECT_MESSAGES.join(Conversation).where(Message.id == bindparam("of_message"), IS_OF_USER)
+SELECT_DIFY_MESSAGE = (
     select(Message.dify_message_id, Message.meta_data["carrier"].as_string().label("backend"))
     .join(Conversation)
-    .where(Message.id == bindparam("of_message"), OF_USER)
+    .where(Message.id == bindparam("of_message"), IS_OF_USER)
 )
-RATE = (
+UPDATE_RATING = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
     .values(feedback_score=bindparam("score"), feedback_reason=bindparam("reason"))
 )
-TASK = select(
+SELECT_TASK = select(
     Message.id,
     Message.leased_until.label("leased_until"),
     Message.meta_data["task_id"].as_string().label("task_id"),
     Message.meta_data["carrier"].as_string().label("backend"),
-).where(OF_USER)
-TASK_OF_MESSAGE = TASK.join(Conversation).where(Message.id == bindparam("of_message"))
-LAST_TASK = (
-    TASK.select_from(Conversation).outerjoin(Message, IS_LAST).where(Conversation.id == bindparam("of_conversation"))
+).where(IS_OF_USER)
+SELECT_TASK_OF_MESSAGE = SELECT_TASK.join(Conversation).where(Message.id == bindparam("of_message"))
+SELECT_TASK_OF_LAST_MESSAGE = (
+    SELECT_TASK.select_from(Conversation)
+    .outerjoin(Message, IS_LAST)
+    .where(Conversation.id == bindparam("of_conversation"))
 )
 
 
-class DifyMessage(NamedTuple):
-    """Where a message is on Dify.
+class DifyMessageReference(NamedTuple):
+    """The place of a message on Dify.
 
-    :param dify_message_id: None if it never got there
+    :param dify_message_id: the id on Dify; None if the message never reached Dify
+    :param backend: the name of the backend that asked Dify (`chat/backends.py`)
     """
 
     dify_message_id: str | None
@@ -74,7 +84,11 @@ class DifyMessage(NamedTuple):
 
 
 class RunningTask(NamedTuple):
-    """What Dify is to be told to stop."""
+    """A task of Dify's that generates an answer, and can be stopped.
+
+    :param message_id: our message, with dashes
+    :param backend: the name of the backend that asked Dify (`chat/backends.py`)
+    """
 
     message_id: str
     task_id: str
@@ -84,79 +98,83 @@ class RunningTask(NamedTuple):
 def list_messages(
     engine: Engine, user_id: str, conversation_id: str, *, page: int, page_size: int, order: str
 ) -> tuple[Sequence[Row[Any]], int]:
-    """A page of a conversation's messages, in the order of their positions.
+    """Read a page of a conversation's messages, in the order of their positions.
 
-    Positions have no gaps, so that a page is a range of positions: the last page is found as fast as the first.
+    Positions have no gaps, so a page is a range of positions, and the last page takes no longer than the first.
 
-    :param order: asc, or desc to begin with the newest
-    :returns: the rows, and how many messages there are in all
+    :param order: `asc`, or `desc` to begin with the newest message
+    :returns: the rows, and the number of messages in the conversation
     :raises ConversationNotFound: the user has no such conversation
     """
     hex_id = UUID(conversation_id).hex
     first = (page - 1) * page_size + 1
     last = first + page_size - 1
     with engine.connect() as connection:
-        found = connection.execute(LENGTH, {"of_conversation": hex_id, "of_user": user_id}).first()
+        found = connection.execute(SELECT_MESSAGE_COUNT, {"of_conversation": hex_id, "of_user": user_id}).first()
         if found is None:
             raise ConversationNotFound(conversation_id)
-        total = found.length or 0
+        total = found.message_count or 0
         if order == "desc":
             first, last = total - last + 1, total - first + 1
         positions = {"of_conversation": hex_id, "first": first, "last": last, "maximum": page_size}
-        return connection.execute(PAGES[order], positions).all(), total
+        return connection.execute(SELECT_PAGE_BY_ORDER[order], positions).all(), total
 
 
 def read_message(engine: Engine, user_id: str, message_id: str) -> Row[Any]:
-    """One message.
+    """Read one message.
 
     :raises MessageNotFound: the user has no such message
     """
     with engine.connect() as connection:
-        row = connection.execute(ONE, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
+        row = connection.execute(SELECT_MESSAGE, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
     if row is None:
         raise MessageNotFound(message_id)
     return row
 
 
-def find_on_dify(engine: Engine, user_id: str, message_id: str) -> DifyMessage:
-    """Where a message is on Dify.
+def find_dify_message(engine: Engine, user_id: str, message_id: str) -> DifyMessageReference:
+    """Find the place of a message on Dify.
 
     :raises MessageNotFound: the user has no such message
     """
     with engine.connect() as connection:
-        row = connection.execute(ON_DIFY, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
+        row = connection.execute(SELECT_DIFY_MESSAGE, {"of_message": UUID(message_id).hex, "of_user": user_id}).first()
     if row is None:
         raise MessageNotFound(message_id)
-    return DifyMessage(row.dify_message_id, row.backend)
+    return DifyMessageReference(row.dify_message_id, row.backend)
 
 
-def rate_message(engine: Engine, user_id: str, message_id: str, score: int | None, reason: str | None) -> DifyMessage:
-    """Store what the user thinks of an answer, in place of what was stored before.
+def rate_message(
+    engine: Engine, user_id: str, message_id: str, score: int | None, reason: str | None
+) -> DifyMessageReference:
+    """Store the user's rating of an answer. It replaces an earlier rating.
 
-    :param score: 0 to 100; None withdraws it
+    :param score: 0 to 100; None deletes the rating
+    :returns: the place of the message on Dify, which can be told of the rating
     :raises MessageNotFound: the user has no such message
     """
-    on_dify = find_on_dify(engine, user_id, message_id)
+    on_dify = find_dify_message(engine, user_id, message_id)
     with engine.connect() as connection:
-        connection.execute(RATE, {"of_message": UUID(message_id).hex, "score": score, "reason": reason})
+        connection.execute(UPDATE_RATING, {"of_message": UUID(message_id).hex, "score": score, "reason": reason})
     return on_dify
 
 
 def find_running_task(
     engine: Engine, user_id: str, *, conversation_id: str | None, message_id: str | None
 ) -> RunningTask | None:
-    """The task behind the answer that is being written now; None if none is.
+    """Find Dify's task that generates an answer now.
 
-    Waits for a task that Dify has not named yet, a few seconds at most, without holding a connection.
+    If Dify has not sent the task's id yet, wait for it, at most TASK_WAIT_S seconds. No connection is held meanwhile.
 
-    :param message_id: None for the last message of the conversation
+    :param message_id: the message of the answer; None: the last message of the conversation
+    :returns: the task; None if no answer is generated
     :raises ConversationNotFound: the user has no such conversation
     :raises MessageNotFound: the user has no such message
-    :raises TurnNotStoppable: Dify still has not named the task
+    :raises TurnNotStoppable: Dify has not sent the task's id in this time
     """
     deadline = monotonic() + TASK_WAIT_S
     while True:
-        row = _task(engine, user_id, conversation_id, message_id)
+        row = _select_task(engine, user_id, conversation_id, message_id)
         if not is_leased(row.leased_until):
             return None
         if row.task_id:
@@ -166,11 +184,11 @@ def find_running_task(
         sleep(TASK_POLL_S)
 
 
-def _task(engine: Engine, user_id: str, conversation_id: str | None, message_id: str | None) -> Row[Any]:
+def _select_task(engine: Engine, user_id: str, conversation_id: str | None, message_id: str | None) -> Row[Any]:
     if message_id is not None:
-        statement, wanted = TASK_OF_MESSAGE, {"of_message": UUID(message_id).hex}
+        statement, wanted = SELECT_TASK_OF_MESSAGE, {"of_message": UUID(message_id).hex}
     else:
-        statement, wanted = LAST_TASK, {"of_conversation": UUID(conversation_id).hex}
+        statement, wanted = SELECT_TASK_OF_LAST_MESSAGE, {"of_conversation": UUID(conversation_id).hex}
     with engine.connect() as connection:
         row = connection.execute(statement, {**wanted, "of_user": user_id}).first()
     if row is None:

@@ -1,7 +1,8 @@
-"""The three tables of the owner's document 000, and the columns that Route API needs besides.
+"""The three tables of the API document 000, with the additional columns that Route API needs.
 
-`query` and `response` are long text where the document has 4,096 characters: models that think write more, and a strict
-MySQL would refuse the answer. Ids are UUIDs as 32 hex digits, as the document's `String(32)` says.
+The document limits `query` and `response` to 4,096 characters. Here they are long text: the answer of a reasoning model
+may be longer, and MySQL in strict mode would reject it. Ids are UUIDs of 32 hex digits, because the document has
+`String(32)`.
 """
 
 from datetime import UTC, datetime
@@ -34,26 +35,26 @@ UTF8MB4 = {
     "mariadb_charset": "utf8mb4",
     "mariadb_collate": "utf8mb4_bin",
 }
-"""Emoji, and ids that differ in case only are two ids: MySQL's usual collation would take Alice for alice."""
+"""Allows emoji, and compares text by bytes. MySQL's default collation takes the ids `Alice` and `alice` for equal."""
 
 
 def new_id() -> str:
-    """A fresh id for a row: a random UUID, 32 hex digits."""
+    """A new id for a row: a random UUID, 32 hex digits."""
     return uuid4().hex
 
 
 def dashed(hex_id: str) -> str:
-    """The id of a row as the API shows it, and as Dify writes ids: with dashes."""
+    """The id of a row with dashes, as the API shows ids and as Dify writes them."""
     return f"{hex_id[:8]}-{hex_id[8:12]}-{hex_id[12:16]}-{hex_id[16:20]}-{hex_id[20:]}"
 
 
 def utc_now() -> datetime:
-    """Now, in UTC, without a time zone: what all three databases store alike."""
+    """The current time in UTC, without a time zone: the form that all three databases store alike."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 class User(Base):
-    """A person on the caller's side; the row appears with the first turn of a `user_id`, or when somebody registers."""
+    """A user. The row is inserted with the first turn of a `user_id`, or by a registration."""
 
     __tablename__ = "user"
     __table_args__ = (UTF8MB4,)
@@ -62,17 +63,17 @@ class User(Base):
     username: Mapped[str | None] = mapped_column(String(255), unique=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16), server_default="user")
-    """`user`, or `admin`: may change knowledge bases."""
+    """`user` or `admin`. An admin may change knowledge bases."""
     login_generation: Mapped[int] = mapped_column(Integer, server_default="0")
-    """Tokens of an earlier generation are refused: raising it signs the user out on all devices."""
+    """Tokens of an earlier generation are rejected. A higher number ends all logins of the user."""
 
     conversations: Mapped[list["Conversation"]] = relationship(back_populates="user", passive_deletes=True)
 
 
 class Conversation(Base):
-    """A thread of turns of one user about the same knowledge bases, or about none.
+    """A series of turns of one user about the same knowledge bases, or about none.
 
-    The index holds all that a page of the list is chosen, ordered and counted by, so that no row is read for it.
+    The index has all columns that select, order and count the rows of a list, so these steps read the index alone.
     """
 
     __tablename__ = "conversation"
@@ -84,12 +85,12 @@ class Conversation(Base):
     chat_type: Mapped[str] = mapped_column(String(50))
     create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
     kb_id: Mapped[str | None] = mapped_column(String(400))
-    """The ids of its knowledge bases, comma-joined; ten at the most."""
+    """The ids of its knowledge bases, joined with commas; at most ten."""
     dify_conversation_id: Mapped[str | None] = mapped_column(String(36))
     backend: Mapped[str | None] = mapped_column("carrier", String(64))
-    """The backend that asked Dify in the last turn (`chat/backends.py`); Dify's conversation belongs to it alone."""
+    """The backend that created the conversation on Dify (`chat/backends.py`). No other backend can continue it."""
     dify_since: Mapped[int | None] = mapped_column(Integer)
-    """Position of the first turn that Dify's own conversation holds."""
+    """The position of the first turn that the conversation on Dify contains."""
 
     user: Mapped[User] = relationship(back_populates="conversations")
     messages: Mapped[list["Message"]] = relationship(
@@ -98,11 +99,12 @@ class Conversation(Base):
 
 
 class Message(Base):
-    """One turn: the question and what was answered.
+    """One turn: the question and its answer.
 
-    `position` counts the turns of a conversation from 1. Times cannot order them: two turns may have the same second.
-    The row is also the lease on its conversation: while `leased_until` lies ahead, a process is writing the answer.
-    Two turns that start at once take the same position, and the unique constraint lets only one of them in.
+    `position` counts the turns of a conversation from 1. Times cannot order the turns, because two may be equal.
+
+    The row is also the lease on its conversation: while `leased_until` lies in the future, a process writes the answer.
+    Two turns that start at the same moment use the same position, and the unique constraint rejects one of them.
     """
 
     __tablename__ = "message"
@@ -130,7 +132,7 @@ LAST_POSITION = (
     .correlate(Conversation)
     .scalar_subquery()
 )
-"""Within a query on conversations: the position of each one's last message, the end of an index on all databases."""
+"""In a query on conversations: the position of the last message of each. All databases read it from an index."""
 
 IS_LAST = and_(Message.conversation_id == Conversation.id, Message.position == LAST_POSITION)
-"""Joins conversations with their last messages. ORDER BY position LIMIT 1 would make PostgreSQL sort all of them."""
+"""Joins each conversation with its last message. `ORDER BY position LIMIT 1` makes PostgreSQL sort all messages."""

@@ -1,9 +1,9 @@
-"""The rows of turns: how a turn's question, the answer so far, and its end are written.
+"""Writes the rows of a running turn: the question, the answer so far, and the end.
 
-Reading finished messages is the business of `messages.py`, and of whole conversations that of `conversations.py`.
+`messages.py` reads and rates messages. `conversations.py` lists, renames and deletes conversations.
 
-Each statement commits by itself (`database.py`). The order of the statements makes up for that: whichever statement is
-the last before a crash, either the question is stored, or its caller was not told that it was taken.
+Each statement commits by itself (`database.py`), so the order of the statements matters. Wherever a crash happens
+between them, a question is either stored, or its caller has not been told that the gateway accepted it.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,17 @@ from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_no
 Json = dict[str, Any]
 
 LEASE_S = 20.0
-"""Seconds for which a turn has its conversation to itself. The monitor (`chat/monitor.py`) renews the lease while the
-turn runs, so after the death of a process its conversations are closed for this long."""
+"""Seconds for which a turn is the only one that may write to its conversation. The monitor (`chat/monitor.py`) renews
+the lease while the turn runs. After a process has died, its conversations accept no turn for up to this time."""
 
 NAME_LENGTH = 50
-"""Characters of a conversation's name; the column holds no more."""
+"""The maximum length of a conversation's name, in characters. The column holds no more."""
 
-LAST_TURN = (
+# SQLAlchemy uses a column's own name for the value that an INSERT or UPDATE sets. So the parameters of conditions begin
+# with `of_`. Values begin with `c_` (conversation) or `m_` (message): a `WritePair` gives two statements the same
+# parameters.
+
+SELECT_LAST_TURN = (
     select(
         Conversation.kb_id,
         Conversation.backend.label("backend"),
@@ -43,20 +47,20 @@ LAST_TURN = (
     .outerjoin(Message, IS_LAST)
     .where(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
 )
-SUCCESSFUL = ("done", "stopped")
-"""The statuses of turns that a model may be reminded of."""
+SUCCESSFUL_STATUSES = ("done", "stopped")
+"""Turns with these statuses may be part of a prompt's history."""
 
-FAILED_TURNS = 50
-"""Rows that are read beyond the wanted ones, because failed turns may be among them. A condition on `meta_data` would
-make PostgreSQL read and sort the whole conversation."""
+EXTRA_ROWS = 50
+"""Rows that are read beyond the wanted number, because failed turns are dropped afterwards. A condition on `meta_data`
+would make PostgreSQL read and sort the whole conversation."""
 
-PAST_TURNS = (
+SELECT_PAST_TURNS = (
     select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
     .where(Message.conversation_id == bindparam("of_conversation"), Message.position < bindparam("before"))
     .order_by(Message.position.desc())
     .limit(bindparam("maximum"))
 )
-START_CONVERSATION = insert(Conversation).values(
+INSERT_CONVERSATION = insert(Conversation).values(
     {name: bindparam(f"c_{name}") for name in ("id", "user_id", "name", "chat_type", "create_time", "kb_id")}
 )
 MESSAGE_COLUMNS = (
@@ -70,42 +74,42 @@ MESSAGE_COLUMNS = (
     "create_time",
     "leased_until",
 )
-ADD_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in MESSAGE_COLUMNS})
-STORE_PROGRESS = (
+INSERT_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in MESSAGE_COLUMNS})
+UPDATE_PROGRESS = (
     update(Message)
-    # A finished message has no lease: progress that comes late must not overwrite it.
+    # A finished message has no lease. Late progress must not overwrite it.
     .where(Message.id == bindparam("of_message"), Message.leased_until.is_not(None)).values(
         {name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until")}
     )
 )
-MARK_INTERRUPTED = (
+UPDATE_INTERRUPTED = (
     update(Message)
-    # Only under the same expired lease: its process may be slow, not dead, and may have finished the turn meanwhile.
+    # Only while the expired lease is unchanged: the process may be slow instead of dead, and may finish the turn.
     .where(Message.id == bindparam("of_message"), Message.leased_until == bindparam("expired")).values(
         meta_data=bindparam("m_meta_data"), leased_until=None
     )
 )
-FINISH_MESSAGE = (
+UPDATE_FINISHED_MESSAGE = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
     .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until", "dify_message_id")})
 )
-MOVE_CONVERSATION = (
+UPDATE_DIFY_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
     .values({name: bindparam(f"c_{name}") for name in ("backend", "dify_conversation_id", "dify_since")})
 )
-START = WritePair(START_CONVERSATION, ADD_MESSAGE)
-MOVE_AND_FINISH = WritePair(MOVE_CONVERSATION, FINISH_MESSAGE)
-"""The conversation comes first: to finish the message lets the next turn in, and that turn must find Dify's id."""
+INSERT_FIRST_TURN = WritePair(INSERT_CONVERSATION, INSERT_MESSAGE)
+UPDATE_FINISHED_TURN = WritePair(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE)
+"""The conversation is written first. A finished message allows the next turn, which needs the new Dify conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class DifyConversation:
-    """The conversation on Dify in which one of ours goes on.
+    """The conversation on Dify that continues a conversation of ours.
 
-    :param backend: the name of the backend that made it (`chat/backends.py`), which alone can continue it
-    :param since: position of the first turn that it holds; Dify knows nothing of the turns before
+    :param backend: the name of the backend that created it (`chat/backends.py`); no other backend can continue it
+    :param since: the position of the first turn that it contains. Dify does not know the turns before.
     """
 
     backend: str
@@ -115,12 +119,12 @@ class DifyConversation:
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """What is stored of a turn before Dify is asked.
+    """The data of a turn that are stored before Dify is called.
 
     :param conversation_id: 32 hex digits; None starts a conversation
-    :param kb_id: the id of the kb, several joined with commas, or None
-    :param name: the name of a new conversation; None takes the beginning of the query
-    :param asked: what the caller asked for besides; it stays in the message's `meta_data`
+    :param kb_id: the ids of the kbs, joined with commas; None without a kb
+    :param name: the name of a new conversation; None uses the beginning of the query
+    :param options: the other parameters of the request, as they are stored in the message's `meta_data`
     """
 
     user_id: str
@@ -129,18 +133,19 @@ class NewTurn:
     conversation_id: str | None = None
     kb_id: str | None = None
     name: str | None = None
-    asked: Json = field(default_factory=dict)
+    options: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
     """A stored turn on which this process has a lease.
 
-    :param conversation_id: 32 hex digits, as `message_id`
+    :param conversation_id: 32 hex digits
+    :param message_id: 32 hex digits
     :param position: counted from 1
-    :param dify_conversation: where the conversation was going on when the turn began
-    :param last_dify_message_id: Dify's id of the turn before, if that turn succeeded
-    :param asked: what the caller asked for besides
+    :param dify_conversation: the conversation on Dify that continued ours when the turn began; None if there was none
+    :param last_dify_message_id: Dify's id of the previous turn's message; None if that turn did not succeed
+    :param options: the other parameters of the request, as they are stored in the message's `meta_data`
     """
 
     user_id: str
@@ -149,7 +154,7 @@ class TurnRow:
     position: int
     dify_conversation: DifyConversation | None
     last_dify_message_id: str | None
-    asked: Json
+    options: Json
 
     @property
     def is_first(self) -> bool:
@@ -157,7 +162,7 @@ class TurnRow:
 
     @property
     def ids(self) -> Json:
-        """The ids by which the API names the turn."""
+        """The turn's ids as the API shows them."""
         return {
             "conversation_id": dashed(self.conversation_id),
             "is_new_conversation": self.is_first,
@@ -169,12 +174,12 @@ class TurnRow:
 class TurnEnd:
     """How a turn ended.
 
-    :param response: the answer, or the part of it that came
+    :param response: the answer, or the part of it that arrived
     :param status: done, stopped or failed
-    :param reason: why it did not end well; None if it did
-    :param dify_conversation: where on Dify the conversation goes on; None lets the next turn begin a new one there
-    :param dify_message_id: the message's id on Dify, None if Dify never named one
-    :param facts: what the message's `meta_data` keeps besides: `task_id`, `references`, `usage` …
+    :param reason: why the turn was stopped or failed; None if it is done
+    :param dify_conversation: the conversation on Dify that continues ours; None: the next turn begins a new one
+    :param dify_message_id: the message's id on Dify; None if Dify sent none
+    :param meta_data: further keys of the message's `meta_data`: `task_id`, `references`, `usage` …
     """
 
     response: str
@@ -182,14 +187,15 @@ class TurnEnd:
     reason: str | None
     dify_conversation: DifyConversation | None
     dify_message_id: str | None = None
-    facts: Json = field(default_factory=dict)
+    meta_data: Json = field(default_factory=dict)
 
 
 def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
-    """Store the question and take the lease on its conversation. A kb other than the conversation's starts a new one.
+    """Store the question and take the lease on its conversation. If the kb is not the conversation's kb, start a new
+    conversation.
 
     :raises ConversationNotFound: the user has no such conversation
-    :raises ConversationBusy: another turn of it is running
+    :raises ConversationBusy: another turn of the conversation is running
     """
     now = utc_now()
     message: Json = {
@@ -197,7 +203,7 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
         "m_chat_type": new.chat_type,
         "m_query": new.query,
         "m_response": "",
-        "m_meta_data": _meta_data(new.asked, "pending"),
+        "m_meta_data": _meta_data(new.options, "pending"),
         "m_create_time": now,
         "m_leased_until": now + timedelta(seconds=LEASE_S),
     }
@@ -215,25 +221,25 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
     }
     message |= {"m_conversation_id": conversation["c_id"], "m_position": 1}
     try:
-        START.execute(engine, conversation, message)
+        INSERT_FIRST_TURN.execute(engine, conversation, message)
     except IntegrityError:
-        # The user's first turn ever. To look for the user first would cost every other turn a query.
+        # The user has no row yet: this is the user's first turn. A check before would cost every other turn a query.
         _add_user(engine, new.user_id)
-        START.execute(engine, conversation, message)
-    return TurnRow(new.user_id, conversation["c_id"], message["m_id"], 1, None, None, new.asked)
+        INSERT_FIRST_TURN.execute(engine, conversation, message)
+    return TurnRow(new.user_id, conversation["c_id"], message["m_id"], 1, None, None, new.options)
 
 
 def _continue_conversation(
     engine: Engine, new: NewTurn, conversation_id: str, message: Json, now: datetime
 ) -> TurnRow | None:
-    """Add the message to its conversation.
+    """Add the message to an existing conversation.
 
-    :returns: None if the conversation is about another kb
+    :returns: the stored turn; None if the conversation is about another kb
     """
     try:
         with engine.connect() as connection:
             of_user = {"of_conversation": conversation_id, "of_user": new.user_id}
-            last = connection.execute(LAST_TURN, of_user).first()
+            last = connection.execute(SELECT_LAST_TURN, of_user).first()
             if last is None:
                 raise ConversationNotFound(conversation_id)
             if new.kb_id is not None and new.kb_id != last.kb_id:
@@ -241,15 +247,15 @@ def _continue_conversation(
             if last.leased_until is not None:
                 if last.leased_until > now:
                     raise ConversationBusy
-                connection.execute(MARK_INTERRUPTED, _interrupted(last))
+                connection.execute(UPDATE_INTERRUPTED, _interrupted_parameters(last))
             message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
-            connection.execute(ADD_MESSAGE, message)
-    except IntegrityError as error:  # Another turn has taken this position at the same moment.
+            connection.execute(INSERT_MESSAGE, message)
+    except IntegrityError as error:  # Another turn took this position at the same moment.
         raise ConversationBusy from error
     dify_conversation = None
     if last.dify_conversation_id:
         dify_conversation = DifyConversation(last.backend or "app", last.dify_conversation_id, last.dify_since or 1)
-    has_succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL
+    has_succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL_STATUSES
     return TurnRow(
         new.user_id,
         conversation_id,
@@ -257,12 +263,12 @@ def _continue_conversation(
         message["m_position"],
         dify_conversation,
         last.dify_message_id if has_succeeded else None,
-        new.asked,
+        new.options,
     )
 
 
-def _interrupted(last: Row[Any]) -> Json:
-    """The parameters of `MARK_INTERRUPTED` for a turn whose process died. The part that was stored stays."""
+def _interrupted_parameters(last: Row[Any]) -> Json:
+    """The parameters of `UPDATE_INTERRUPTED` for a turn whose process died. The stored part of the answer is kept."""
     meta_data = _meta_data(last.meta_data or {}, "failed", "interrupted")
     return {"of_message": last.message_id, "expired": last.leased_until, "m_meta_data": meta_data}
 
@@ -272,84 +278,90 @@ def _add_user(engine: Engine, user_id: str) -> None:
         with engine.connect() as connection:
             connection.execute(insert(User).values(id=user_id))
     except IntegrityError:
-        return  # Another request of this user was faster. The row is there, which is all that is wanted.
+        return  # Another request of this user has just inserted the row.
 
 
 def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> list[Row[Any]]:
-    """The successful turns of a conversation before a position, the latest first.
+    """Read the successful turns of a conversation before a position.
 
     :param row: a turn of the conversation
-    :param maximum: how many turns at the most
+    :param maximum: the maximum number of turns
+    :returns: the rows, the latest turn first
     """
     with engine.connect() as connection:
-        parameters = {"of_conversation": row.conversation_id, "before": before, "maximum": maximum + FAILED_TURNS}
-        rows = connection.execute(PAST_TURNS, parameters).all()
-    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL][:maximum]
+        parameters = {"of_conversation": row.conversation_id, "before": before, "maximum": maximum + EXTRA_ROWS}
+        rows = connection.execute(SELECT_PAST_TURNS, parameters).all()
+    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
 
 
 def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
-    """The parameters of `STORE_PROGRESS`: the answer so far, and a fresh lease.
+    """The parameters of `UPDATE_PROGRESS`: the answer so far, and a renewed lease.
 
-    :param task_id: the task in which Dify writes the answer, None while Dify has not named it
+    :param task_id: the id of Dify's task that generates the answer; None until Dify has sent it
     """
     return {
         "of_message": row.message_id,
         "m_response": response,
-        "m_meta_data": _meta_data(row.asked, "pending", task_id=task_id),
+        "m_meta_data": _meta_data(row.options, "pending", task_id=task_id),
         "m_leased_until": utc_now() + timedelta(seconds=LEASE_S),
     }
 
 
 def store_progress(engine: Engine, progress: Sequence[Json]) -> None:
-    """Store what has come of several answers, in one transaction: each by itself would be one flush to disk.
+    """Store the progress of several answers in one transaction, which needs only one flush to disk.
 
-    :param progress: what :func:`progress_of` gives for each answer
+    :param progress: the result of :func:`progress_of` for each answer
     """
     with transaction(engine) as connection:
-        connection.execute(STORE_PROGRESS, progress)
+        connection.execute(UPDATE_PROGRESS, progress)
 
 
 def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
-    """Store the end of a turn and give the lease on its conversation back."""
+    """Store the end of a turn and release the lease on its conversation."""
     finished = {
         "of_message": row.message_id,
         "m_response": end.response,
-        "m_meta_data": _meta_data(row.asked, end.status, end.reason, **end.facts),
+        "m_meta_data": _meta_data(row.options, end.status, end.reason, **end.meta_data),
         "m_leased_until": None,
         "m_dify_message_id": end.dify_message_id,
     }
     if end.dify_conversation == row.dify_conversation:
         with engine.connect() as connection:
-            connection.execute(FINISH_MESSAGE, finished)
+            connection.execute(UPDATE_FINISHED_MESSAGE, finished)
         return
-    goes_on = end.dify_conversation
+    next_conversation = end.dify_conversation
     moved = {
         "of_conversation": row.conversation_id,
-        "c_backend": goes_on and goes_on.backend,
-        "c_dify_conversation_id": goes_on and goes_on.dify_conversation_id,
-        "c_dify_since": goes_on and goes_on.since,
+        "c_backend": next_conversation and next_conversation.backend,
+        "c_dify_conversation_id": next_conversation and next_conversation.dify_conversation_id,
+        "c_dify_since": next_conversation and next_conversation.since,
     }
-    MOVE_AND_FINISH.execute(engine, moved, finished)
+    UPDATE_FINISHED_TURN.execute(engine, moved, finished)
 
 
 def is_leased(leased_until: datetime | None) -> bool:
-    """Whether a process is still writing the answer."""
+    """Whether a process still writes this answer."""
     return leased_until is not None and leased_until > utc_now()
 
 
 def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str | None]:
-    """The status of a stored turn, and why it did not end well.
+    """The status of a stored turn, and the reason if the turn was stopped or failed.
 
-    A pending turn without a lease was interrupted: the process that wrote it has died.
+    A pending turn without a lease was interrupted: the process that wrote the turn has died.
+
+    :returns: the status; the reason or None
     """
     if meta_data["status"] == "pending" and not is_leased(leased_until):
         return "failed", "interrupted"
     return meta_data["status"], meta_data.get("reason")
 
 
-def _meta_data(asked: Json, status: str, reason: str | None = None, **facts: Any) -> Json:
-    """The `meta_data` of a message: the only place where one is put together."""
-    meta_data = {**asked, **{name: value for name, value in facts.items() if value is not None}, "status": status}
+def _meta_data(options: Json, status: str, reason: str | None = None, **more: Any) -> Json:
+    """The `meta_data` of a message. No other code builds it.
+
+    :param more: further keys; those whose value is None are left out
+    """
+    meta_data = {**options, **{name: value for name, value in more.items() if value is not None}, "status": status}
     if reason is not None:
         meta_data["reason"] = reason
     return meta_data

@@ -1,4 +1,4 @@
-"""`/chat`: a turn by the path of the system that document 000 comes from, and what all paths to a turn share."""
+"""`/chat`: a turn under the path of the original system of the API document 000, and the code that all turns share."""
 
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -34,10 +34,10 @@ TURN_ERRORS = (
     NotSupported,
     GatewayStopped,
 )
-"""What a turn may raise."""
+"""The errors that a turn may raise."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""What keeps proxies and browsers from holding events back."""
+"""These headers keep proxies and browsers from buffering or caching the events."""
 
 
 @blueprint.route("/chat", methods=["POST"])
@@ -46,18 +46,18 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @blueprint.streams(schemas.CompletionWithKbAnswer)
 @blueprint.raises(TURN_ERRORS, KbNotFound)
 def chat(given: dict[str, Any]) -> Response:
-    """Ask the model, with a knowledge base or without: `conversation/completion_db` by another name.
+    """Ask the model, with or without a knowledge base. This is the same as `conversation/completion_db`.
 
-    Upstream calls: as there.
+    Upstream calls: the same as `conversation/completion_db`.
     """
     return respond(given, has_kb=True)
 
 
 def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
-    """One turn, in one piece or as a stream.
+    """Carry out a turn and answer, in one piece or as a stream.
 
-    :param given: the checked parameters
-    :param has_kb: whether the endpoint knows knowledge bases
+    :param given: the validated parameters
+    :param has_kb: whether the endpoint accepts knowledge bases
     """
     with ExitStack() as at_the_end:
         at_the_end.callback(acquire_turn(given["user_id"]))
@@ -71,7 +71,7 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
 
 
 def chat_request_of(given: dict[str, Any], *, has_kb: bool) -> ChatRequest:
-    """The checked parameters as a request for a turn."""
+    """Make a request for a turn from the validated parameters."""
     kb_id, history = given.get("kb_id"), given["history"]
     if history is None and given["history_len"] != -1:
         history = given["history_len"]
@@ -91,7 +91,7 @@ def chat_request_of(given: dict[str, Any], *, has_kb: bool) -> ChatRequest:
 
 
 def event_stream(events: Generator[bytes]) -> Response:
-    """A response of server-sent events that nobody on the way holds back, and that ends when the caller leaves."""
+    """A streamed response of server-sent events. Its end, or a caller who leaves, closes the generator."""
     body = stream_with_context(events)
     answer = Response(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
     answer.call_on_close(events.close)

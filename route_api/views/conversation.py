@@ -1,4 +1,4 @@
-"""`/conversation`: asking a model, with a knowledge base or without, and everything around it."""
+"""`/conversation`: turns with or without a knowledge base, and the conversations and messages that they make."""
 
 from typing import Any
 
@@ -35,9 +35,9 @@ blueprint = ApiBlueprint("conversation", __name__, url_prefix="/conversation", d
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
-    Upstream calls: 1, and once in five minutes one for the app's variables. With temperature, max_tokens or a model
-    that has no app of its own the turn goes through Dify's console instead: 1 as well, and once in five minutes 3 to 5
-    to look up the app, its settings, the model and its parameters.
+    Upstream calls: 1, and every five minutes one more to read the app's variables. With temperature, max_tokens or a
+    model that has no app of its own, the turn uses Dify's console instead. This also takes 1 call, and every five
+    minutes 3 to 5 more to read the app, its settings, the model and its parameters.
     """
     return respond(given, has_kb=False)
 
@@ -50,8 +50,9 @@ def complete(given: dict[str, Any]) -> Response:
 def complete_with_kb(given: dict[str, Any]) -> Response:
     """Ask the model about a knowledge base.
 
-    Upstream calls: 2, retrieve and chat, since Dify's chat API takes no knowledge base; one more for each further kb of
-    kb_ids; besides, as `conversation/completion`. `chunk/retrieval_test` says when a search takes more.
+    Upstream calls: 2, a retrieval and a chat, because Dify's chat API accepts no knowledge base. Each further kb of
+    kb_ids takes one more. The calls that `conversation/completion` makes every five minutes are added. A retrieval may
+    take more calls: see `chunk/retrieval_test`.
     """
     return respond(given, has_kb=True)
 
@@ -60,7 +61,7 @@ def complete_with_kb(given: dict[str, Any]) -> Response:
 @blueprint.arguments(schemas.ConversationPage, location="query")
 @blueprint.response(200, schemas.ConversationListAnswer)
 def list_conversations(given: dict[str, Any]) -> Response:
-    """A user's conversations, newest first, each with its last question.
+    """List a user's conversations, newest first, each with its last question.
 
     Upstream calls: 0.
     """
@@ -73,7 +74,7 @@ def list_conversations(given: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.ConversationAnswer)
 @blueprint.raises(ConversationNotFound)
 def get_conversation(given: dict[str, str]) -> Response:
-    """One conversation.
+    """Get one conversation.
 
     Upstream calls: 0.
     """
@@ -87,7 +88,7 @@ def get_conversation(given: dict[str, str]) -> Response:
 def rename_conversation(given: dict[str, str]) -> Response:
     """Give a conversation another name.
 
-    Upstream calls: 0; the name is ours alone.
+    Upstream calls: 0, because Dify has no copy of the name.
     """
     conversations.rename_conversation(db.engine, **given)
     row = conversations.read_conversation(db.engine, given["user_id"], given["conversation_id"])
@@ -99,10 +100,10 @@ def rename_conversation(given: dict[str, str]) -> Response:
 @blueprint.response(200, schemas.ConversationRemoveAnswer)
 @blueprint.raises(ConversationNotFound, ConversationBusy)
 def remove_conversations(given: dict[str, Any]) -> Response:
-    """Delete conversations with all their messages, here and on Dify: all that are named, or none where one cannot be.
+    """Delete conversations with all their messages, here and on Dify: all of them, or none if one cannot be deleted.
 
-    Upstream calls: 1 for each conversation on Dify; a turn with a `history` of its own has had one to itself. What Dify
-    fails to delete is gone here all the same.
+    Upstream calls: 1 for each conversation on Dify. A turn with a `history` has its own conversation there. If Dify
+    fails to delete a conversation, the gateway deletes its own copy all the same.
     """
     user_id, conversation_ids = given["user_id"], given["conversation_id"]
     deleted = conversations.delete_conversations(db.engine, user_id, conversation_ids)
@@ -115,7 +116,7 @@ def remove_conversations(given: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.MessageListAnswer)
 @blueprint.raises(ConversationNotFound)
 def list_messages(given: dict[str, Any]) -> Response:
-    """The messages of a conversation in their true order.
+    """List the messages of a conversation in the order of its turns.
 
     Upstream calls: 0.
     """
@@ -128,9 +129,9 @@ def list_messages(given: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.StopAnswer)
 @blueprint.raises(DIFY_ERRORS, ConversationNotFound, MessageNotFound, TurnNotStoppable)
 def stop_answer(given: dict[str, Any]) -> Response:
-    """Stop the answer that is being written; the part that has come is kept.
+    """Stop a running answer. The part that has arrived is kept.
 
-    Upstream calls: 1; 0 where nothing is running, which is a success with `stopped` false.
+    Upstream calls: 1; 0 if no answer is running, which is a success with `stopped` false.
     """
     task = messages.find_running_task(db.engine, **given)
     if task is None:

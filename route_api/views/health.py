@@ -52,10 +52,13 @@ def check_readiness() -> Response:
 @blueprint.route("/metrics")
 @service_key_required
 @blueprint.response(
-    200, {"type": "string"}, content_type="text/plain", description="Prometheus' text format, of all workers"
+    200,
+    {"type": "string"},
+    content_type="text/plain",
+    description="The metrics of all workers, as Prometheus reads them",
 )
 def get_metrics() -> Response:
-    """The metrics for Prometheus, in its own text format and not in the envelope.
+    """Get the metrics in the text format of Prometheus, without the envelope.
 
     Upstream calls: 0.
     """

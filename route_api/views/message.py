@@ -1,4 +1,4 @@
-"""`/message`: single messages, and what their users think of them."""
+"""`/message`: single messages, ratings and suggested questions."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ blueprint = ApiBlueprint("message", __name__, url_prefix="/message", description
 @blueprint.response(200, schemas.MessageAnswer)
 @blueprint.raises(MessageNotFound)
 def get_message(given: dict[str, str]) -> Response:
-    """One message.
+    """Get one message.
 
     Upstream calls: 0.
     """
@@ -33,10 +33,10 @@ def get_message(given: dict[str, str]) -> Response:
 @blueprint.response(200, schemas.FeedbackAnswer)
 @blueprint.raises(MessageNotFound)
 def give_feedback(given: dict[str, Any]) -> Response:
-    """Rate an answer from 0 to 100, with a reason, in place of an earlier rating.
+    """Rate an answer from 0 to 100, with a reason. The rating replaces an earlier one.
 
-    Upstream calls: 1, a like from 60 points on or else a dislike; `passed_on` says if Dify took it. 0 for a message
-    that its service API does not know.
+    Upstream calls: 1, which sends Dify a like for 60 points or more and a dislike below. `passed_on` tells whether Dify
+    accepted it. 0 for a message that Dify's service API does not know.
     """
     on_dify = messages.rate_message(db.engine, **given)
     passed_on = forward_rating(on_dify, given["user_id"], given["score"], given["reason"])
@@ -48,9 +48,11 @@ def give_feedback(given: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.SuggestedAnswer)
 @blueprint.raises(DIFY_ERRORS, MessageNotFound)
 def suggest_questions(given: dict[str, str]) -> Response:
-    """What the user might ask next, as the Dify app's model suggests it; nothing where the app has that switched off.
+    """List questions that the user might ask next.
 
-    Upstream calls: 1; 0 for a message that never reached Dify.
+    The model of the Dify app suggests them. The list is empty if suggestions are switched off in the app.
+
+    Upstream calls: 1; 0 for a message that did not reach Dify.
     """
-    on_dify = messages.find_on_dify(db.engine, **given)
+    on_dify = messages.find_dify_message(db.engine, **given)
     return success(suggested_questions(on_dify, given["user_id"]))

@@ -1,4 +1,4 @@
-"""`/user`: users who log in, and the default model, which RAGFlow's clients set by a path of `/user`."""
+"""`/user`: registration and login, and the default model, which RAGFlow's clients set under this path."""
 
 from flask import Response
 
@@ -29,7 +29,7 @@ blueprint = ApiBlueprint("user", __name__, url_prefix="/user", description="User
 @blueprint.response(200, schemas.UserAnswer)
 @blueprint.raises(Forbidden, UsernameTaken, DatabaseUnavailable)
 def register(given: dict[str, str]) -> Response:
-    """Create a user who can log in. With `REGISTRATION=closed` this takes a service key.
+    """Create a user who can log in. With `REGISTRATION=closed` this needs a service key.
 
     Upstream calls: 0.
     """
@@ -42,7 +42,7 @@ def register(given: dict[str, str]) -> Response:
 @blueprint.response(200, schemas.LoginAnswer)
 @blueprint.raises(LoginFailed, AccountsNotConfigured, DatabaseUnavailable)
 def log_in(given: dict[str, str]) -> Response:
-    """Get a token. The client sends it as `Authorization: Bearer …` with every other request.
+    """Get a token. The client sends the token as `Authorization: Bearer …` with every other request.
 
     Upstream calls: 0.
     """
@@ -54,7 +54,7 @@ def log_in(given: dict[str, str]) -> Response:
 @blueprint.response(200, schemas.UserAnswer)
 @blueprint.raises(UserNotFound)
 def get_user(given: dict[str, str]) -> Response:
-    """Describe a user: for a logged-in user themselves, for a service key any user.
+    """Get a user. A logged-in user gets only their own data; a service key gets any user.
 
     Upstream calls: 0.
     """
@@ -78,7 +78,7 @@ def change_password(given: dict[str, str]) -> Response:
 @blueprint.response(200, schemas.LogoutAnswer)
 @blueprint.raises(UserNotFound)
 def log_out(given: dict[str, str]) -> Response:
-    """End all logins of a user, on all devices. To sign out of one device only, delete the token there.
+    """End all logins of a user, on all devices. To sign out on one device only, delete the token there.
 
     Upstream calls: 0.
     """

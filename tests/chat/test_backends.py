@@ -1,4 +1,4 @@
-"""Which way a turn goes to Dify, and what it asks of Dify to find out."""
+"""The choice of the backend of a turn, and the calls to Dify that the choice needs."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ RULES = [
 
 
 class Dify:
-    """A Dify that remembers what it was asked."""
+    """A stub of Dify that records its calls."""
 
     app_models = ("mistral-app",)
 
@@ -65,7 +65,7 @@ def any_settings(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture
 def dify(make_app: MakeApp, request: pytest.FixtureRequest) -> Iterator[Dify]:
-    """The Dify of an application with a console login, unless the test says otherwise."""
+    """The stub in an application with a console login. A test can switch the login off."""
     settings = request.getfixturevalue("any_settings") if "any_settings" in request.fixturenames else CONSOLE
     app = make_app(**settings)
     app.extensions["route_api"].dify = stub = Dify(has_login=bool(settings))

@@ -1,4 +1,4 @@
-"""The monitor of running turns: who has left, what has come, what the database did not take."""
+"""The monitor of running turns: callers who leave, stored progress, failures of the database."""
 
 import socket
 import threading
@@ -28,14 +28,14 @@ def engine(app: Flask) -> Engine:
 
 @pytest.fixture
 def monitor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TurnMonitor:
-    """One whose threads do nothing: the test calls `poll` and `flush` itself."""
+    """A monitor whose threads do nothing. The test calls `poll` and `flush` itself."""
     monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 1000.0)
     return TurnMonitor(engine)
 
 
 @pytest.fixture
 def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Our end of a caller's connection, and the caller's."""
+    """The gateway's end of a connection, and the caller's end."""
     ours, callers = socket.socketpair()
     yield ours, callers
     ours.close()
@@ -43,7 +43,7 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Events:
-    """Stands in for Dify's events, and remembers what is asked of them."""
+    """A stub of Dify's events that records the calls of its methods."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -87,7 +87,7 @@ def test_a_caller_who_stays_is_not_taken_for_gone(
 def test_to_look_for_the_caller_does_not_change_how_the_server_waits_for_them(
     engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
 ) -> None:
-    """A flag of the connection itself would be shared: the worker's own writes would fail instead of waiting."""
+    """Both handles share the flag O_NONBLOCK. If the monitor set it, the worker's writes could fail instead of wait."""
     ours, callers = connection
     monitor.register(turn_of(engine, ours))
     monitor.poll()
@@ -134,7 +134,7 @@ def test_an_answer_that_the_database_did_not_take_is_stored_later(
 
 
 def be_away(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
-    """The database fails so many times, then it answers again."""
+    """Let the database fail this many times. Then it answers again."""
     left = iter(range(times))
 
     def finish(engine: Engine, row: turns.TurnRow, end: TurnEnd) -> None:

@@ -92,7 +92,10 @@ def test_a_stream_that_dify_cuts_off_is_a_failure_and_not_an_end(
 
 
 def play_beginning(dify: FakeDify) -> str:
-    """A stream that ends after five events; its task id."""
+    """Prepare a stream that breaks off after five events.
+
+    :returns: the id of its task
+    """
     status, headers, body = recorded(dify.version, "chat/streaming-stopped")
     begun = b"\n\n".join(body.split(b"\n\n")[:5]) + b"\n\n"
     dify.call_back("POST", CHAT, lambda request: (status, headers, begun))
@@ -189,7 +192,7 @@ def test_a_workflow_app_streams_its_words_and_its_first_event_leaves_at_once(
 def test_an_answer_that_dify_replaces_is_stored_as_replaced(
     app: Flask, client: FlaskClient, any_dify: FakeDify
 ) -> None:
-    """Dify's moderation does so; what was streamed before cannot be taken back, the last event is right."""
+    """Dify's moderation replaces answers. The old text was already streamed, but the last event has the new one."""
     ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
     events = [
         {"event": "message", "answer": "geheim", **ids},

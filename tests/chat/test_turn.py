@@ -246,7 +246,7 @@ def test_a_conversation_that_dify_has_lost_is_asked_again_without_it(
     assert kept == dify.body("chat/blocking-second-turn")["conversation_id"]
 
 
-# ------------------------------------------------------------------ whose turn it is
+# ------------------------------------------------------------------ users and order of turns
 
 
 def test_a_second_message_while_one_runs_is_refused_with_409(
@@ -337,7 +337,7 @@ def test_an_answer_in_no_known_shape_ends_the_turn(app: Flask, client: FlaskClie
 def test_a_conversation_brought_over_from_another_system_goes_on(
     app: Flask, client: FlaskClient, any_dify: FakeDify
 ) -> None:
-    """docs/migration.md: whoever inserts rows need not know anything of Dify."""
+    """docs/migration.md: rows that another program inserts need no data of Dify."""
     conversation_id = "0123456789abcdef0123456789abcdef"
     with app.app_context():
         db.session.add(User(id="alice"))

@@ -1,4 +1,4 @@
-"""The whole thing as a user starts it: gateway and sandbox, in processes of their own, on ports of their own."""
+"""Gateway and sandbox as a user starts them: in separate processes, each on its own port."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,13 @@ from ..support.running_gateway import Gateway
 
 @pytest.fixture(scope="session", params=["gevent", "gthread"])
 def worker_class(request: pytest.FixtureRequest) -> str:
-    """Each setting of WORKER_CLASS: every test that starts a gateway passes with both."""
+    """Each value of WORKER_CLASS. Every test that starts a gateway runs with both."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def gateway(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One gateway with its sandbox, for all the tests that do not stop it."""
+    """One gateway with its sandbox, shared by all tests that do not stop it."""
     running = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class)
     running.start()
     yield running

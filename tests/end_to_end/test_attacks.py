@@ -1,7 +1,7 @@
-"""What an attacker would try on the wire, against a running gateway; docs/security.md lists it all.
+"""Attacks with raw bytes against a running gateway. docs/security.md lists all attacks.
 
-One worker process serves, so that whoever holds it up would hold up everybody. What nginx adds in front is in
-test_nginx.py.
+The gateway has one worker process, so that an attack that blocks it would block every caller. test_nginx.py tests the
+protection by nginx.
 """
 
 import re
@@ -28,7 +28,7 @@ KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 
 @pytest.fixture(scope="module")
 def target(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway as it stands in the open, and talks of everything in its log."""
+    """A gateway that is exposed without a proxy, with a verbose log."""
     settings = {"AUTH": "required", "API_KEYS": KEY, "SECRET_KEY": SECRET, "REGISTRATION": "open", "RATE_LIMIT": "0"}
     more = {"WORKERS": "1", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "text", "UPLOADS_PER_CALLER": "2"}
     gateway = Gateway(tmp_path_factory.mktemp("attacks"), WORKER_CLASS=worker_class, **settings, **more)
@@ -44,7 +44,7 @@ def head(*lines: str) -> bytes:
 
 
 LAST = head("GET /the/last/one")
-"""Sent behind an attack: where its answer stands shows what the attack was taken for."""
+"""A request that follows an attack. The position of its answer shows how the gateway read the attack."""
 
 
 def connect(gateway: Gateway) -> socket.socket:
@@ -52,7 +52,7 @@ def connect(gateway: Gateway) -> socket.socket:
 
 
 def answers(gateway: Gateway, sent: bytes, *, until: bytes = b"/the/last/one", close: bool = False) -> list[int]:
-    """The status of each answer to these bytes, until the connection is closed or `until` has come."""
+    """Send bytes, and return the status of each answer until the connection is closed or `until` has arrived."""
     with connect(gateway) as connection:
         got = b""
         try:
@@ -62,11 +62,11 @@ def answers(gateway: Gateway, sent: bytes, *, until: bytes = b"/the/last/one", c
             while until not in got and (piece := connection.recv(65536)):
                 got += piece
         except (ConnectionResetError, BrokenPipeError):
-            got += b"\n"  # Whoever sends more than is read may lose the answer.
+            got += b"\n"  # If the server closes with unread bytes, the answer may be lost.
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
 
-# ------------------------------------------------------------------ where a request ends
+# ------------------------------------------------------------------ the end of a request
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def answers(gateway: Gateway, sent: bytes, *, until: bytes = b"/the/last/one", c
     ids=", ".join,
 )
 def test_a_body_whose_end_is_a_matter_of_opinion_is_refused(target: Gateway, framing: tuple[str, ...]) -> None:
-    """Request smuggling lives on two servers that disagree; this one takes nothing that could be read in two ways."""
+    """Request smuggling needs two servers that read a request differently, so every ambiguous request is rejected."""
     sent = head("POST /kb/rm", BEARER, JSON, *framing) + b"0\r\n\r\n" + LAST
     assert answers(target, sent) in ([400], [501])
 
@@ -137,7 +137,7 @@ def test_fifty_requests_in_one_breath_are_answered_in_their_order(target: Gatewa
     assert answers(target, sent) == [200, 401, 404] * 17 + [404]
 
 
-# ------------------------------------------------------------------ what stands in a head
+# ------------------------------------------------------------------ headers
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_head_without_measure_is_refused(target: Gateway, sent: bytes) -> None
     ],
 )
 def test_no_header_leads_to_another_path_or_is_a_login(target: Gateway, header: str, path: str) -> None:
-    """gunicorn would take the first three from a neighbour, which is what nginx is."""
+    """gunicorn would accept the first three headers from a proxy on the same machine, such as nginx."""
     assert answers(target, head(f"GET {path}", header) + LAST) in ([401, 404], [404, 404])
 
 
@@ -211,11 +211,11 @@ def test_no_answer_names_the_version_of_a_server(target: Gateway) -> None:
         assert not re.search(r"\d+\.\d+", headers.get("Server", "")) and "X-Powered-By" not in headers
 
 
-# ------------------------------------------------------------------ who takes their time
+# ------------------------------------------------------------------ slow callers
 
 
 def test_those_who_dawdle_hold_up_nobody(target: Gateway) -> None:
-    """Silent connections, half heads, half bodies, chunks without an end: two hundred of them, in one process."""
+    """Two hundred connections in one process: silent, or with half a head, half a body, or endless chunks."""
     slow = (
         b"",
         b"GET /kb/list HTTP/1.1\r\nHost: x\r\nX-Slow: ",
@@ -265,7 +265,7 @@ def test_uploads_that_never_end_take_only_so_many_places(target: Gateway) -> Non
         assert status == [429]
 
 
-# ------------------------------------------------------------------ whose it is
+# ------------------------------------------------------------------ data of other users
 
 
 def test_a_document_is_reached_through_its_own_kb_alone(target: Gateway, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_of_many_who_register_a_name_at_once_one_wins(target: Gateway) -> None:
     assert sorted(codes) == [200] + [409] * 5
 
 
-# ------------------------------------------------------------------ what gets out
+# ------------------------------------------------------------------ leaks
 
 
 def test_gateway_and_sandbox_listen_on_loopback_alone(target: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""A frontend of another origin in a real Chromium: it logs in and streams an answer through nginx, token by token."""
+"""A frontend of another origin, in a real Chromium. It logs in and streams an answer through nginx, token by token."""
 
 import threading
 from collections.abc import Iterator
@@ -49,12 +49,12 @@ async function ask(base, token, message) {
 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Nothing: the tests' output is for failures."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
 def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The origin of a page of somebody else's."""
+    """The origin of another website."""
     folder = tmp_path_factory.mktemp("frontend")
     (folder / "index.html").write_text(FRONTEND, encoding="utf-8")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
@@ -67,7 +67,7 @@ def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def site(
     worker_class: str, sandbox: deployment.Sandbox, frontend: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """A gateway behind nginx that lets the frontend in."""
+    """A gateway behind nginx that allows the frontend's origin."""
     folder = tmp_path_factory.mktemp("site")
     settings = {"WORKER_CLASS": worker_class, "CORS_ORIGINS": frontend, "SECRET_KEY": "signs-every-token"}
     database = {"DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"}

@@ -1,4 +1,4 @@
-"""QA's collection, replayed by newman against a running gateway: every request is sent, and every assertion holds."""
+"""newman runs QA's collection against a gateway: every request is sent, and every assertion holds."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def newman() -> None:
 
 @pytest.fixture
 def listener() -> Iterator[ThreadingHTTPServer]:
-    """A server that is no Route API, and remembers what it was asked with."""
+    """A server that is not Route API, and records the headers of its requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -34,7 +34,7 @@ def listener() -> Iterator[ThreadingHTTPServer]:
             self.wfile.write(b'{"code": 0, "data": "ok"}')
 
         def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
+            """Log nothing."""
 
     seen: list[str | None] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

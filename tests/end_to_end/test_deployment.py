@@ -1,4 +1,4 @@
-"""The deployment of deploy/, run for real: nginx and gunicorn, streams, large files, kills, restarts, two gateways."""
+"""The deployment of deploy/ with real servers: streams, large files, killed workers, restarts, two gateways."""
 
 import hashlib
 import json
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.server
 
 LARGE_MB = 300
 FLAT_MB = 60
-"""What a process may grow by while a large file passes: buffers, not the file."""
+"""How much memory a process may gain while a large file passes: for buffers, not for the whole file."""
 TOKEN_S = 0.05
 PAUSE_S = 0.2
-"""Between two rounds of a client, so that nginx does not take the test for an attack."""
+"""The pause between two rounds of a client. Without it nginx would limit the test as an attack."""
 SLOW = f"[[len:250]][[delay:{TOKEN_S * 1000:.0f}]]"
 LONG = SLOW.replace("250", "500")
 KEY = f"Authorization: Bearer {deployment.SERVICE_KEY}"
@@ -36,7 +36,7 @@ LAST_EVENT = b'data: {"code":0,"message":"","data":true}'
 
 
 def first_data(answer: requests.Response) -> dict[str, Any]:
-    """What the first event of a stream has: the ids."""
+    """The ids in the first event of a stream."""
     return dict(json.loads(next(line for line in answer.iter_lines() if line)[6:])["data"])
 
 
@@ -47,13 +47,13 @@ def last_message(site: Deployment, user_id: str, ids: dict[str, Any]) -> dict[st
 
 
 def memory_mb(pid: int, field: str) -> float:
-    """A figure of /proc/PID/status: VmRSS is what a process has, VmHWM the most that it ever had."""
+    """A number of /proc/PID/status: VmRSS is the memory of a process now, VmHWM its maximum so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0]) / 1024
 
 
 class Asking:
-    """Streams that are read in threads of their own until they end, whole or not."""
+    """Streams that separate threads read until they end, completely or not."""
 
     def __init__(self, site: Deployment) -> None:
         self._site = site
@@ -90,7 +90,7 @@ class Asking:
 
 
 class Traffic:
-    """Clients who read and ask all the time; what was not answered with code 0 is a failure."""
+    """Clients that send requests all the time. Every answer without code 0 is a failure."""
 
     def __init__(self, site: Deployment, clients: int) -> None:
         self._site = site
@@ -193,7 +193,7 @@ def test_a_killed_worker_costs_no_client_of_the_others(site: Deployment) -> None
             break
     lost_at_most = gateway.connections_of(killed)
     os.kill(killed, signal.SIGKILL)
-    wait_for(lambda: not Path(f"/proc/{killed}").exists(), 10)  # What it was doing until then is lost with it.
+    wait_for(lambda: not Path(f"/proc/{killed}").exists(), 10)  # The requests that it was answering are lost.
     for number in range(20):
         site.get("kb/list")
         site.post("chat/chat", user_id=f"u-after-{number}", query="你好", stream=False)

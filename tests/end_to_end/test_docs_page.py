@@ -1,4 +1,4 @@
-"""`/docs` in a real Chromium that reaches nothing but this machine: it opens, explains, and tries endpoints out."""
+"""`/docs` in a real Chromium without access to the internet: the page opens, and its 'Try it out' works."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def page(chromium: str, tmp_path: Path) -> Iterator[Page]:
-    """An empty page in a browser without a past. Complaints, and requests to anywhere else, fail the test."""
+    """An empty page in a new browser. Errors in its console, and requests to other hosts, fail the test."""
     complaints: list[str] = []
     addresses: set[str] = set()
     with sync_playwright() as playwright:
@@ -50,7 +50,7 @@ def try_out(page: Page, operation: str) -> None:
 
 
 def answer_to(page: Page, operation: str) -> dict:
-    """What the server said to the operation that is being tried out."""
+    """The answer of the server to the operation that is tried out."""
     with page.expect_response(lambda answer: answer.request.resource_type == "fetch") as answered:
         page.locator(f"#operations-{operation} .execute").click()
     expect(page.locator(f"#operations-{operation} .live-responses-table .response")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Real documents, through real sockets: into a knowledge base, found, answered from, and out again."""
+"""Real documents over real sockets: uploaded to a knowledge base, found, used in an answer, and downloaded."""
 
 import json
 from collections.abc import Callable

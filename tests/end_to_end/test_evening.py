@@ -1,7 +1,8 @@
-"""A scripted evening: 3 users, 2 kbs, 2 models, 60 turns, blocking and streamed; some left, some fail, a worker dies.
+"""A scripted evening: 3 users, 2 kbs, 2 models, and 60 turns, in one piece or streamed.
 
-Afterwards the database holds every question, every answer or the part of it that came, the right owner and the right
-order, identically on SQLite, PostgreSQL and MariaDB.
+In some turns the caller leaves, some fail, and one worker is killed. Afterwards the database has every question, and
+every answer or the part of it that arrived, with the right user and in the right order. The rows are the same on
+SQLite, PostgreSQL and MariaDB.
 """
 
 import json
@@ -25,8 +26,8 @@ database_url = databases.database_url
 
 USERS = ("anna", "Anna", "小明😀")
 TURNS = 20
-CLAIM_ENDS_S = 60
-"""Far more than a claim lasts."""
+LEASE_ENDS_S = 60
+"""Seconds; much longer than a lease."""
 SLOW = "[[len:2000]][[delay:30]]"
 
 KBS = {
@@ -36,7 +37,7 @@ KBS = {
 
 
 class Evening:
-    """What one user does, turn by turn; the same each time it is played."""
+    """The turns of one user, the same in each run."""
 
     def __init__(self, gateway: Gateway, user_id: str, kb_ids: dict[str, str]) -> None:
         self.gateway = gateway
@@ -44,7 +45,7 @@ class Evening:
         self.kb_ids = kb_ids
         self.conversations: dict[str, str] = {}
         self.expected: list[tuple[str, str, str]] = []
-        """Thread, question and status of each turn, in order."""
+        """Conversation, question and status of each turn, in order."""
 
     def play(self) -> None:
         for number in range(1, TURNS + 1):
@@ -100,7 +101,7 @@ class Evening:
         return self.gateway.get("message/get", user_id=self.user_id, message_id=message_id)["data"]["status"]
 
     def lose_a_worker(self) -> str:
-        """Ask, and have the worker that answers killed in the middle; the id of the message."""
+        """Ask, kill the worker in the middle of the answer, and return the id of the message."""
         question = f"{self.user_id}在被杀死的进程里问🔪{SLOW}"
         body = {"user_id": self.user_id, "query": question, "stream": True}
         with requests.Session() as session:
@@ -118,7 +119,7 @@ class Evening:
 
 @pytest.fixture(scope="module")
 def gateway_on(database_url: str, worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway on a fresh database of each kind."""
+    """A gateway on a new database of each kind."""
     running = Gateway(tmp_path_factory.mktemp("evening"), database_url, WORKER_CLASS=worker_class)
     running.start()
     yield running
@@ -146,7 +147,7 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
     assert len(expected) == len(USERS) * TURNS + 1
     assert sorted(expected.values()).count("stopped") == 5 and sorted(expected.values()).count("failed") == 3 + 1
 
-    wait_for(lambda: evenings[0].status_of(killed_message) == "failed", CLAIM_ENDS_S)
+    wait_for(lambda: evenings[0].status_of(killed_message) == "failed", LEASE_ENDS_S)
     stored = read_database(gateway)
     assert {(row.user_id, row.query) for row in stored} == set(expected)
     for row in stored:
@@ -169,7 +170,7 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
 
 
 def check_order(evening: Evening, stored: list[Any]) -> None:
-    """Within each conversation the questions stand in the order in which they were asked, and are this user's."""
+    """Check that each conversation has the questions of its user, in the order in which they were asked."""
     mine = [row for row in stored if row.user_id == evening.user_id]
     asked = [question for _, question, _ in evening.expected]
     by_conversation: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""Callers who leave, and callers who press stop: the model stops, and the part that came is kept."""
+"""Callers who leave, and callers who stop an answer: the model stops, and the part that arrived is kept."""
 
 import json
 import time
@@ -10,7 +10,7 @@ import requests
 from ..support.running_gateway import Gateway, wait_for
 
 BETWEEN_TOKENS_S = 20
-"""Silence of the model; whoever is noticed to have left meanwhile was not noticed by the next token."""
+"""Seconds between two tokens of the model. A caller's leaving is detected before the next token, not by it."""
 
 
 def ask(gateway: Gateway, user_id: str, query: str, **options: Any) -> requests.Response:

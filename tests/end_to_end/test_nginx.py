@@ -1,4 +1,4 @@
-"""deploy/nginx.conf alone: what it lets through, what it says for itself, and whom it asks once more."""
+"""deploy/nginx.conf alone: the requests that it passes on or rejects, its own answers, and its retries."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.server
 
 MB = 1024 * 1024
 LONG_LINE = 9_000
-"""Characters; more than nginx's 8 KiB for a line, and so few that it has read them all when it answers."""
+"""Characters: more than nginx's limit of 8 KiB for a line, but few enough that nginx reads all before it answers."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def nginx_before(folder: Path, *ports: int) -> Iterator[Nginx]:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    """A gateway that answers everything, and remembers it."""
+    """A gateway that answers every request, and records it."""
     with Upstream() as running:
         yield running
 
@@ -50,7 +50,7 @@ def nginx(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def failure(answer: requests.Response, status: int) -> dict[str, Any]:
-    """The body of an answer of nginx's own, which has the shape of every failure of the API."""
+    """The body of nginx's own answer, which has the form of every failure of the API."""
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json; charset=utf-8")
     body = answer.json()
     assert (body["code"], body["data"]) == (-1, None)
@@ -61,7 +61,7 @@ def failure(answer: requests.Response, status: int) -> dict[str, Any]:
 
 
 def connect(nginx: Nginx) -> ssl.SSLSocket:
-    """A bare connection, for what no client library would send."""
+    """A plain TLS connection, for bytes that no client library would send."""
     context = ssl.create_default_context(cafile=nginx.certificate)
     plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=20)
     return context.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -211,7 +211,10 @@ def test_a_gateway_that_takes_no_connection_costs_nobody_a_request(tmp_path: Pat
 
 
 def ask_while_one_breaks_off(folder: Path, method: str) -> tuple[list[int], int]:
-    """Four requests while one gateway of two closes without an answer: the statuses, and how often it was asked."""
+    """Send four requests to two gateways, of which one closes every connection without an answer.
+
+    :returns: the statuses, and the number of requests to both gateways together
+    """
     with ExitStack() as running:
         broken = running.enter_context(Upstream(breaks_off=True))
         sound = running.enter_context(Upstream())

@@ -1,4 +1,4 @@
-"""What a turn asks for reaches the model, and the next turn is free of it. The sandbox records what its model got."""
+"""The parameters of a turn reach the model, and do not affect the next turn. The sandbox records its model's input."""
 
 import sqlite3
 from typing import Any
@@ -9,7 +9,7 @@ from ..support.running_gateway import Gateway, stream
 
 
 class Model:
-    """What reached the sandbox's model in a turn."""
+    """The input of the sandbox's model in a turn."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -1,4 +1,4 @@
-"""From a Dify and an admin's login to a running gateway, by the commands that the README gives, in a fresh project."""
+"""Sets up a gateway for a Dify with an admin's login, in a new project, with the commands of the README."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ LINKED = ("route_api", "migrations")
 
 
 class Project:
-    """A clone of this project with no setting, and a Dify with an admin."""
+    """A clone of this project without settings, and a Dify with an admin."""
 
     def __init__(self, folder: Path, dify_url: str, login: tuple[str, str]) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The README's first five minutes, by the very commands that it prints."""
+"""Runs the commands of the README's first section."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""SIGTERM: what runs gets its time, and what takes longer is ended in an orderly way."""
+"""SIGTERM: running requests get time to finish. Requests that take longer are ended and stored."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from ..support.running_gateway import Gateway, wait_for
 
 GRACE_S = 8
 END_S = 40
-"""Far more than the gateway takes, and its sandbox."""
+"""Seconds; much longer than the gateway and its sandbox need."""
 
 QUESTIONS = {
     "short": ("[[len:60]][[delay:100]]短", True),
@@ -30,7 +30,7 @@ QUESTIONS = {
 
 @dataclass
 class Stop:
-    """What was seen of a gateway that was stopped while it answered."""
+    """The observations of a gateway that was stopped while it answered."""
 
     bodies: dict[str, bytes] = field(default_factory=dict)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Stop:
 
 @pytest.fixture(scope="module")
 def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stop]:
-    """Five callers and one who does not read ask, then SIGTERM comes, twice; afterwards it is started again."""
+    """Six callers ask, of whom one does not read. Then SIGTERM is sent twice, and the gateway is started again."""
     gateway = Gateway(tmp_path_factory.mktemp("stopping"), WORKER_CLASS=worker_class, STOP_GRACE=str(GRACE_S))
     gateway.start()
     seen = Stop()
@@ -57,7 +57,7 @@ def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for user_id in (*QUESTIONS.keys() - {"short"}, "deaf"):
             wait_for(lambda: last_message(gateway, user_id) is not None, 20)
         wait_for(lambda: has_words(gateway, "long") and has_words(gateway, "deaf"), 20)
-        time.sleep(2)  # The one who does not read has filled the buffers by now.
+        time.sleep(2)  # By now the answer to the caller who does not read has filled the buffers.
         callers["short"].start()
         wait_for(lambda: has_words(gateway, "short"), 20)
         seen.was_writing_short = (last_message(gateway, "short") or {})["status"] == "pending"
@@ -80,7 +80,7 @@ def ask(gateway: Gateway, seen: Stop, user_id: str) -> None:
 
 
 def ask_and_never_read(gateway: Gateway) -> socket.socket:
-    """A caller whose connection is full before the answer is complete: the gateway waits for him."""
+    """Ask, and read nothing. The connection's buffers are full before the answer is complete, so the gateway waits."""
     body = json.dumps(
         {"user_id": "deaf", "query": "[[len:200000]]听而不闻", "stream": True, "stream_mode": "cumulative"}
     )
@@ -93,7 +93,7 @@ def ask_and_never_read(gateway: Gateway) -> socket.socket:
 
 
 def readiness_while_stopping(connection: HTTPConnection) -> tuple[int, dict[str, Any]]:
-    """Asked again and again, so that the connection is never idle for long enough to be closed."""
+    """Ask `/readyz` repeatedly, so that the connection is never closed as idle."""
     for _ in range(200):
         connection.request("GET", "/readyz")
         answer = connection.getresponse()

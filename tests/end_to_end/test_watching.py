@@ -1,4 +1,4 @@
-"""What an operator sees of a gateway with two workers: its log, its metrics, whether it is ready."""
+"""Log, metrics and readiness of a gateway with two workers."""
 
 import json
 import re
@@ -17,7 +17,7 @@ LISTS = 40
 
 @pytest.fixture(scope="module")
 def watched(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway whose temporary files are in a folder of its own."""
+    """A gateway with its own folder for temporary files."""
     data_dir = tmp_path_factory.mktemp("watched")
     (data_dir / "tmp").mkdir()
     running = Gateway(data_dir, WORKER_CLASS=worker_class, TMPDIR=str(data_dir / "tmp"))
@@ -32,7 +32,7 @@ def counter_files(gateway: Gateway) -> list[Path]:
 
 
 def get(gateway: Gateway, path: str, **headers: str) -> requests.Response:
-    """A request on a connection of its own, which either worker may take."""
+    """Send a request over a new connection, which either worker may accept."""
     return requests.get(f"http://127.0.0.1:{gateway.port}{path}", headers=headers, timeout=30)
 
 
@@ -44,7 +44,7 @@ def metric(gateway: Gateway, series: str) -> float:
 
 
 def log_of(gateway: Gateway) -> list[dict[str, Any]]:
-    """The lines of the gateway, its master and its workers; the sandbox writes gunicorn's own form."""
+    """The log lines of the gateway, its master and its workers. The lines of the sandbox have gunicorn's own format."""
     lines = gateway.log_path.read_text().splitlines()
     strange = [line for line in lines if not re.match(r'\{"|\[\d{4}-|No DIFY_BASE_URL is set', line)]
     assert strange == []
@@ -84,7 +84,7 @@ def test_whichever_worker_is_asked_counts_for_all(watched: Gateway) -> None:
         assert get(watched, "/kb/list").status_code == 200
     assert len(counter_files(watched)) == 2
     series = 'route_api_requests_total{method="GET",route="/kb/list",status="200"}'
-    wait_for(lambda: metric(watched, series) == LISTS, 5)  # Counted when the answer has left.
+    wait_for(lambda: metric(watched, series) == LISTS, 5)  # A request is counted when its answer was sent.
     assert {metric(watched, series) for _ in range(10)} == {LISTS}
     assert metric(watched, 'route_api_request_seconds_count{route="/kb/list"}') == LISTS
 

@@ -1,4 +1,4 @@
-"""The log: a line for each request, whatever its form, that nobody can forge and that holds no secret."""
+"""The log: each request has one line, in both formats. No caller can forge a line, and no line has a secret."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ from flask import g
 
 from config import Config
 from route_api.monitoring import tracing
-from route_api.monitoring.logs import BLANK, Cleaner, JsonFormatter, RequestIdFilter, TextFormatter, secrets_of
+from route_api.monitoring.logs import MASK, JsonFormatter, RequestIdFilter, SecretMasker, TextFormatter, secrets_of
 
 from ..support.fake_dify import FakeDify
 from ..support.gateway_client import MakeApp
@@ -23,7 +23,7 @@ from ..support.talk import ask, without_variables
 
 KB_LIST = "/v1/kb/list"
 NASTY = "a\nb\r\x1b[31m\x9b\u2028\u202e\x00c"
-"""Ends a line, colours a terminal, turns the reading direction."""
+"""Characters that end a line, control a terminal, or change the reading direction."""
 
 SECRETS = {
     "DIFY_BASE_URL": "http://dify.test",
@@ -55,7 +55,7 @@ Lines = Callable[[], list[str]]
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
-    """What has been logged since the last call; to be asked for before the application is made."""
+    """A function that returns the lines since its last call. Request this fixture before the application."""
     return lambda: capsys.readouterr().err.splitlines()
 
 
@@ -156,7 +156,7 @@ def test_as_text_a_request_is_one_line_for_people(lines: Lines, make_app: MakeAp
 def test_what_a_library_warns_of_has_the_same_form(lines: Lines, make_app: MakeApp, monkeypatch: Any) -> None:
     make_app()
     logger = logging.getLogger("a.library")
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own, which a server does not have
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Without the handlers of pytest, as on a server.
     logger.warning("the pool is full")
     (line,) = [orjson.loads(line) for line in lines()]
     assert (line["level"], line["logger"], line["message"]) == ("WARNING", "a.library", "the pool is full")
@@ -170,7 +170,7 @@ def test_a_path_cannot_begin_another_line(lines: Lines, make_app: MakeApp, form:
     app = make_app(LOG_FORMAT=form)
     app.test_client().get("/x" + quote(f"{NASTY}\n2026-11-20 09:00:00,000 INFO route_api [-] all is well")).close()
     found = lines()
-    assert len(found) == 2  # the failure in words, and the request
+    assert len(found) == 2  # The line of the failure, and the line of the request.
     assert all(line.isprintable() for line in found)
     assert all("all is well" in line and not line.startswith("2026-11-20 09:00:00") for line in found)
 
@@ -184,7 +184,7 @@ def raised(error: Exception) -> logging.LogRecord:
 
 
 def test_an_exception_is_part_of_its_record_in_json() -> None:
-    line = JsonFormatter(Cleaner([])).format(with_id(raised(ValueError(NASTY + "\n{}"))))
+    line = JsonFormatter(SecretMasker([])).format(with_id(raised(ValueError(NASTY + "\n{}"))))
     assert line.isprintable()
     record = orjson.loads(line)
     assert record["message"] == "it failed" and record["exception"].endswith(f"ValueError: {NASTY}\n{{}}")
@@ -193,7 +193,7 @@ def test_an_exception_is_part_of_its_record_in_json() -> None:
 def test_an_exception_is_indented_in_text() -> None:
     record = with_id(raised(ValueError(NASTY + "\n2026-11-20 ERROR forged")))
     record.exc_text = "2026-11-20 kept by another formatter"
-    head, *rest = TextFormatter(Cleaner([])).format(record).split("\n")
+    head, *rest = TextFormatter(SecretMasker([])).format(record).split("\n")
     assert head.endswith("ERROR route_api [-] it failed")
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
     assert rest[-1] == "    2026-11-20 ERROR forged"
@@ -201,7 +201,9 @@ def test_an_exception_is_indented_in_text() -> None:
 
 def test_half_a_surrogate_pair_is_no_reason_to_lose_a_line() -> None:
     record = with_id(logging.LogRecord("route_api", logging.INFO, __file__, 1, "file %s", ("\udcff.txt",), None))
-    assert orjson.loads(JsonFormatter(Cleaner([])).format(record).replace("\\udcff", "?"))["message"] == "file ?.txt"
+    assert (
+        orjson.loads(JsonFormatter(SecretMasker([])).format(record).replace("\\udcff", "?"))["message"] == "file ?.txt"
+    )
 
 
 def with_id(record: logging.LogRecord) -> logging.LogRecord:
@@ -218,7 +220,7 @@ def test_no_secret_is_in_a_line_however_it_is_written(formatter: Any, secret: st
     log, written = logging.getLogger("secrets"), StringIO()
     handler = logging.StreamHandler(written)
     handler.addFilter(RequestIdFilter())
-    handler.setFormatter(formatter(Cleaner(secrets_of(Config.load(**SECRETS)))))
+    handler.setFormatter(formatter(SecretMasker(secrets_of(Config.load(**SECRETS)))))
     log.handlers[:], log.propagate = [handler], False
     log.error(
         "as it is %s, quoted %r, in a URL ?key=%s", secret, secret, quote(secret, safe=""), extra={"also": secret}
@@ -228,7 +230,7 @@ def test_no_secret_is_in_a_line_however_it_is_written(formatter: Any, secret: st
     except ValueError:
         log.exception("in an exception", stack_info=True)
     text = written.getvalue()
-    assert "as it is ***, quoted" in text and "ValueError" in text and text.count(BLANK) >= 4
+    assert "as it is ***, quoted" in text and "ValueError" in text and text.count(MASK) >= 4
     spelt = (secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1], quote(secret, safe=""))
     assert [spelling for spelling in spelt if spelling in text] == []
 
@@ -245,15 +247,15 @@ def test_the_password_within_an_address_is_a_secret_and_an_address_without_one_i
 
 
 def test_an_address_is_shown_without_its_password() -> None:
-    cleaner = Cleaner(secrets_of(Config.load(**SECRETS)))
-    assert cleaner.blank("host=db.example password=p@ss/w0rd") == "host=db.example password=***"
+    masker = SecretMasker(secrets_of(Config.load(**SECRETS)))
+    assert masker.mask("host=db.example password=p@ss/w0rd") == "host=db.example password=***"
 
 
 def test_a_bearer_token_is_blanked_though_it_is_no_setting() -> None:
-    line = Cleaner([]).blank("sent {'Authorization': 'Bearer eyJhbGciOi.J9-_x='} to nobody")
+    line = SecretMasker([]).mask("sent {'Authorization': 'Bearer eyJhbGciOi.J9-_x='} to nobody")
     assert line == "sent {'Authorization': 'Bearer ***'} to nobody"
 
 
 def test_a_password_of_a_letter_or_two_does_not_take_every_line_apart() -> None:
     config = Config.load(**KEYS, DATABASE_URL="postgresql://u:a@db/x")
-    assert Cleaner(secrets_of(config)).blank("a banana") == "a banana"
+    assert SecretMasker(secrets_of(config)).mask("a banana") == "a banana"

@@ -1,4 +1,4 @@
-"""What Prometheus gets to see, in one process; tests/end_to_end/test_watching.py has several."""
+"""The metrics of one process. tests/end_to_end/test_watching.py tests several processes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def samples(client: FlaskClient) -> dict[tuple[str, frozenset[tuple[str, str]]],
 
 @pytest.fixture
 def counted(client: FlaskClient) -> Counted:
-    """By how much a series has grown since the test began: other tests count in the same process."""
+    """A function that returns the growth of a series during the test. Other tests count in the same process, too."""
     before = samples(client)
 
     def growth(name: str, **labels: str) -> float:
@@ -53,7 +53,7 @@ def test_metrics_are_in_prometheus_own_format(client: FlaskClient) -> None:
 
 
 def test_every_outcome_is_there_before_it_happens(client: FlaskClient) -> None:
-    """A rate over a series that begins with its first failure does not see that failure."""
+    """A series must exist before its first failure. Otherwise Prometheus' rate() misses this failure."""
     series = samples(client)
     assert {("route_api_dify_call_seconds_count", frozenset({("outcome", name)})) for name in DIFY_OUTCOMES} <= set(
         series
@@ -112,7 +112,8 @@ def test_a_stream_counts_its_tokens_and_is_open_while_it_runs(
     answer = ask(client, streaming=True)
     next(answer.response)
     assert (counted("route_api_open_streams"), counted("route_api_running_turns")) == (1, 1)
-    pieces = answer.data.count(b'"answer":')  # The first has been read, but the last event has the whole again.
+    # The first event was read above and is missing here; the last event, which is no piece, is counted instead.
+    pieces = answer.data.count(b'"answer":')
     answer.close()
     assert (counted("route_api_open_streams"), counted("route_api_running_turns")) == (0, 0)
     assert counted("route_api_stream_tokens_total") == pieces > 10

@@ -1,4 +1,4 @@
-"""Histories in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
+"""Histories in the database: always on SQLite; on PostgreSQL and MariaDB if they run on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from route_api.storage.conversations import (
     delete_conversations,
     rename_conversation,
 )
-from route_api.storage.messages import find_on_dify, find_running_task, rate_message
+from route_api.storage.messages import find_dify_message, find_running_task, rate_message
 from route_api.storage.models import Conversation, Message, User, utc_now
 
 from ..support import databases
@@ -50,7 +50,7 @@ def read_message(engine: Engine, user_id: str, message_id: str) -> Any:
 
 @contextmanager
 def statements(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that reach the database meanwhile, with their parameters."""
+    """Record the statements that are sent to the database in the block, with their parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -208,7 +208,7 @@ def test_a_page_takes_two_queries_however_many_rows_it_has(engine: Engine) -> No
 
 
 def test_no_statement_scans_a_table(app: Flask) -> None:
-    """By SQLite's plans, which need no statistics; `benchmarks/history.py` shows all three's on a full database."""
+    """Checks SQLite's query plans, which need no statistics. `benchmarks/history.py` shows the plans of all three."""
     with app.app_context():
         engine = db.engine
     conversation_id = add_conversation(engine)
@@ -334,7 +334,7 @@ def test_feedback_replaces_what_was_given_before(engine: Engine, score: int | No
 def test_a_message_knows_where_it_is_on_dify(engine: Engine, carrier: dict[str, str | None]) -> None:
     meta_data = {"status": "done", **carrier}
     message_id = add_message(engine, add_conversation(engine), meta_data=meta_data, dify_message_id=KB)
-    assert find_on_dify(engine, "alice", message_id) == (KB, carrier.get("carrier"))
+    assert find_dify_message(engine, "alice", message_id) == (KB, carrier.get("carrier"))
 
 
 def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engine) -> None:
@@ -357,7 +357,7 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
         for attempt in (
             lambda: read_message(engine, user_id, message),
             lambda: rate_message(engine, user_id, message, 1, None),
-            lambda: find_on_dify(engine, user_id, message),
+            lambda: find_dify_message(engine, user_id, message),
             lambda: find_running_task(engine, user_id, conversation_id=None, message_id=message),
         ):
             with pytest.raises(MessageNotFound):

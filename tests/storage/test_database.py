@@ -1,4 +1,4 @@
-"""How the databases are opened, and what becomes of connections that a server has closed."""
+"""Connections to the databases: their settings, and their replacement after the server has closed one."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ from route_api.storage import database
 from route_api.extensions import db
 from tests.support.settings import OPEN
 
-database.ANSWER_S = 1
+database.RESULT_TIMEOUT_S = 1
 with create_app(Config.load(DATABASE_URL=sys.argv[1], **OPEN)).app_context():
     engine = db.engine
 begun = time.monotonic()
@@ -92,7 +92,7 @@ TWO_USERS = database.WritePair(insert(User).values(id=bindparam("first")), inser
 
 
 def kill(server: str, process: int) -> None:
-    """End a connection from the server's side."""
+    """Let the server close a connection."""
     admin = databases.admin_engine(server)
     with admin.connect() as connection:
         connection.execute(text(KILL[server].format(process)))
@@ -118,7 +118,7 @@ def test_a_connection_that_the_server_closed_while_it_lay_idle_is_replaced(
     server = engine.dialect.name
     if server == "sqlite":
         pytest.skip("SQLite has no server that could close a connection")
-    monkeypatch.setattr(database, "IDLE_S", 0.0)
+    monkeypatch.setattr(database, "PING_AFTER_IDLE_S", 0.0)
     with engine.connect() as connection:
         process = connection.scalar(text(OWN_ID[server]))
     kill(server, process)

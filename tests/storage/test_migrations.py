@@ -1,4 +1,4 @@
-"""The migrations themselves: up, down and up again, to what the models say, on every database at hand."""
+"""The migrations: up, down and up again, on every available database. The result equals the models."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Turns in the database: SQLite always, PostgreSQL and MariaDB where they answer on this machine."""
+"""Turns in the database: always on SQLite; on PostgreSQL and MariaDB if they run on this machine."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +48,7 @@ def finish(
 
 
 def die(engine: Engine, turn: TurnRow) -> None:
-    """The process of this turn dies, and its lease ends."""
+    """Let the lease of a turn expire, as if its process had died."""
     past = utc_now() - timedelta(seconds=1)
     with engine.connect() as connection:
         connection.execute(update(Message).where(Message.id == turn.message_id).values(leased_until=past))
@@ -81,7 +81,7 @@ def test_the_columns_are_those_of_the_owners_document(migrated: Flask) -> None:
 
 
 def test_the_question_is_stored_before_the_answer(engine: Engine) -> None:
-    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, asked={"kb_ids": [KB]})
+    turn = begin(engine, query="问" * 10_000 + "😀", kb_id=KB, options={"kb_ids": [KB]})
     stored = row(engine, turn.message_id)
     assert (stored.query, stored.response, stored.position) == ("问" * 10_000 + "😀", "", 1)
     assert stored.meta_data == {"status": "pending", "kb_ids": [KB]}
@@ -154,13 +154,13 @@ def test_the_lease_of_a_process_that_died_ends_by_itself_and_its_turn_says_so(en
 def test_a_process_that_was_slow_and_not_dead_keeps_its_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     turn = begin(engine)
     die(engine, turn)
-    mark = turns._interrupted
+    mark = turns._interrupted_parameters
 
     def while_the_other_completes(last: Any) -> Any:
         finish(engine, turn, "全部")
         return mark(last)
 
-    monkeypatch.setattr(turns, "_interrupted", while_the_other_completes)
+    monkeypatch.setattr(turns, "_interrupted_parameters", while_the_other_completes)
     begin(engine, conversation_id=turn.conversation_id)
     stored = row(engine, turn.message_id)
     assert (stored.response, stored.meta_data) == ("全部", {"status": "done"})
@@ -203,7 +203,7 @@ def test_the_first_turns_of_one_user_at_the_same_time_all_go_well(engine: Engine
 
 
 def at_once(how_many: int, ask: Callable[[], TurnRow]) -> list[Any]:
-    """What came of asking from several threads at the same time: turns and errors."""
+    """Call `ask` in several threads at the same time, and return the turns and errors."""
 
     def attempt(_: int) -> Any:
         try:
@@ -215,7 +215,7 @@ def at_once(how_many: int, ask: Callable[[], TurnRow]) -> list[Any]:
         return list(pool.map(attempt, range(how_many)))
 
 
-# ------------------------------------------------------------------ whose, and about what
+# ------------------------------------------------------------------ user and kb of a conversation
 
 
 def test_a_conversation_of_another_user_is_not_found(engine: Engine) -> None:

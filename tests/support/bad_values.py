@@ -1,4 +1,4 @@
-"""The parameters that an application declares, and for each kind of field what it must refuse."""
+"""The parameters that the application declares, and for each kind of field the values that it must reject."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ def describe(application: Flask) -> list[Parameter]:
 
 
 def values_in(schema: type[Schema]) -> dict[str, fields.Field[Any]]:
-    """The fields of a schema but for files, which have tests of their own below."""
+    """The fields of a schema without files, which have their own tests."""
     return {
         name: field for name, field in schema._declared_fields.items() if name not in DocumentFiles._declared_fields
     }
@@ -70,7 +70,7 @@ def good_value(field: fields.Field[Any]) -> Any:
 
 
 def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
-    """JSON values that a field of this kind must refuse. A new kind must be added here."""
+    """JSON values that a field of this kind must reject. A new kind of field must be added here."""
     if not field.allow_none:
         yield None
     yield {"a": 1}
@@ -111,12 +111,12 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
 
 
 def in_text(value: Any) -> bool:
-    """Whether a value can stand in a query string or form; an empty one there is one that was not given."""
+    """Whether a value can be sent in a query string or form. An empty value there counts as a missing one."""
     return isinstance(value, str) and value != "" or isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def rest_of(parameter: Parameter) -> dict[str, Any]:
-    """Good values for the other required parameters."""
+    """Valid values for the other required parameters."""
     others = values_in(parameter.schema).items()
     return {name: good_value(field) for name, field in others if field.required and name != parameter.name}
 

@@ -1,4 +1,4 @@
-"""Settings of the browser in tests."""
+"""The settings of the browser in tests."""
 
 FLAGS = [
     "--no-sandbox",
@@ -10,4 +10,4 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
-"""A browser that finds no host by name and calls nobody on its own account."""
+"""The browser resolves no host names and makes no requests of its own."""

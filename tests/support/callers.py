@@ -1,4 +1,4 @@
-"""Callers in tests: registered users, their requests, and how a request is refused."""
+"""Callers in tests: registered users, their requests, and checks of rejected requests."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 def registered(app: Flask, username: str = "yinglian", role: str = "user") -> dict[str, Any]:
-    """A user and what their requests carry."""
+    """A user, and the headers of their requests."""
     with app.app_context():
         user = users.register(db.engine, username, "a long sentence", role)
         token = app.extensions["route_api"].tokens.write(Login(user["user_id"], 0))

@@ -1,6 +1,7 @@
-"""A database of each kind: SQLite always, PostgreSQL and MariaDB where they answer on this machine.
+"""A database of each kind: always SQLite; PostgreSQL and MariaDB if they run on this machine.
 
-A test module takes the fixtures by name: `engine = databases.engine`, and likewise those that it hangs on.
+A test module imports a fixture by assignment, such as `engine = databases.engine`, and also the fixtures that it
+depends on.
 """
 
 import os
@@ -27,14 +28,14 @@ NAME = f"route_api_test_{os.getpid()}"
 
 
 def absent(reason: str) -> NoReturn:
-    """A server or program is not there: the test is skipped, or fails where all must be there."""
+    """Skip the test, because a server or program is missing. With REQUIRE_SERVERS=1 the test fails."""
     if os.environ.get("REQUIRE_SERVERS") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def admin_engine(server: str) -> Engine:
-    """A connection to the server itself, in which databases are made and dropped."""
+    """An engine that can create and drop databases on the server."""
     home = {"postgresql": "postgres", "mysql": "mysql"}[server]
     uri = Config.load(DATABASE_URL=f"{SERVERS[server]}/{home}").database_uri
     return create_engine(uri, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 2})
@@ -42,7 +43,7 @@ def admin_engine(server: str) -> Engine:
 
 @contextmanager
 def fresh_database(server: str, name: str) -> Iterator[str]:
-    """The address of an empty database, for as long as the block lasts."""
+    """The URL of a new empty database, which is dropped at the end of the block."""
     admin = admin_engine(server)
     try:
         admin.connect().close()
@@ -58,7 +59,7 @@ def fresh_database(server: str, name: str) -> Iterator[str]:
 
 
 def empty_redis(address: str) -> str:
-    """The address of a Redis database, emptied."""
+    """Empty a Redis database and return its URL."""
     server = redis.Redis.from_url(address, socket_connect_timeout=2)
     try:
         server.flushdb()
@@ -70,7 +71,7 @@ def empty_redis(address: str) -> str:
 
 @pytest.fixture(scope="module", params=["sqlite", *(pytest.param(name, marks=pytest.mark.server) for name in SERVERS)])
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A fresh database of each kind."""
+    """The URL of a new database of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.sqlite3'}"
         return

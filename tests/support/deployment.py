@@ -1,4 +1,4 @@
-"""Route API as an operator runs it: nginx with deploy/nginx.conf, gunicorn behind it, the sandbox as its Dify."""
+"""Starts Route API as an operator does: nginx with deploy/nginx.conf, gunicorn behind it, and the sandbox as Dify."""
 
 import os
 import shutil
@@ -24,13 +24,13 @@ REDIS = "redis://127.0.0.1:6379/10"
 UPLOAD_LIMIT_MB = 400
 SERVICE_KEY = "the-service-key-of-a-backend"
 USER_LIMIT = 20
-"""Requests a minute of one user of the pair."""
+"""The limit of requests per minute for one user of the two gateways."""
 STOP_S = 45
-"""More than STOP_GRACE."""
+"""Seconds; longer than STOP_GRACE."""
 
 
 def program(name: str) -> str:
-    """The path of a program, which may be our own, and which Debian may keep where only root looks for it."""
+    """The path of a program. Also searches our virtual environment and Debian's folders for root."""
     found = shutil.which(name, path=f"{BIN}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
         databases.absent(f"no {name} on this machine")
@@ -54,11 +54,11 @@ class Process:
 
     @property
     def children(self) -> list[int]:
-        """The processes that do the work."""
+        """The ids of the worker processes."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def is_up(self) -> bool:
-        """Whether it serves; each server says how one sees that."""
+        """Whether the server accepts requests. Each kind of server has its own check."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -80,7 +80,7 @@ class Process:
         os.kill(self.pid, number)
 
     def stop(self) -> None:
-        """SIGTERM, as systemd sends it."""
+        """Send SIGTERM, as systemd does."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -93,7 +93,7 @@ class Process:
 
 
 class Sandbox(Process):
-    """Dify's stand-in, for files larger than Dify takes by default."""
+    """The sandbox, with a higher limit for the size of files than Dify's default."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -108,7 +108,7 @@ class Sandbox(Process):
 
 
 class Gunicorn(Process):
-    """A gateway of two workers, as deploy/route-api.service starts it."""
+    """A gateway with two workers, as deploy/route-api.service starts it."""
 
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.port = free_port()
@@ -125,7 +125,7 @@ class Gunicorn(Process):
         return len(self.children) == 2 and answers(f"{self.base}/healthz")
 
     def connections_of(self, worker: int) -> int:
-        """How many connections a worker holds."""
+        """The number of connections of a worker."""
         own = {
             f"socket:[{row[9]}]"
             for row in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -135,16 +135,16 @@ class Gunicorn(Process):
 
 
 def opened_by(pid: int) -> Iterator[str]:
-    """What the descriptors of a process stand for."""
+    """The files and sockets that a process has open."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             yield os.readlink(descriptor)
         except FileNotFoundError:
-            continue  # Closed while we looked.
+            continue  # The process has just closed it.
 
 
 class Nginx(Process):
-    """nginx with deploy/nginx.conf, in which the values marked CHANGE are changed, and the folder of its logs."""
+    """nginx with deploy/nginx.conf. The values marked CHANGE are replaced, and so is the folder of the logs."""
 
     def __init__(self, folder: Path, gateway_ports: list[int]) -> None:
         self.folder = folder
@@ -160,7 +160,7 @@ class Nginx(Process):
         self.http = self.client()
 
     def client(self) -> requests.Session:
-        """A caller who trusts the certificate, and has a service key for whoever asks."""
+        """An HTTP session that trusts the certificate and sends a service key."""
         http = session(SERVICE_KEY)
         http.verify = str(self.certificate)
         return http
@@ -185,7 +185,7 @@ class Nginx(Process):
         return site
 
     def _main(self) -> str:
-        """What Debian's own /etc/nginx/nginx.conf does around a site, in a folder of the test's own."""
+        """The main configuration, like Debian's /etc/nginx/nginx.conf, but in a folder of the test."""
         temporary = "\n".join(
             f"{kind}_temp_path {self.folder}/temporary_{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -206,11 +206,11 @@ class Nginx(Process):
         return answers(f"http://127.0.0.1:{self.http_port}/")
 
     def written_to_disk(self) -> list[str]:
-        """What nginx said about bodies and answers that it put into files."""
+        """The log lines in which nginx reports that it wrote a body or an answer to a file."""
         return [line for line in self.error_log.read_text().splitlines() if "temporary file" in line]
 
     def logged(self, request_id: str) -> str:
-        """The line of the access log of a request; written when the request has ended."""
+        """The access log line of a request. nginx writes it when the request has ended."""
         lines: list[str] = []
 
         def found() -> bool:
@@ -222,7 +222,7 @@ class Nginx(Process):
 
 
 class Deployment:
-    """nginx, one gateway or several behind it, and what they need."""
+    """nginx with one or several gateways behind it."""
 
     def __init__(self, nginx: Nginx, gateways: list[Gunicorn]) -> None:
         self.nginx = nginx
@@ -231,7 +231,7 @@ class Deployment:
         self.http = nginx.http
 
     def at(self, gateway: Gunicorn, path: str, token: str = SERVICE_KEY, **body: Any) -> requests.Response:
-        """The answer of this one gateway to a POST, without nginx between."""
+        """Send a POST to one gateway directly, not through nginx."""
         return session(token).post(f"{gateway.base}/{path}", json=body, timeout=60, stream=True)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
@@ -241,13 +241,13 @@ class Deployment:
         return succeeded(self.http.get(f"{self.base}/{path}", params=params, timeout=60))
 
     def ask(self, user_id: str, query: str, **given: Any) -> requests.Response:
-        """A question whose answer is streamed, over a connection of its own."""
+        """Ask a question over a new connection. The answer is a stream."""
         body = {"user_id": user_id, "query": query, "stream": True, **given}
         return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=60)
 
 
 def session(token: str = "") -> requests.Session:
-    """A caller with this token, who asks no proxy of the environment's."""
+    """An HTTP session with this token, which ignores proxies of the environment."""
     http = requests.Session()
     http.trust_env = False
     if token:
@@ -269,7 +269,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """One Dify for all gateways of the module."""
+    """One sandbox for all gateways of the module."""
     running = Sandbox(tmp_path_factory.mktemp("sandbox"))
     running.start()
     yield running
@@ -277,7 +277,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 def deploy(folder: Path, number: int, settings: dict[str, str]) -> Iterator[Deployment]:
-    """Start so many gateways and nginx before them; stop them in the other order."""
+    """Start gateways, then nginx in front of them. Stop them in the reverse order."""
     with ExitStack() as running:
         common = {
             "API_KEYS": SERVICE_KEY,

@@ -1,4 +1,4 @@
-"""The bytes of event streams, as a Dify on loopback sends them."""
+"""Event streams, for a Dify on loopback."""
 
 import socket
 
@@ -13,7 +13,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class silent_after_the_first_event:
-    """A Dify that sends an event and then nothing, until the client is gone."""
+    """Start a Dify that sends one event and then nothing, until the client closes the connection."""
 
     def __init__(self, start: bytes = CHUNKED_HEAD + chunk(FIRST)) -> None:
         self._start = start

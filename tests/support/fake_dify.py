@@ -16,16 +16,17 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class FakeDify:
-    """What one version of Dify answers. A call that no test has prepared breaks the connection, as responses does."""
+    """A mocked Dify of one version. A call without a prepared answer fails with a connection error."""
 
     def __init__(self, mock: responses.RequestsMock, version: str) -> None:
         self.mock = mock
         self.version = version
 
     def play(self, case: str, path: str | None = None) -> list[str]:
-        """Answer one more time as recorded; the ids in the recorded path are returned, outermost first.
+        """Answer one more request as it was recorded.
 
         :param path: another path than the recorded one
+        :returns: the ids in the recorded path, outermost first
         """
         play(self.mock, self.version, case, path)
         return self.ids(case)
@@ -39,30 +40,30 @@ class FakeDify:
         return load(self.version, case)["response"]["body"]
 
     def answer(self, method: str, path: str, body: Any, status: int = 200) -> None:
-        """Answer with something that was not recorded like this: other ids, other counts."""
+        """Answer with a body that was not recorded, for example with other ids or counts."""
         self.mock.add(method, DIFY + path, json=body, status=status, headers={"X-Version": self.version})
 
     def fail(self, method: str, path: str, error: Exception) -> None:
-        """Let the network fail."""
+        """Let the connection fail."""
         self.mock.add(method, DIFY + path, body=error)
 
     def call_back(self, method: str, path: str | re.Pattern[str], ask: Callable[[PreparedRequest], Answer]) -> None:
-        """Answer with what `ask` makes of the request; it may look around while the gateway waits."""
+        """Answer with the result of `ask`, which gets the request and runs while the gateway waits."""
         url = re.compile(re.escape(DIFY) + path.pattern) if isinstance(path, re.Pattern) else DIFY + path
         self.mock.add_callback(method, url, callback=ask)
 
     @property
     def calls(self) -> list[str]:
-        """What the gateway has asked so far, such as `GET /v1/datasets?page=1&limit=20`."""
+        """The requests of the gateway so far, such as `GET /v1/datasets?page=1&limit=20`."""
         return [f"{call.request.method} {unquote(call.request.path_url)}" for call in self.mock.calls]
 
     def sent(self, index: int = -1) -> Any:
-        """The JSON that one of the calls carried, by default the last."""
+        """The JSON body of a call; the default is the last call."""
         return orjson.loads(self.mock.calls[index].request.body or b"null")
 
 
 def recorded(version: str, case: str) -> Answer:
-    """A recorded answer in the form that a callback returns."""
+    """A recorded answer, in the form that a callback of `responses` returns."""
     response = load(version, case)["response"]
     body = response["body"]
     content = body.encode() if isinstance(body, str) else orjson.dumps(body)

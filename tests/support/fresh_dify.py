@@ -1,4 +1,4 @@
-"""A Dify that somebody has just set up: the sandbox, on loopback, with an account and nothing else."""
+"""A newly installed Dify: the sandbox on loopback, with an account and nothing else."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
 
 
 class FreshDify:
-    """Its address, and a client with the login. `calls` has what it was asked, such as `GET /v1/info`."""
+    """Its address, and a client with the login. `calls` lists its requests, such as `GET /v1/info`."""
 
     def __init__(self, url: str, calls: list[str]) -> None:
         self.url = url
@@ -39,7 +39,7 @@ class FreshDify:
         )
 
     def changes(self) -> list[str]:
-        """The calls that make or change something; a login is none."""
+        """The calls that create or change something, without logins."""
         reading = ("GET ", "POST /console/api/login", "POST /console/api/refresh-token")
         return [call for call in self.calls if not call.startswith(reading)]
 
@@ -57,7 +57,7 @@ class FreshDify:
 
 @contextmanager
 def fresh_dify(data_dir: Path, *, with_account: bool = True) -> Iterator[FreshDify]:
-    """A new Dify, as long as the context lasts."""
+    """Start a new Dify, and stop it at the end of the block."""
     sandbox = create_sandbox(data_dir)
     calls: list[str] = []
     if with_account:

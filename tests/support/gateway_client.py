@@ -19,8 +19,7 @@ MakeApp = Callable[..., Flask]
 
 
 class GatewayClient(FlaskClient):
-    """A client that looks at every JSON answer that a test gets: it tells nothing of our insides, and a failure is one
-    that the API reference has."""
+    """A client that checks every JSON answer: it reveals no internals, and the API reference has its error code."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         answer = super().open(*args, **kwargs)
@@ -30,7 +29,7 @@ class GatewayClient(FlaskClient):
         return answer
 
     def assert_is_documented(self, answer: TestResponse) -> None:
-        """The route's view names the error; Dify's own answers, and paths without a view, are nobody's to name."""
+        """Check that the view declares the error. Dify's own answers, and paths without a view, are not checked."""
         code = answer.json.get("error") if isinstance(answer.json, dict) else None
         if code is None or code in UNROUTED or "request_id" not in answer.json:
             return
@@ -40,6 +39,6 @@ class GatewayClient(FlaskClient):
 
 
 def assert_says_nothing_of_our_insides(text: str) -> None:
-    """No key, no SQL, no stack trace and no address of Dify's in what a caller gets."""
+    """Check that an answer has no key, no SQL, no stack trace and no address of Dify."""
     assert not INSIDES.search(text), text
     assert not [secret for secret in SECRETS if secret in text]

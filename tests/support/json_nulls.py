@@ -1,9 +1,9 @@
-"""Comparison of null in recorded answers: null fits null alone, unless the field is listed with a reason."""
+"""Compares null in recorded answers. null equals only null, unless the field is listed here with a reason."""
 
 from typing import Any
 
 NullOr = dict[str, tuple[type, str]]
-"""By name of a field: the type that may stand instead of null, on either side, and the reason."""
+"""For the name of a field: the type that either side may have instead of null, and the reason."""
 
 
 def differs_from_null(name: str, theirs: Any, ours: Any, null_or: NullOr) -> bool:

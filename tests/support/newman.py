@@ -1,4 +1,4 @@
-"""Replaying the Postman collection with newman, as QA does."""
+"""Runs the Postman collection with newman, as QA does."""
 
 import json
 import os
@@ -21,7 +21,7 @@ REPLAY_S = 300
 
 
 def require_newman() -> None:
-    """Skip the test where newman is not installed; fail it where everything must be."""
+    """Skip the test if newman is not installed; fail it where all programs are required."""
     if not NEWMAN.exists():
         absent("newman is not installed; `make newman` does it, given npm")
 
@@ -53,7 +53,7 @@ def requests_of(item: Json) -> Iterator[Json]:
 
 
 def scripts(item: Json, kind: str) -> str:
-    """The scripts of a request, or those that a collection runs for each.
+    """The scripts of a request, or the scripts that a collection runs for every request.
 
     :param kind: prerequest or test
     """
@@ -63,7 +63,7 @@ def scripts(item: Json, kind: str) -> str:
 
 
 def problems(report: Json) -> list[str]:
-    """What went wrong in a replay, in words: what failed, and requests that were not sent or not tested."""
+    """The problems of a run, as texts: failures, and requests that were not sent or not tested."""
     lines = [f"{failure['source']['name']}: {failure['error']['message']}" for failure in report["run"]["failures"]]
     collection = json.loads(COLLECTION.read_text(encoding="utf-8"))
     shared = set(re.findall(r'pm\.test\("([^"]+)"', scripts(collection, "test")))

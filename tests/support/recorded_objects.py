@@ -1,4 +1,4 @@
-"""Objects in the recordings of both versions of Dify, and how what we make of them differs from an example."""
+"""Finds objects in the recordings of both versions of Dify, and compares our rows of them with an example."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,5 +37,8 @@ def objects(areas: str, *keys: str) -> Found:
 
 
 def wrong(example: Any, found: Found, present: Callable[[dict[str, Any]], Any]) -> list[str]:
-    """Compare the row that `present` makes of each recorded object with the example; return the differences."""
+    """Compare the row that `present` makes of each recorded object with the example.
+
+    :returns: the differences
+    """
     return [f"{where}: {line}" for where, value in found for line in differences(example, present(value))]

@@ -1,4 +1,4 @@
-"""The recordings of two real Dify servers (tests/contract), in the form that tests need."""
+"""Loads the recordings of two real Dify servers (tests/contract)."""
 
 from pathlib import Path
 from typing import Any, Iterator
@@ -34,12 +34,16 @@ def body_of(recorded: dict[str, Any]) -> bytes:
 
 
 def sent(mock: responses.RequestsMock, index: int = -1) -> Any:
-    """The JSON body of one of our requests, by default of the last; None if it had no body."""
+    """The JSON body of one of our requests.
+
+    :param index: of the request; the default is the last one
+    :returns: the body; None if the request had none
+    """
     return orjson.loads(mock.calls[index].request.body or b"null")
 
 
 def play(mock: responses.RequestsMock, version: str, case: str, path: str | None = None) -> responses.BaseResponse:
-    """Let the mocked Dify answer one more request as recorded.
+    """Let the mocked Dify answer one more request as it was recorded.
 
     :param path: the path of the request, where the test chooses other ids than the recorded ones
     """

@@ -1,4 +1,4 @@
-"""The routes of the application, for tests that walk through all of them."""
+"""The routes of the application, for tests that check all of them."""
 
 import re
 
@@ -10,16 +10,16 @@ KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PAGES = "docs."
 METRICS = "health.get_metrics"
-"""Prometheus' own format: the one route of ours whose answer is not in the envelope. Its failures are."""
+"""The only route whose success is not in the envelope: it has the format of Prometheus. Its failures are in it."""
 
 
 def routes(app: Flask) -> list[Rule]:
-    """The routes that answer in the envelope: all but those for reading about them."""
+    """All routes but the pages with documentation."""
     return [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(PAGES)]
 
 
 def path_of(rule: Rule) -> str:
-    """The path of a rule with something in its variables."""
+    """The path of a rule, with values for its variables."""
     return re.sub(r"<\w+>", KB_ID, rule.rule)
 
 

@@ -1,4 +1,4 @@
-"""The gateway and its sandbox as a user starts them: in processes of their own, on ports of their own."""
+"""Starts the gateway and its sandbox as a user does: in separate processes, each on its own port."""
 
 import json
 import os
@@ -25,7 +25,7 @@ INDEXING_S = 30
 
 
 class Gateway:
-    """A running `python -m route_api`; settings may be given."""
+    """A running `python -m route_api`. It accepts settings."""
 
     def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
         self.data_dir = data_dir
@@ -70,7 +70,7 @@ class Gateway:
         raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
 
     def terminate(self) -> None:
-        """SIGTERM to it and to its gunicorn, as systemd may send it."""
+        """Send SIGTERM to the process and to its gunicorn, as systemd may do."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         for process in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
@@ -78,13 +78,13 @@ class Gateway:
                 os.kill(int(process), signal.SIGTERM)
 
     def stop(self) -> int:
-        """SIGTERM, as systemd or Ctrl-C would; the exit status."""
+        """Send SIGTERM, as systemd does, wait for the end, and return the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self) -> int:
-        """Until it has ended; the exit status."""
+        """Wait until the process has ended, and return its exit status."""
         assert self._process is not None
         try:
             return self._process.wait(40)
@@ -93,7 +93,7 @@ class Gateway:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def dify(self) -> Dify:
-        """The sandbox, as the gateway sees it."""
+        """A client of the sandbox with the keys of the gateway."""
         keys = prepare_gateway_settings(self.data_dir / "sandbox")
         return dify_client(
             f"http://127.0.0.1:{self.sandbox_port}",
@@ -104,13 +104,13 @@ class Gateway:
         )
 
     def sandbox_console(self) -> SandboxConsole:
-        """A session of the sandbox's console."""
+        """A session in the sandbox's console."""
         keys = prepare_gateway_settings(self.data_dir / "sandbox")
         address = f"http://127.0.0.1:{self.sandbox_port}"
         return SandboxConsole(address, keys["DIFY_CONSOLE_EMAIL"], keys["DIFY_CONSOLE_PASSWORD"])
 
     def kill_worker_of(self, answer: requests.Response) -> None:
-        """kill -9 for the gunicorn worker that is writing this answer."""
+        """Send SIGKILL to the gunicorn worker that is writing this answer."""
         connection = answer.raw.connection.sock
         caller_port = connection.getsockname()[1]
         inodes = {
@@ -125,7 +125,7 @@ class Gateway:
                 continue
             if opened & {f"socket:[{inode}]" for inode in inodes}:
                 os.kill(int(process.name), signal.SIGKILL)
-                # Its connections break with its last thread, which on a busy machine takes a moment.
+                # The connections close when the last thread has ended, which takes a moment on a busy machine.
                 wait_for(lambda: not process.exists(), 10)
                 return
         raise AssertionError("no worker holds the connection")

@@ -1,4 +1,4 @@
-"""A sandbox as the chat tests need it: set up, with apps, keys and a console session, and no delays."""
+"""A sandbox for the chat tests: set up with apps, keys and a console session, and without delays."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def form(**declarations: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class Sandbox:
-    """A bootstrapped sandbox and its caller: the console's session, one app, its key.
+    """A sandbox that is set up, with a console session, one app and the app's key.
 
     :param session: cookies of a login that was made before; checking a password is slow by design
     """
@@ -47,7 +47,7 @@ class Sandbox:
         self.csrf_token = ""
 
     def open_session(self) -> None:
-        """Begin the console's session, with the cookies of an earlier login if there are some."""
+        """Begin the console session. Cookies of an earlier login are used if there are some."""
         if self._session is None:
             assert self.login().status_code == 200
             return
@@ -73,31 +73,34 @@ class Sandbox:
         return answer
 
     def cookie(self, name: str) -> str:
-        """The value of one of the client's cookies, "" if there is none."""
+        """The value of a cookie of the client, or "" if there is none."""
         cookie = self.client.get_cookie(name)
         return cookie.value if cookie else ""
 
     def console(self, method: str, path: str, **more: Any) -> TestResponse:
-        """A console call within the session, which begins with the first."""
+        """Call the console. The first call begins the session."""
         if not self.csrf_token:
             self.open_session()
         headers = {"X-CSRF-Token": self.csrf_token}
         return self.client.open(f"/console/api{path}", method=method, headers=headers, **more)
 
     def service(self, method: str, path: str, key: str = "", **more: Any) -> TestResponse:
-        """A service call with the app's key."""
+        """Call the service API with the app's key."""
         headers = {"Authorization": f"Bearer {key or self.app_key}"}
         return self.anonymous().open(f"/v1{path}", method=method, headers=headers, **more)
 
     def make_app(self, **config: Any) -> tuple[str, str]:
-        """A new app with this configuration: its id and its key."""
+        """Create an app with this configuration.
+
+        :returns: its id and its key
+        """
         app_id = self.console("POST", "/apps", json={"name": "合同一", "mode": "chat"}).json["id"]
         body = {"model": MODEL, "suggested_questions_after_answer": {"enabled": True}, **config}
         assert self.console("POST", f"/apps/{app_id}/model-config", json=body).status_code == 200
         return app_id, self.console("POST", f"/apps/{app_id}/api-keys").json["token"]
 
     def make_dataset(self) -> str:
-        """A dataset with one indexed document about 葫芦庙: its id."""
+        """Create a dataset with one indexed document about 葫芦庙, and return its id."""
         key = self.credentials["DIFY_DATASET_API_KEY"]
         body = {"name": f"lab-{uuid.uuid4()}"[:40], "indexing_technique": "economy"}
         dataset_id: str = self.service("POST", "/datasets", key, json=body).json["id"]
@@ -118,14 +121,14 @@ class Sandbox:
         raise AssertionError("the document was not indexed within 5 s")
 
     def ask(self, query: str = "你好", key: str = "", **more: Any) -> dict[str, Any]:
-        """A blocking question of alice to an app: the answer."""
+        """Ask an app as alice, in blocking mode, and return the answer."""
         body = {"inputs": {}, "query": query, "user": "alice", "response_mode": "blocking", **more}
         answer = self.service("POST", "/chat-messages", key=key, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json
 
     def debug(self, app_id: str, query: str = "你好", **more: Any) -> dict[str, Any]:
-        """A blocking question in the debugger: the answer."""
+        """Ask in the debugger, in blocking mode, and return the answer."""
         body = {
             "inputs": {},
             "query": query,
@@ -139,7 +142,7 @@ class Sandbox:
 
 
 def stop_after_first_event(answer: TestResponse, stop: Callable[[str], TestResponse]) -> str:
-    """Read a stream, but stop it once it has begun; `stop` is called with the task's id."""
+    """Read a stream, and call `stop` with the task's id after the first event."""
     stream = answer.iter_encoded()
     first = next(stream).decode()
     assert stop(events_of(first)[0]["task_id"]).json == {"result": "success"}
@@ -154,7 +157,7 @@ def events_of(text: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Template:
-    """A data folder as the first start makes it, and a login."""
+    """A data folder as the first start creates it, with a login. Copying it saves time."""
 
     data_dir: Path
     credentials: dict[str, str]

@@ -1,4 +1,4 @@
-"""The console of a running sandbox, over HTTP, for tests that look at what the gateway made of it."""
+"""A client of the console of a running sandbox, for tests that check the changes of the gateway there."""
 
 import base64
 from typing import Any
@@ -22,13 +22,13 @@ class SandboxConsole:
         self._http.headers["X-CSRF-Token"] = self._http.cookies["csrf_token"]
 
     def get(self, path: str) -> Any:
-        """The JSON of a console page; `path` begins after `/console/api`."""
+        """GET a path, without its beginning `/console/api`, and return the JSON."""
         answer = self._http.get(f"{self._url}/console/api{path}", timeout=10)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The JSON that the console answers to this body; `path` begins after `/console/api`."""
+        """POST a body to a path, without its beginning `/console/api`, and return the JSON."""
         answer = self._http.post(f"{self._url}/console/api{path}", json=body, timeout=10)
         assert answer.status_code in (200, 201), answer.text
         return answer.json()

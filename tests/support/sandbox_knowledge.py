@@ -1,4 +1,4 @@
-"""A sandbox as the knowledge tests need it: set up, with a dataset key, a console session and shorthands."""
+"""A sandbox for the knowledge tests: set up with a dataset key and a console session, and with short methods."""
 
 import io
 import json
@@ -47,7 +47,7 @@ FINAL = ("completed", "error", "paused")
 
 
 class Knowledge:
-    """A sandbox and its caller: a dataset key and, once it is needed, a console session."""
+    """A sandbox with a dataset key. A console session begins when it is needed."""
 
     def __init__(self, caller: Sandbox) -> None:
         self.caller = caller
@@ -55,7 +55,7 @@ class Knowledge:
         self.key = caller.credentials["DIFY_DATASET_API_KEY"]
 
     def again(self) -> "Knowledge":
-        """Another sandbox over the same data, as after a restart."""
+        """Start another sandbox on the same data, as after a restart."""
         return Knowledge(Sandbox(self.caller.data_dir, self.caller.credentials))
 
     @property
@@ -73,26 +73,26 @@ class Knowledge:
         stop_indexing(self.app)
 
     def service(self, method: str, path: str, key: str = "", **more: Any) -> TestResponse:
-        """A service call with the dataset key."""
+        """Call the service API with the dataset key."""
         return self.caller.service(method, path, key=key or self.key, **more)
 
     def console(self, method: str, path: str, **more: Any) -> TestResponse:
-        """A console call within the session."""
+        """Call the console in its session."""
         return self.caller.console(method, path, **more)
 
     def anonymous(self, method: str, path: str, **more: Any) -> TestResponse:
-        """A call without any credential."""
+        """Make a call without credentials."""
         return self.caller.anonymous().open(path, method=method, **more)
 
     def create_dataset(self, name: str = "红楼梦", **fields: Any) -> str:
-        """A new dataset's id."""
+        """Create a dataset and return its id."""
         body = {"name": name, "indexing_technique": "high_quality", **fields}
         answer = self.service("POST", "/datasets", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json["id"]
 
     def post_file(self, dataset_id: str, name: str, content: str | bytes, **data: Any) -> TestResponse:
-        """An upload's answer."""
+        """Upload a document and return the answer."""
         content = content.encode() if isinstance(content, str) else content
         form = {
             "data": json.dumps({"indexing_technique": "high_quality", "process_rule": RULE, **data}),
@@ -101,7 +101,7 @@ class Knowledge:
         return self.service("POST", f"/datasets/{dataset_id}/document/create-by-file", data=form)
 
     def upload(self, dataset_id: str, name: str, content: str | bytes, **data: Any) -> str:
-        """The id of a document that was uploaded and is indexed, or failed."""
+        """Upload a document, wait until its indexing has ended or failed, and return its id."""
         answer = self.post_file(dataset_id, name, content, **data)
         assert answer.status_code == 200, answer.text
         document_id = answer.json["document"]["id"]
@@ -109,7 +109,7 @@ class Knowledge:
         return document_id
 
     def wait(self, dataset_id: str, document_id: str, seconds: float = 20) -> dict[str, Any]:
-        """The document, once its indexing has ended."""
+        """Wait until the indexing of a document has ended, and return the document."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             document = self.document(dataset_id, document_id)
@@ -128,16 +128,16 @@ class Knowledge:
         return self.service("GET", path, query_string={"limit": 100}).json["data"]
 
     def contents(self, dataset_id: str, document_id: str) -> list[str]:
-        """Their texts."""
+        """The texts of the first hundred segments of a document."""
         return [segment["content"] for segment in self.segments(dataset_id, document_id)]
 
     def retrieve(self, dataset_id: str, query: str, **model: Any) -> list[dict[str, Any]]:
-        """The records that a question finds."""
+        """Retrieve with a question, and return the records."""
         body = {"query": query, "retrieval_model": {**SEMANTIC, **model}}
         answer = self.service("POST", f"/datasets/{dataset_id}/retrieve", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json["records"]
 
     def found(self, dataset_id: str, query: str, **model: Any) -> list[str]:
-        """The texts that a question finds, best first."""
+        """Retrieve with a question, and return the texts, the best first."""
         return [record["segment"]["content"] for record in self.retrieve(dataset_id, query, **model)]

@@ -1,4 +1,4 @@
-"""Every endpoint of the API document once, as it goes well: what Dify is to answer, and the call."""
+"""One successful call of every endpoint of the API document, with the answers of Dify."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -68,7 +68,7 @@ def document_list(dify: FakeDify, client: FlaskClient) -> TestResponse:
 
 
 def document_get(dify: FakeDify, client: FlaskClient) -> TestResponse:
-    kb_id, document_id = play_file(dify, facts=True)
+    kb_id, document_id = play_file(dify, with_details=True)
     return client.get("/v1/document/get", query_string={"kb_id": kb_id, "document_id": document_id})
 
 
@@ -164,29 +164,30 @@ EXAMPLES: dict[str, Scene] = {
         conversation_completion_db,
     )
 }
-"""By the name of the example in `tests/examples`: the path, its slash as an underscore."""
+"""The calls by the name of their example in `tests/examples`: the path with an underscore for the slash."""
 
 SCENES: dict[str, Scene] = {**EXAMPLES, "datasets_segment": datasets_segment}
-"""All endpoints of the API document; one of them comes without an example."""
+"""All endpoints of the API document, also the one without an example."""
 
 
 def play_login(dify: FakeDify) -> None:
-    """A console login; the gateway may ask for the version first, which says how the password is sent."""
+    """Prepare a console login. The gateway may ask for the version first, which decides the form of the password."""
     dify.mock.get(f"{DIFY}/v1/", json={"server_version": dify.version}, headers={"X-Version": dify.version})
     dify.play("auth/login")
 
 
 def play_free_names(dify: FakeDify) -> str:
-    """A kb that has no document of the name that an upload asks for."""
+    """Prepare the check of an upload for a document of the same name: there is none."""
     (kb_id,) = dify.ids("documents/create-by-file-txt-chinese-name")
     dify.play("documents/list-keyword-none-found", f"/v1/datasets/{kb_id}/documents")
     return kb_id
 
 
-def play_file(dify: FakeDify, *, facts: bool) -> list[str]:
-    """A document's original file, by the way that this version of Dify has; the ids of kb and document.
+def play_file(dify: FakeDify, *, with_details: bool) -> list[str]:
+    """Prepare the download of a document's original file, in the way of this version of Dify.
 
-    :param facts: whether more than the address is asked for
+    :param with_details: whether the gateway also reads the document itself
+    :returns: the ids of kb and document
     """
     kb_id, document_id = ids = dify.ids("documents/get-one")
     document = f"/v1/datasets/{kb_id}/documents/{document_id}"
@@ -196,7 +197,7 @@ def play_file(dify: FakeDify, *, facts: bool) -> list[str]:
     if dify.version == "1.12.1":
         dify.play("auth/login")
         dify.play("documents/console-download")
-        if facts:
+        if with_details:
             dify.play("documents/get-one")
     file_id = file_id_of(dify)
     dify.mock.get(
@@ -209,7 +210,7 @@ def play_file(dify: FakeDify, *, facts: bool) -> list[str]:
 
 
 def file_id_of(dify: FakeDify) -> str:
-    """The id of the file of documents/get-one."""
+    """The id of the file in the recording documents/get-one."""
     document: Any = dify.body("documents/get-one")
     file_id: str = document["data_source_info"]["upload_file"]["id"]
     return file_id

@@ -1,10 +1,10 @@
-"""Settings of the gateways in tests, and the secrets that stand in them."""
+"""The settings of the gateways in tests, with their secrets."""
 
 from .recordings import DIFY
 
 KEYS = {"DIFY_BASE_URL": DIFY, "DIFY_DATASET_API_KEY": "dataset-secret", "DIFY_APP_API_KEY": "app-secret"}
 OPEN = {**KEYS, "AUTH": "open", "RATE_LIMIT": 0}
-"""The settings of a gateway that asks nobody who they are, and counts nobody."""
+"""The settings of a gateway without authentication and without limits."""
 
 KEY, OLD_KEY = "a-service-key-of-the-backend", "the-key-that-it-replaces"
 SECRET = "what-signs-the-tokens"

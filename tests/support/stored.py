@@ -1,4 +1,4 @@
-"""Rows as the gateway would have stored them, for tests that read and change a history."""
+"""Inserts rows as the gateway stores them, for tests that read and change a history."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,19 +14,25 @@ A_MINUTE = timedelta(minutes=1)
 
 
 def add_conversation(engine: Engine, user_id: str = "alice", **columns: Any) -> str:
-    """A conversation without messages, and its user; the id, 32 hex digits."""
+    """Insert a conversation without messages, and its user.
+
+    :returns: the conversation's id, 32 hex digits
+    """
     row = {"id": new_id(), "name": "名字", "chat_type": "chat", "create_time": utc_now(), **columns}
     with engine.connect() as connection:
         try:
             connection.execute(insert(User).values(id=user_id))
         except IntegrityError:
-            pass  # a user of several conversations
+            pass  # The user has another conversation already.
         connection.execute(insert(Conversation).values(user_id=user_id, **row))
     return str(row["id"])
 
 
 def add_message(engine: Engine, conversation_id: str, position: int = 1, **columns: Any) -> str:
-    """One turn, done unless told otherwise; the id, 32 hex digits."""
+    """Insert a turn with the status done, unless `columns` say otherwise.
+
+    :returns: the message's id, 32 hex digits
+    """
     row = {
         "id": new_id(),
         "chat_type": "chat",
@@ -42,7 +48,10 @@ def add_message(engine: Engine, conversation_id: str, position: int = 1, **colum
 
 
 def add_running(engine: Engine, conversation_id: str, position: int = 1, **meta_data: Any) -> str:
-    """A turn whose answer is being written."""
+    """Insert a running turn.
+
+    :returns: the message's id, 32 hex digits
+    """
     pending = {"status": "pending", **meta_data}
     return add_message(
         engine, conversation_id, position, response="", meta_data=pending, leased_until=utc_now() + A_MINUTE
@@ -50,7 +59,7 @@ def add_running(engine: Engine, conversation_id: str, position: int = 1, **meta_
 
 
 def moments(count: int) -> list[datetime]:
-    """Times a second apart, the last one now."""
+    """Times at intervals of one second; the last is now."""
     return [utc_now() - timedelta(seconds=count - 1 - number) for number in range(count)]
 
 

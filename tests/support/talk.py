@@ -1,4 +1,4 @@
-"""Talking with the gateway in tests: asking, reading streams, looking into the tables."""
+"""Sends questions to the gateway in tests, reads streams, and reads the tables."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def ask(client: FlaskClient, message: str = "葫芦庙在哪里？", path: str =
 
 
 def stream(client: FlaskClient, message: str = "葫芦庙在哪里？", path: str = "completion", **more: Any) -> list[Any]:
-    """The events of a streamed answer, decoded; comments are left out."""
+    """Ask for a stream and return its events, decoded and without comments."""
     answer = ask(client, message, path, streaming=True, **more)
     assert (answer.status_code, answer.mimetype) == (200, "text/event-stream"), answer.text
     return decoded(answer.data)
@@ -42,7 +42,7 @@ def decoded(body: bytes) -> list[Any]:
 
 
 def messages(app: Flask) -> list[Any]:
-    """The rows of all turns in their order; a plain read beside the gateway's own engine."""
+    """The rows of all turns in their order, read without the gateway's own queries."""
     with app.app_context(), db.engine.connect() as connection:
         return list(connection.execute(select(Message.__table__).order_by(Message.create_time, Message.position)))
 
@@ -56,7 +56,7 @@ def counts(app: Flask) -> tuple[int, int, int]:
 
 
 def recorded_text(version: str, case: str) -> str:
-    """The answer that the events of a recorded stream add up to."""
+    """The whole answer of a recorded stream."""
     blocks = load(version, case)["response"]["body"].split("\n\n")
     events = [orjson.loads(block.removeprefix("data: ")) for block in blocks if block.startswith("data: ")]
     return "".join(event["answer"] for event in events if event["event"] == "message")

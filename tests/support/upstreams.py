@@ -1,4 +1,4 @@
-"""Gateways that do what a real one must not, so that one sees what nginx makes of it."""
+"""Gateways that behave wrongly on purpose, for tests of how nginx reacts."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Remembers the request, and answers it or breaks off."""
+    """Records each request, and answers it or closes the connection."""
 
     protocol_version = "HTTP/1.1"
     server: "Upstream"
@@ -26,11 +26,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = answer
 
     def log_message(self, *_: Any) -> None:
-        """Silence: the test looks at `requests`."""
+        """Log nothing: the test reads `requests`."""
 
 
 class Upstream(ThreadingHTTPServer):
-    """A server that nginx takes for a gateway.
+    """A server that stands in for a gateway behind nginx.
 
     :param breaks_off: reads each request and closes the connection without an answer, as a killed worker does
     """

@@ -196,7 +196,7 @@ def test_an_unknown_batch_is_told_apart_from_an_unknown_kb(client: FlaskClient, 
 
 
 def test_a_file_is_saved_below_the_root_alone(console_client: FlaskClient, dify: FakeDify, tmp_path: Path) -> None:
-    kb_id, document_id = play_file(dify, facts=True)
+    kb_id, document_id = play_file(dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id, "download_dir": "reports/2026"}
     data = console_client.get("/document/get", query_string=query).json["data"]
     saved = tmp_path / "downloads" / "reports" / "2026" / FILE_NAME
@@ -207,7 +207,7 @@ def test_a_file_is_saved_below_the_root_alone(console_client: FlaskClient, dify:
 
 
 def test_the_address_of_a_saved_file_is_ours_and_leads_to_it(console_client: FlaskClient, dify: FakeDify) -> None:
-    kb_id, document_id = play_file(dify, facts=True)
+    kb_id, document_id = play_file(dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id}
     url = console_client.get("/document/get", query_string=query).json["data"]["download_url"]
     if dify.version == "1.12.1":
@@ -217,7 +217,7 @@ def test_the_address_of_a_saved_file_is_ours_and_leads_to_it(console_client: Fla
 
 
 def test_a_file_is_streamed_to_the_caller_under_its_name(console_client: FlaskClient, dify: FakeDify) -> None:
-    kb_id, document_id = play_file(dify, facts=False)
+    kb_id, document_id = play_file(dify, with_details=False)
     answer = console_client.post("/document/download", json={"kb_id": kb_id, "doc_id": document_id})
     assert (answer.status_code, answer.data) == (200, FILE_CONTENT)
     assert (answer.mimetype, answer.content_length) == ("text/plain", len(FILE_CONTENT))
