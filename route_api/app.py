@@ -1,6 +1,7 @@
 """Creates the WSGI application and wires its parts together. No other logic belongs here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,18 @@ from config import Config
 
 from . import envelope
 from .access import before_request, cross_origin
-from .access.callers import service_keys_of
-from .access.limits import limits_of
+from .access.callers import Caller, service_keys_of
+from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit, limits_of
 from .access.tokens import Tokens
 from .chat.backends import DifyCache
 from .chat.monitor import TurnMonitor
 from .commands import register_commands
 from .dify import Dify
-from .extensions import Components, api, db, migrate
-from .health import health_check_of
+from .extensions import api, db, migrate
+from .health import HealthCheck, health_check_of
 from .monitoring import logs
 from .openapi.document import SPEC_OPTIONS
-from .prompts.templates import load_templates
+from .prompts.templates import PromptTemplate, load_templates
 from .storage import database
 from .views import BLUEPRINTS
 
@@ -93,6 +94,28 @@ def configure(app: Flask, config: Config) -> None:
     )
 
 
+@dataclass(slots=True)
+class Components:
+    """Objects that `create_app` makes once for an application and that all its requests share.
+
+    The code reaches each of them through its proxy, which `extensions.component` makes.
+
+    :param prompt_templates: the templates by name, in the order of the operator's file
+    :param service_keys: the callers with a service key, by the SHA-256 digest of the key
+    """
+
+    dify: Dify
+    dify_cache: DifyCache
+    prompt_templates: dict[str, PromptTemplate]
+    service_keys: dict[bytes, Caller]
+    tokens: Tokens
+    request_limit: RequestLimit
+    login_throttle: LoginThrottle
+    concurrency: ConcurrencyLimit
+    turn_monitor: TurnMonitor
+    health_check: HealthCheck
+
+
 def components_of(app: Flask, config: Config, engine: Engine) -> Components:
     """Make the components of this application.
 
@@ -109,7 +132,7 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         login_throttle=login_throttle,
         concurrency=concurrency,
         turn_monitor=TurnMonitor(engine),
-        health=health_check_of(app, engine, config.DIFY_BASE_URL),
+        health_check=health_check_of(app, engine, config.DIFY_BASE_URL),
     )
 
 

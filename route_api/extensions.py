@@ -3,8 +3,7 @@
 The extensions are created here without an application, so that every module can import them.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 from flask_cors import CORS
@@ -19,14 +18,7 @@ from .envelope import Failure
 from .openapi.document import BEARER_AUTH, error_examples
 
 if TYPE_CHECKING:
-    from .access.callers import Caller
-    from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit
-    from .access.tokens import Tokens
-    from .chat.backends import DifyCache
-    from .chat.monitor import TurnMonitor
     from .dify import Dify
-    from .health import HealthCheck
-    from .prompts.templates import PromptTemplate
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -71,28 +63,13 @@ db = SQLAlchemy(model_class=Base)
 migrate = Migrate()
 
 
-@dataclass(slots=True)
-class Components:
-    """Objects that `create_app` makes once for an application and that all its requests share.
+def component(name: str) -> Any:
+    """A proxy for an object that `create_app` makes once for an application, and that all its requests share.
 
-    :param prompt_templates: the templates by name, in the order of the operator's file
-    :param service_keys: the callers with a service key, by the SHA-256 digest of the key
+    :param name: a field of :class:`route_api.app.Components`; the module that has the object's class makes its proxy
     """
-
-    dify: "Dify"
-    dify_cache: "DifyCache"
-    prompt_templates: "dict[str, PromptTemplate]"
-    service_keys: "dict[bytes, Caller]"
-    tokens: "Tokens"
-    request_limit: "RequestLimit"
-    login_throttle: "LoginThrottle"
-    concurrency: "ConcurrencyLimit"
-    turn_monitor: "TurnMonitor"
-    health: "HealthCheck"
+    return LocalProxy(lambda: getattr(current_app.extensions["route_api"], name))
 
 
-components = cast(Components, LocalProxy(lambda: current_app.extensions["route_api"]))
-"""The components of the current application."""
-
-dify = cast("Dify", LocalProxy(lambda: current_app.extensions["route_api"].dify))
+dify: "Dify" = component("dify")
 """The Dify client of the current application."""

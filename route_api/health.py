@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .dify import Transport
 from .errors import DifyError
+from .extensions import component
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class HealthCheck:
             log.error("not ready: %s dify_status=%s", error.message, error.dify_status)
             return error.message
         return None
+
+
+health_check: HealthCheck = component("health_check")
 
 
 def health_check_of(app: Flask, engine: Engine, dify_address: str) -> HealthCheck:

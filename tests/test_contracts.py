@@ -3,9 +3,12 @@
 import ast
 import configparser
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from route_api.app import Components
 
 PROJECT_DIR = Path(__file__).parents[1]
 PACKAGE = PROJECT_DIR / "route_api"
@@ -36,3 +39,12 @@ def test_importing_the_package_route_api_loads_nothing() -> None:
 def test_helpers_are_imported_from_tests_support_alone(path: Path) -> None:
     """Also in the scripts that some tests start, which are strings."""
     assert IMPORT_OF_A_TEST_MODULE.findall(path.read_text()) == []
+
+
+def test_every_proxy_stands_for_a_component_of_the_application() -> None:
+    named = {
+        name
+        for path in (PROJECT_DIR / "route_api").rglob("*.py")
+        for name in re.findall(r'= component\("(\w+)"\)', path.read_text(encoding="utf-8"))
+    }
+    assert named == {entry.name for entry in fields(Components)}

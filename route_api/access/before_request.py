@@ -5,8 +5,8 @@ A fourth check needs the request's parameters: :func:`callers.fill_in_own_user_i
 
 from flask import Flask
 
-from ..extensions import components
 from .callers import authenticate, authorize
+from .limits import request_limit
 
 
 def init_app(app: Flask) -> None:
@@ -24,5 +24,5 @@ def check_request() -> None:
     :raises Forbidden: the caller may not use this view
     """
     authenticate()
-    components.request_limit.count_request()
+    request_limit.count_request()
     authorize()

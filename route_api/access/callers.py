@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from flask import current_app, g, request
 
 from ..errors import ApiError, CredentialsInvalid, CredentialsMissing, Forbidden, LoginEnded
-from ..extensions import components, db
+from ..extensions import component, db
 from . import users
+from .tokens import tokens
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -81,6 +82,9 @@ def access_of(view: Callable[..., Any]) -> Access:
     """The callers that a view is open to."""
     access: Access = getattr(view, "access", Access.AUTHENTICATED)
     return access
+
+
+service_keys: dict[bytes, Caller] = component("service_keys")
 
 
 def service_keys_of(api_keys: Iterable[str]) -> dict[bytes, Caller]:
@@ -152,7 +156,7 @@ def _caller(header: str) -> Caller:
     if secret:
         if service := _service(secret):
             return service
-        if login := components.tokens.read(secret):
+        if login := tokens.read(secret):
             role, login_generation = users.find_role_and_generation(db.engine, login.user_id)
             if login_generation != login.generation:
                 raise LoginEnded
@@ -185,7 +189,7 @@ def _service(secret: str) -> Caller | None:
     The secret is compared with every key, in constant time, so that the time taken reveals nothing about any key.
     """
     given, found = sha256(secret.encode("utf-8", "surrogateescape")).digest(), None
-    for digest, caller in components.service_keys.items():
+    for digest, caller in service_keys.items():
         if hmac.compare_digest(digest, given):
             found = caller
     return found

@@ -23,7 +23,7 @@ from limits.strategies import FixedWindowRateLimiter
 from config import Config
 
 from ..errors import TooManyRequests
-from ..extensions import components
+from ..extensions import component
 
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -261,13 +261,18 @@ class ConcurrencyLimit:
                 log.warning("an end of %s was not counted, Redis does not answer: %s", key, error)
 
 
+request_limit: RequestLimit = component("request_limit")
+login_throttle: LoginThrottle = component("login_throttle")
+concurrency: ConcurrencyLimit = component("concurrency")
+
+
 def acquire_turn(user_id: str) -> Callable[[], None]:
     """Count a running turn of a user.
 
     :returns: the function to call when the turn has ended
     :raises TooManyRequests: TURNS_PER_USER turns of the user are running
     """
-    return components.concurrency.acquire("answers of this user", user_id, current_app.config["TURNS_PER_USER"])
+    return concurrency.acquire("answers of this user", user_id, current_app.config["TURNS_PER_USER"])
 
 
 def limit_uploads(view: View) -> View:
@@ -279,7 +284,7 @@ def limit_uploads(view: View) -> View:
     @wraps(view)
     def limited(*args: Any, **kwargs: Any) -> Any:
         limit = current_app.config["UPLOADS_PER_CALLER"]
-        release = components.concurrency.acquire("uploads of this caller", rate_limit_key(), limit)
+        release = concurrency.acquire("uploads of this caller", rate_limit_key(), limit)
         try:
             return view(*args, **kwargs)
         finally:

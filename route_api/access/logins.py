@@ -5,9 +5,10 @@ from typing import Any
 from flask import current_app, g
 
 from ..errors import Forbidden, LoginFailed
-from ..extensions import components, db
+from ..extensions import db
 from . import users
-from .tokens import Login
+from .limits import login_throttle
+from .tokens import Login, tokens
 
 Json = dict[str, Any]
 
@@ -23,7 +24,7 @@ def register(username: str, password: str) -> Json:
     if not g.caller.is_service:
         if current_app.config["REGISTRATION"] != "open":
             raise Forbidden("Registration is closed here: ask the operator for an account.")
-        components.login_throttle.count_registration()
+        login_throttle.count_registration()
     return users.register(db.engine, username, password)
 
 
@@ -56,15 +57,13 @@ def change_password(password: str, new_password: str) -> Json:
 
 
 def _check_password(username: str, password: str) -> tuple[Login, Json]:
-    throttle = components.login_throttle
-    throttle.count_attempt(username)
+    login_throttle.count_attempt(username)
     found = users.check_password(db.engine, username, password)
     if found is None:
         raise LoginFailed
-    throttle.count_success(username)
+    login_throttle.count_success(username)
     return found
 
 
 def _login_data(login: Login, user: Json) -> Json:
-    tokens = components.tokens
     return {"expires_in": tokens.lifetime, "token": tokens.write(login), "token_type": "Bearer", "user": user}

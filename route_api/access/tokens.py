@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from ..errors import AccountsNotConfigured, LoginEnded
+from ..extensions import component
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,6 @@ class Tokens:
         except BadData:
             return None
         return Login(user_id, generation)
+
+
+tokens: Tokens = component("tokens")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
-from ..extensions import components, dify
+from ..extensions import component, dify
 from ..prompts.variables import Form, declared_variables
 from .request import ModelOptions
 
@@ -40,6 +40,9 @@ class DifyCache:
             self._answers[key] = cached
         answer: T = cached[1]
         return answer
+
+
+dify_cache: DifyCache = component("dify_cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,14 @@ def choose_backend(options: ModelOptions) -> Backend:
         raise NotSupported(_missing_settings(options, has_app))
     app_model = options.model_name if has_app else None
     app_id = _app_id(app_model)
-    published = components.dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
+    published = dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
     model = published["model"]
     provider, name = model["provider"], model["name"]
     if options.model_name not in (None, name) and not has_app:
         provider, name = find_model(options.model_name or "")
     elif not options.has_parameters:
         return _service_backend(app_model)
-    rules = components.dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
+    rules = dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
     model_config = override_model(
         published,
         model=(provider, name),
@@ -113,7 +116,7 @@ def find_model(model_name: str) -> tuple[str, str]:
     :raises ValidationFailed: the workspace has no such model
     """
     wanted, _, wanted_provider = model_name.partition("@")
-    providers = components.dify_cache.get(("models",), lambda: dify.knowledge.list_models("llm"))["data"]
+    providers = dify_cache.get(("models",), lambda: dify.knowledge.list_models("llm"))["data"]
     for provider in providers:
         for model in provider["models"]:
             if model["model"] == wanted and wanted_provider in ("", provider["provider"]):
@@ -124,7 +127,7 @@ def find_model(model_name: str) -> tuple[str, str]:
 
 def _service_backend(app_model: str | None) -> Backend:
     api = dify.chat(app_model)
-    variables = components.dify_cache.get(("variables", app_model), lambda: declared_variables(api.parameters()))
+    variables = dify_cache.get(("variables", app_model), lambda: declared_variables(api.parameters()))
     return Backend(_backend_name("app", app_model), api, variables)
 
 
@@ -133,7 +136,7 @@ def _app_id(app_model: str | None) -> str:
 
     :param app_model: the model's name; None: the default app
     """
-    return components.dify_cache.get(("app_id", app_model), lambda: dify.find_app(app_model))
+    return dify_cache.get(("app_id", app_model), lambda: dify.find_app(app_model))
 
 
 def _backend_name(kind: str, app_model: str | None) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..dify import EventStream
 from ..errors import GatewayStopped
+from ..extensions import component
 from ..monitoring import metrics
 from ..monitoring.tracing import Trace
 from ..storage.turns import LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
@@ -66,7 +67,7 @@ class TurnInProgress:
         self._events: EventStream | None = None
         self._caller = None if caller is None else _duplicate(caller)
         self._counted_pieces = 0
-        self._stored_length = 0
+        self._stored_text = ""
         self._stored_at = monotonic()
 
     @property
@@ -130,10 +131,13 @@ class TurnInProgress:
         :returns: parameters for `store_progress`; None if there is no new text and the lease needs no renewal
         """
         text, now = self.text, monotonic()
-        if len(text) == self._stored_length and now - self._stored_at < RENEW_S:
+        if text is self._stored_text and now - self._stored_at < RENEW_S:
             return None
-        self._stored_length, self._stored_at = len(text), now
         return progress_of(self.row, text, self.task_id)
+
+    def note_stored(self, progress: Json) -> None:
+        """Remember that the database has taken this progress."""
+        self._stored_text, self._stored_at = progress["m_response"], monotonic()
 
     def close(self) -> None:
         """Close our duplicate of the caller's socket. The server's socket stays open."""
@@ -231,8 +235,11 @@ class TurnMonitor:
         running = self._running()
         for first in range(0, len(running), TURNS_PER_TRANSACTION):
             batch = running[first : first + TURNS_PER_TRANSACTION]
-            if progress := [row for turn in batch if (row := turn.progress()) is not None]:
-                store_progress(self._engine, progress)
+            progress = [(turn, row) for turn in batch if (row := turn.progress()) is not None]
+            if progress:
+                store_progress(self._engine, [row for _, row in progress])
+            for turn, row in progress:
+                turn.note_stored(row)
         self.flush_ends()
 
     def flush_ends(self) -> None:
@@ -252,3 +259,6 @@ class TurnMonitor:
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:
                 log.exception("the monitor of running answers met an unexpected error")
+
+
+turn_monitor: TurnMonitor = component("turn_monitor")

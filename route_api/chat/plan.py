@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from ..errors import DifyError, ValidationFailed
-from ..extensions import components, db
+from ..extensions import component, db
 from ..prompts.templates import DEFAULT_TEMPLATE, PromptTemplate
 from .backends import Backend, choose_backend
 from .request import ChatRequest
+
+prompt_templates: dict[str, PromptTemplate] = component("prompt_templates")
+"""The templates of the current application by name, in the order of the operator's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,7 @@ def prompt_template(name: str | None) -> PromptTemplate:
 
     :raises ValidationFailed: no template has this name
     """
-    templates = components.prompt_templates
-    template = templates.get(name or DEFAULT_TEMPLATE)
+    template = prompt_templates.get(name or DEFAULT_TEMPLATE)
     if template is None:
-        raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(templates))}.")
+        raise ValidationFailed(f"prompt_name '{name}' is none of: {', '.join(sorted(prompt_templates))}.")
     return template

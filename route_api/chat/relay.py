@@ -7,10 +7,9 @@ from typing import Any
 from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
 from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped, ModelFailed
-from ..extensions import components
 from ..monitoring import metrics, tracing
 from ..presenters.message import answer_data, rag_info
-from .monitor import TurnInProgress
+from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
 from .storing import failure_reason, turn_end
@@ -52,7 +51,7 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
             stop_generation(plan, turn)
         metrics.open_streams.dec()
         metrics.count_stream(str(reason) if status == "stopped" else status)
-        components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
+        turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     if turn.is_answered:
         yield writer.write_last(*complete_answer(plan, turn, prepared, status))
     elif turn.ended_by == "gateway_stopped":

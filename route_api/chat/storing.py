@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ApiError, DifyError, GatewayStopped
-from ..extensions import components
 from ..monitoring import tracing
 from ..presenters.message import reference
 from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn
-from .monitor import TurnInProgress
+from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
 
@@ -55,7 +54,7 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
     :raises GatewayStopped: the gateway has stopped, and has interrupted the wait for Dify
     """
     try:
-        components.turn_monitor.register(turn)
+        turn_monitor.register(turn)
         plan.raise_problem()
         try:
             yield
@@ -64,7 +63,7 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
                 raise GatewayStopped from error
             raise
     except BaseException as error:
-        components.turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
+        turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
         raise
 
 

@@ -18,8 +18,7 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from ..errors import DifyNotFound, DifyRejected, ModelFailed
-from ..extensions import components
-from .monitor import TurnInProgress
+from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan, plan_turn
 from .preparation import PreparedTurn, parent_message_id, prepare_turn
 from .relay import complete_answer, relay_answer
@@ -46,7 +45,7 @@ def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
     with store_failure(plan, turn):
         prepared, reply = ask_dify(plan, turn, lambda body: plan.backend.api.send(body))
         turn.text, turn.last_event = reply["answer"], reply
-    components.turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
+    turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
     return complete_answer(plan, turn, prepared, "done")
 
 

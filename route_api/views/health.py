@@ -4,9 +4,10 @@ from flask import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..access.callers import public, service_key_required
+from ..chat.monitor import turn_monitor
 from ..envelope import success
 from ..errors import NotReady
-from ..extensions import components
+from ..health import health_check
 from ..monitoring import metrics
 from ..schemas.answers import answer
 from .blueprint import ApiBlueprint
@@ -39,9 +40,9 @@ def check_readiness() -> Response:
 
     Upstream calls: 1, without a key; 0 if the last check is less than a second old.
     """
-    if components.turn_monitor.is_stopping:
+    if turn_monitor.is_stopping:
         raise NotReady("The gateway is stopping.")
-    problems = components.health.problems()
+    problems = health_check.problems()
     if problems:
         raise NotReady(
             " ".join(problems.values()), data={part: "failed" if part in problems else "ok" for part in READY}

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from flask import Response
 
+from ..chat.plan import prompt_templates
 from ..envelope import success
-from ..extensions import components
 from ..schemas import prompt as schemas
 from .blueprint import ApiBlueprint
 
@@ -19,4 +19,4 @@ def list_prompts() -> Response:
 
     Upstream calls: 0.
     """
-    return success([asdict(template) for template in components.prompt_templates.values()])
+    return success([asdict(template) for template in prompt_templates.values()])

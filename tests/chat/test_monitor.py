@@ -71,6 +71,33 @@ def test_what_has_come_is_stored_by_the_next_flush(engine: Engine, monitor: Turn
     assert (row.response, row.meta_data) == ("部分", {"status": "pending", "task_id": "t"})
 
 
+def test_what_the_database_did_not_take_is_stored_by_the_next_flush(
+    engine: Engine, monitor: TurnMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = turn_of(engine)
+    monitor.register(turn)
+    turn.text = "部分"
+
+    def be_away(*_: object) -> None:
+        raise OperationalError("UPDATE message", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as away:
+        away.setattr("route_api.chat.monitor.store_progress", be_away)
+        with pytest.raises(OperationalError):
+            monitor.flush()
+    monitor.flush()
+    assert stored(engine, turn).response == "部分"
+
+
+def test_a_text_that_is_replaced_by_one_of_the_same_length_is_stored(engine: Engine, monitor: TurnMonitor) -> None:
+    turn = turn_of(engine)
+    monitor.register(turn)
+    for text in ("秘密", "。。"):
+        turn.text = text
+        monitor.flush()
+        assert stored(engine, turn).response == text
+
+
 def test_a_caller_who_stays_is_not_taken_for_gone(
     engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
 ) -> None:
