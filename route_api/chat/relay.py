@@ -43,7 +43,7 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
     except Exception as error:
         if not turn.ended_by:
             failure = error
-            yield writer.write_failure(failure_of_stream(error))
+            yield writer.write_failure(log_failure(error))
     finally:
         events.close()
         status, reason = status_and_reason(turn, failure)
@@ -100,16 +100,16 @@ def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[
     return "stopped", turn.ended_by or "caller_left"
 
 
-def failure_of_stream(error: Exception) -> ApiError:
+def log_failure(error: Exception) -> ApiError:
     """Log the error that broke a stream off.
 
     :returns: the error that the caller gets
     """
-    told = error if isinstance(error, ApiError) else internal_error()
-    if told is not error:
+    shown_error = error if isinstance(error, ApiError) else internal_error()
+    if shown_error is not error:
         log.exception("unexpected error in the middle of an answer")
-    log.error("the answer broke off: %s: %s", told.code, told.message)
-    return told
+    log.error("the answer broke off: %s: %s", shown_error.code, shown_error.message)
+    return shown_error
 
 
 def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
@@ -117,7 +117,7 @@ def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
     (`tests/contract/FINDINGS.md`, f)."""
     if turn.task_id is None:
         return
-    tracing.current().resume()  # A stopping gateway has interrupted the calls of this turn.
+    tracing.current().resume()  # The calls of this turn may be interrupted, because the gateway is stopping.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:

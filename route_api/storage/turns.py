@@ -101,7 +101,7 @@ UPDATE_DIFY_CONVERSATION = (
 )
 INSERT_FIRST_TURN = WritePair(INSERT_CONVERSATION, INSERT_MESSAGE)
 UPDATE_FINISHED_TURN = WritePair(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE)
-"""The conversation is written first. A finished message allows the next turn, which needs the new Dify conversation."""
+"""The conversation is written first: once the message is finished, the next turn may begin, and reads the new ids."""
 
 
 @dataclass(frozen=True, slots=True)
