@@ -653,7 +653,7 @@ class Arriving(io.RawIOBase):
 
 
 def test_a_body_that_does_not_come_is_given_up(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parameters, "BODY_S", 0.05)
+    monkeypatch.setattr(parameters, "BODY_TIMEOUT_S", 0.05)
     form = "application/x-www-form-urlencoded"
     for content_type in ("application/json", form, "multipart/form-data; boundary=b"):
         ours, callers = socket.socketpair()

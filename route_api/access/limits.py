@@ -1,7 +1,7 @@
-"""Limits on one caller: requests per minute, attempts to log in, and turns and uploads that run at the same time.
+"""Limits: requests per minute, attempts to log in, and turns and uploads that run at the same time.
 
 The counts are kept in `LIMITS_STORAGE`: in the memory of each process, or in one Redis for all processes. While Redis
-does not answer, each process counts for itself: for a while the limits allow too much, but the gateway keeps serving.
+does not answer, each process counts separately. The limits then allow more than they should, but the gateway serves.
 """
 
 import logging
@@ -31,26 +31,26 @@ View = TypeVar("View", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_S = 1
-"""Seconds to wait for Redis before it counts as not answering."""
+"""Seconds to wait for an answer of Redis."""
 
 REDIS_RETRY_S = 10.0
-"""Seconds until a Redis that did not answer is tried again. Each try can delay a request by REDIS_TIMEOUT_S."""
+"""If Redis did not answer, it is not asked for this many seconds. Each try can delay a request by REDIS_TIMEOUT_S."""
 
-LEASE_S = 600
-"""Seconds for which Redis counts a running turn or upload, so that the entries of a process that died disappear. A turn
-that takes longer stops being counted before it ends."""
+REDIS_ENTRY_LIFETIME_S = 600
+"""Seconds for which Redis counts a running turn or upload. So the entries of a process that died disappear. After this
+time only its own process still counts a turn or upload."""
 
 UNLIMITED_ENDPOINTS = ("health.check_health", "health.check_readiness")
-"""A load balancer requests these often. A 429 would make it take the gateway out of service."""
+"""A load balancer calls these often. After a 429 it would send no more requests to this gateway."""
 
 
 def rate_limit_key() -> str:
-    """The name under which a request is counted: its service key's label, its user, or the address it comes from."""
+    """The key under which a request is counted: its service key's label, its user, or its client's address."""
     return str(g.caller.label) if g.caller.is_authenticated else f"address-{client_address()}"
 
 
 def client_address() -> str:
-    """The address that a request comes from; for IPv6 its /64 network, because one household has a whole network."""
+    """The client's address. For IPv6 it is the /64 network, because one household has a whole network."""
     return _address_or_network(request.remote_addr or "-")
 
 
@@ -68,26 +68,26 @@ def _address_or_network(text: str) -> str:
 class RateLimiter:
     """The fixed-window rate limiter of the library `limits`, with its counts in LIMITS_STORAGE.
 
-    Flask-Limiter uses the same library. It is not used here because it takes five times as long per request, and
-    because it cannot count attempts to log in.
+    Flask-Limiter uses the same library, but it takes five times as long for a request and cannot count attempts to log
+    in.
     """
 
     def __init__(self, uri: str, **options: Any) -> None:
         self._storage = cast(Storage, storage_from_string(uri, **options))
-        self._shared = FixedWindowRateLimiter(self._storage)
-        self._in_memory = FixedWindowRateLimiter(MemoryStorage())
+        self._primary = FixedWindowRateLimiter(self._storage)
+        self._fallback = FixedWindowRateLimiter(MemoryStorage())
         self._retry_at = 0.0
 
     def hit(self, limit: RateLimitItem, *key: str, cost: int = 1) -> bool:
-        """Count one.
+        """Add to the count of a key.
 
-        :param cost: how many to count; a negative number takes back an earlier hit
+        :param cost: the number to add; a negative number undoes earlier hits
         :returns: False if the limit is exceeded
         """
         return self._call(lambda limiter: limiter.hit(limit, *key, cost=cost))
 
     def test(self, limit: RateLimitItem, *key: str) -> bool:
-        """Whether one more hit would be allowed. Counts nothing."""
+        """Whether one more hit would be allowed. The count does not change."""
         return self._call(lambda limiter: limiter.test(limit, *key))
 
     def clear(self, limit: RateLimitItem, *key: str) -> None:
@@ -95,18 +95,18 @@ class RateLimiter:
         self._call(lambda limiter: limiter.clear(limit, *key))
 
     def seconds_until_reset(self, limit: RateLimitItem, *key: str) -> int:
-        """Seconds until the time window ends and counting starts at zero, at least 1."""
+        """Seconds until the time window ends and the count becomes zero; at least 1."""
         reset_time = self._call(lambda limiter: limiter.get_window_stats(limit, *key).reset_time)
         return max(1, ceil(reset_time - time.time()))
 
     def _call(self, function: Callable[[FixedWindowRateLimiter], T]) -> T:
         if time.monotonic() > self._retry_at:
             try:
-                return function(self._shared)
+                return function(self._primary)
             except self._storage.base_exceptions as error:
                 self._retry_at = time.monotonic() + REDIS_RETRY_S
                 log.warning("LIMITS_STORAGE does not answer, each process counts by itself: %s", error)
-        return function(self._in_memory)
+        return function(self._fallback)
 
 
 class RequestLimit:
@@ -122,9 +122,9 @@ class RequestLimit:
         self._per_service = RateLimitItemPerMinute(per_service) if per_service else None
 
     def count_request(self) -> None:
-        """Count the request at hand. A request with invalid credentials counts for its address.
+        """Count the current request. A request with invalid credentials counts for its client's address.
 
-        :raises TooManyRequests: its caller has made too many requests
+        :raises TooManyRequests: the caller has made too many requests
         """
         limit = self._per_service if g.caller.is_authenticated and g.caller.is_service else self._per_caller
         if limit is None or request.endpoint in UNLIMITED_ENDPOINTS:
@@ -132,25 +132,26 @@ class RequestLimit:
         key = rate_limit_key()
         if not self._limiter.hit(limit, "requests", key):
             wait = self._limiter.seconds_until_reset(limit, "requests", key)
-            text = f"This caller may make {limit.amount} requests a minute; the next one in {wait} seconds."
+            text = f"This caller may make {limit.amount} requests a minute; try again in {wait} seconds."
             raise TooManyRequests(text, retry_after=wait)
 
 
 class LoginThrottle:
-    """Slows down guessing of passwords without locking out the owner of an account.
+    """Slows down attackers who guess passwords.
 
-    Failed attempts are limited per address, and per username from one address. Attempts for one username from all
-    addresses together are limited too, except from addresses where this user has logged in before: an attacker
-    elsewhere cannot use up the owner's attempts. An owner at a new address waits a minute at the most.
+    Failed attempts are limited for each address, and for each username at one address. Attempts for one username from
+    all addresses together are limited too. This last limit does not apply at an address where the user has logged in
+    before, so an attacker elsewhere cannot lock the user out there. At a new address, an attacker can use up the
+    attempts, and the user must wait.
     """
 
     PER_ADDRESS = parse("30 per 5 minutes")
     PER_USERNAME_AND_ADDRESS = parse("5 per 5 minutes")
     PER_USERNAME = parse("10 per minute")
-    WITH_SUCCESSES = parse("60 per 5 minutes")
-    """For a username at an address. It counts successful logins as well, because each takes 60 ms of a CPU core."""
-    KNOWN_ADDRESS = parse("1 per 90 days")
-    """Not a limit: one hit marks an address where this user has logged in during the last 90 days."""
+    PER_USERNAME_AND_ADDRESS_WITH_SUCCESSES = parse("60 per 5 minutes")
+    """Successful logins count here too, because each login takes 60 ms of a CPU core."""
+    KNOWN_ADDRESS_MARK = parse("1 per 90 days")
+    """Not a limit: a hit marks an address where this user has logged in during the last 90 days."""
 
     def __init__(self, limiter: RateLimiter) -> None:
         self._limiter = limiter
@@ -161,104 +162,108 @@ class LoginThrottle:
         :raises TooManyRequests: there were too many attempts
         """
         address = client_address()
-        self._hit(self.WITH_SUCCESSES, "any", username, address)
+        self._hit(self.PER_USERNAME_AND_ADDRESS_WITH_SUCCESSES, "any", username, address)
         self._hit(self.PER_ADDRESS, "login", address)
         self._hit(self.PER_USERNAME_AND_ADDRESS, "login", username, address)
         if not self._is_known_address(username, address):
             self._hit(self.PER_USERNAME, "login", username)
 
     def count_success(self, username: str) -> None:
-        """Take the attempt back, because the password was right, and mark the address as known for this user."""
+        """Undo the count of an attempt whose password was right, and mark the address as known for this user.
+
+        The earlier failures for this username at this address are cleared too.
+        """
         address, limiter = client_address(), self._limiter
         limiter.hit(self.PER_ADDRESS, "login", address, cost=-1)
         limiter.clear(self.PER_USERNAME_AND_ADDRESS, "login", username, address)
         if not self._is_known_address(username, address):
             limiter.hit(self.PER_USERNAME, "login", username, cost=-1)
-        limiter.clear(self.KNOWN_ADDRESS, "home", username, address)
-        limiter.hit(self.KNOWN_ADDRESS, "home", username, address)
+        limiter.clear(self.KNOWN_ADDRESS_MARK, "home", username, address)
+        limiter.hit(self.KNOWN_ADDRESS_MARK, "home", username, address)
 
     def count_registration(self) -> None:
-        """Count a registration by a caller without a service key. Each one costs a password hash and a row.
+        """Count a registration by a caller without a service key. Each registration costs a password hash and a row.
 
-        :raises TooManyRequests: too many came from this address
+        :raises TooManyRequests: there were too many registrations from this address
         """
         self._hit(self.PER_ADDRESS, "register", client_address())
 
     def _is_known_address(self, username: str, address: str) -> bool:
-        # The key "home" stays: under another one a running Redis would forget all known addresses.
-        return not self._limiter.test(self.KNOWN_ADDRESS, "home", username, address)
+        # Do not rename the key "home": the addresses that are already in Redis would no longer be known.
+        return not self._limiter.test(self.KNOWN_ADDRESS_MARK, "home", username, address)
 
     def _hit(self, limit: RateLimitItem, *key: str) -> None:
         if not self._limiter.hit(limit, *key):
             wait = self._limiter.seconds_until_reset(limit, *key)
-            raise TooManyRequests(f"Too many tries; the next one in {wait} seconds.", retry_after=wait)
+            raise TooManyRequests(f"Too many attempts; try again in {wait} seconds.", retry_after=wait)
 
 
 class ConcurrencyLimit:
-    """A semaphore for each caller: limits how many turns or uploads run at the same time.
+    """Limits how many turns or uploads of one caller run at the same time, like a semaphore for each caller."""
 
-    :param shared: the Redis in which all processes count together; None: each process counts for itself
-    """
-
-    def __init__(self, shared: "redis.Redis | None") -> None:
-        self._shared = shared
+    def __init__(self, storage: "redis.Redis | None") -> None:
+        """
+        :param storage: the Redis in which all processes count together; None: each process counts separately
+        """
+        self._redis = storage
         self._running: Counter[str] = Counter()
         self._retry_at = 0.0
 
-    def acquire(self, name: str, owner: str, limit: int) -> Callable[[], None]:
-        """Count one more that runs.
+    def acquire(self, kind: str, caller: str, limit: int) -> Callable[[], None]:
+        """Count a turn or upload that begins now.
 
-        :param name: the name of the things that are counted, in the plural; it stands in the error message
-        :param owner: the caller or user whose things are counted
+        :param kind: a plural noun for the error message, such as "uploads of this caller"
+        :param caller: the caller or user to count for
         :param limit: how many may run at the same time; 0: no limit
-        :returns: the function `release`, to be called when it has ended; a second call does nothing
-        :raises TooManyRequests: `limit` of them are running
+        :returns: the function `release`. Call it when the turn or upload has ended; further calls do nothing.
+        :raises TooManyRequests: as many as the limit allows are already running
         """
-        key, entry = f"route-api/{name}/{owner}", token_hex(16)
+        key, entry = f"route-api/{kind}/{caller}", token_hex(16)
         self._running[key] += 1
-        held = [entry]
+        is_released = False
 
         def release() -> None:
-            if held:
-                held.clear()
+            nonlocal is_released
+            if not is_released:
+                is_released = True
                 self._release(key, entry)
 
-        if limit and max(self._running[key], self._count_shared(key, entry)) > limit:
+        if limit and max(self._running[key], self._count_in_redis(key, entry)) > limit:
             release()
-            text = f"{limit} {name} are running already, the most at once; wait until one has ended."
+            text = f"{limit} {kind} are already running, and the limit is {limit}; wait until one has ended."
             raise TooManyRequests(text, retry_after=5)
         return release
 
-    def _count_shared(self, key: str, entry: str) -> int:
-        """Add an entry in Redis.
+    def _count_in_redis(self, key: str, entry: str) -> int:
+        """Add an entry to a key in Redis.
 
-        :returns: how many entries the key has; 0 if there is no Redis or it does not answer
+        :returns: how many entries the key has now; 0 if there is no Redis, or if Redis does not answer
         """
-        if self._shared is None or time.monotonic() < self._retry_at:
+        if self._redis is None or time.monotonic() < self._retry_at:
             return 0
         now = time.time()
         try:
-            with self._shared.pipeline() as pipeline:
-                pipeline.zremrangebyscore(key, 0, now - LEASE_S)
+            with self._redis.pipeline() as pipeline:
+                pipeline.zremrangebyscore(key, 0, now - REDIS_ENTRY_LIFETIME_S)
                 pipeline.zadd(key, {entry: now})
                 pipeline.zcard(key)
-                pipeline.expire(key, LEASE_S)
+                pipeline.expire(key, REDIS_ENTRY_LIFETIME_S)
                 return int(pipeline.execute()[2])
         except redis.RedisError as error:
             self._retry_at = time.monotonic() + REDIS_RETRY_S
-            log.warning("%s are counted in this process alone, Redis does not answer: %s", key, error)
+            log.warning("Redis does not answer, so only this process counts %s: %s", key, error)
             return 0
 
     def _release(self, key: str, entry: str) -> None:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        if self._shared is not None and time.monotonic() > self._retry_at:
+        if self._redis is not None and time.monotonic() > self._retry_at:
             try:
-                self._shared.zrem(key, entry)
+                self._redis.zrem(key, entry)
             except redis.RedisError as error:
                 self._retry_at = time.monotonic() + REDIS_RETRY_S
-                log.warning("an end of %s was not counted, Redis does not answer: %s", key, error)
+                log.warning("Redis does not answer, so an entry of %s was not removed: %s", key, error)
 
 
 request_limit: RequestLimit = component("request_limit")
@@ -267,9 +272,9 @@ concurrency: ConcurrencyLimit = component("concurrency")
 
 
 def acquire_turn(user_id: str) -> Callable[[], None]:
-    """Count a running turn of a user.
+    """Count a turn of a user that begins now.
 
-    :returns: the function to call when the turn has ended
+    :returns: a function; call it when the turn has ended
     :raises TooManyRequests: TURNS_PER_USER turns of the user are running
     """
     return concurrency.acquire("answers of this user", user_id, current_app.config["TURNS_PER_USER"])
@@ -278,7 +283,7 @@ def acquire_turn(user_id: str) -> Callable[[], None]:
 def limit_uploads(view: View) -> View:
     """Let each caller run UPLOADS_PER_CALLER of these views at the same time.
 
-    Must stand above the decorators that read the body, so that a refused upload is not received first.
+    Put this decorator above the decorators that read the body, so that the body of a refused upload is not read.
     """
 
     @wraps(view)
@@ -294,7 +299,7 @@ def limit_uploads(view: View) -> View:
 
 
 def limits_of(config: Config) -> tuple[RequestLimit, LoginThrottle, ConcurrencyLimit]:
-    """The limits that the settings ask for, counted in LIMITS_STORAGE."""
+    """The limits of the settings, with their counts in LIMITS_STORAGE."""
     uri = config.LIMITS_STORAGE
     in_redis = not uri.startswith("memory:")
     timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}

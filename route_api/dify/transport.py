@@ -1,4 +1,4 @@
-"""The one way to Dify: each call has timeouts, is counted, and fails with one of a few errors."""
+"""Sends all requests to Dify, with timeouts and metrics. If a request fails, it raises a :class:`DifyError`."""
 
 from time import perf_counter
 from typing import IO, Any, Mapping
@@ -15,32 +15,35 @@ from .error_answers import error_from_response
 from .session import DifySession
 
 NETWORK_ERRORS = (HTTPError, OSError)
-"""The errors that urllib3, requests (whose errors are OSErrors) and sockets raise when the network fails."""
+"""The errors of urllib3, requests and sockets when the network fails. The errors of requests are OSErrors."""
 
-TOO_LATE = "Dify did not answer in time."
-BROKEN = "Dify cannot be reached, or broke the connection."
+TIMEOUT_TEXT = "Dify did not answer in time."
+UNREACHABLE_TEXT = "Dify cannot be reached, or broke the connection."
 
 
 def network_error(error: Exception) -> DifyError:
-    """Our error for one of :data:`NETWORK_ERRORS`."""
+    """Convert one of :data:`NETWORK_ERRORS` to an error of ours."""
     if isinstance(error, (requests.ReadTimeout, ReadTimeoutError)):
-        return DifyTimeout(TOO_LATE)
-    return DifyUnreachable(BROKEN)
+        return DifyTimeout(TIMEOUT_TEXT)
+    return DifyUnreachable(UNREACHABLE_TEXT)
 
 
 class Transport:
     """Sends requests to one Dify server. All threads of a process share it.
 
-    A call that :meth:`Trace.interrupt` ends raises :class:`DifyUnreachable`. `retries.py` lists the requests that are
-    sent twice.
+    :meth:`send` returns an answer with any status. :meth:`open` returns an unread answer with a 2xx status.
+    :meth:`request` returns the JSON of such an answer. Most callers need :meth:`request`.
+
+    If :meth:`Trace.interrupt` ends a call, the call raises :class:`DifyUnreachable`. `retries.py` lists the requests
+    that are sent twice.
     """
 
     def __init__(self, base_url: str, *, connect_timeout: float, read_timeout: float, pool_size: int) -> None:
         """
         :param base_url: address of the server, without `/v1`.
-        :param connect_timeout: seconds to wait for a connection.
-        :param read_timeout: seconds to wait for the next bytes of an answer, for calls without a `read_timeout` of
-            their own.
+        :param connect_timeout: seconds to wait for a connection; for a request that streams a body, `read_timeout` is
+            used instead.
+        :param read_timeout: seconds to wait for the next bytes of an answer. A call may set another value.
         :param pool_size: how many idle connections are kept.
         """
         self.base_url = base_url.rstrip("/")
@@ -53,17 +56,17 @@ class Transport:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Make a call and read its answer. Arguments and errors are those of :meth:`open`.
 
-        :returns: the decoded JSON; None where the answer is empty or says 204.
+        :returns: the decoded JSON; None if the body is empty or is the number 204.
         """
         with self.open(method, path, **options) as response:
             return read_json(response)
 
     def open(self, method: str, path: str, *, auth: Credential | None = None, **options: Any) -> requests.Response:
-        """Make a call.
+        """Make a call and check the status of its answer.
 
         :param path: from the root of the server, such as `/v1/datasets`. The other arguments are those of :meth:`send`.
-        :returns: the answer with its body still unread. The caller must close it.
-        :raises DifyError: one of its subclasses, for every status but 2xx.
+        :returns: the answer with an unread body. The caller must close the answer.
+        :raises DifyError: a subclass for each failure, also for each status other than 2xx.
         """
         response = self.send(method, self.base_url + path, auth=auth, **options)
         return expect_success(response, auth.setting if auth else "DIFY_BASE_URL")
@@ -80,25 +83,27 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,
     ) -> requests.Response:
-        """Send a request, and count its outcome.
+        """Send a request, and count its outcome in the metrics.
 
-        :param params: the query. A list gives the parameter several times; None leaves the parameter out.
-        :param json: a body to send as JSON; or else
-        :param data: a body to stream, with its Content-Type and, if known, its Content-Length in `headers`.
+        :param params: the query. A list sends the parameter several times; None leaves the parameter out.
+        :param json: a body to send as JSON. Use either `json` or `data`.
+        :param data: a body to stream. `headers` must have its Content-Type and, if known, its Content-Length.
         :param read_timeout: seconds to wait for the next bytes of the answer.
-        :returns: the answer, whatever its status, with its body still unread. The caller must close it.
+        :returns: the answer with any status and an unread body. The caller must close the answer.
         :raises DifyUnreachable: there is no connection, or it broke, or the request was interrupted.
         :raises DifyTimeout: no answer came in time.
         """
         if tracing.current().is_interrupted:
-            raise DifyUnreachable(BROKEN)
-        # While a body is sent, urllib3 applies the connect timeout to each write. A busy Dify may stall an upload.
+            raise DifyUnreachable(UNREACHABLE_TEXT)
+        # While a body is sent, urllib3 applies the connect timeout to each write. A busy Dify may read an upload
+        # slowly, so the connect timeout would be too short.
         connect_timeout = self._connect_timeout if data is None else self._read_timeout
         timeout = (connect_timeout, read_timeout or self._read_timeout)
         sent_at = perf_counter()
         outcome = "failed"
         try:
-            response = self._send(method, url, timeout, headers, auth=auth, params=params, json=json, data=data)
+            content = {"auth": auth, "params": params, "json": json, "data": data}
+            response = self._send_uncounted(method, url, timeout, headers, **content)
             outcome = _outcome(response.status_code)
         except DifyError as error:
             outcome = "timeout" if isinstance(error, DifyTimeout) else "unreachable"
@@ -108,7 +113,7 @@ class Transport:
         self.dify_version = response.headers.get("X-Version") or self.dify_version
         return response
 
-    def _send(
+    def _send_uncounted(
         self,
         method: str,
         url: str,
@@ -116,7 +121,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         **content: Any,
     ) -> requests.Response:
-        """Send a request with the id of our own request that it serves, and add the wait to the trace of that."""
+        """Send a request with the current X-Request-Id, and add the wait for its answer to the trace."""
         trace, sent_at = tracing.current(), perf_counter()
         if trace.request_id:
             headers = {**(headers or {}), "X-Request-Id": trace.request_id}
@@ -129,14 +134,17 @@ class Transport:
             trace.waited_since(sent_at)
 
     def ping(self) -> None:
-        """Ask whether Dify answers. This needs no key: Dify's 404 is a good answer (tests/contract,
-        general/service-index). The call is in no metric, because it would count as refused there.
+        """Check whether Dify answers.
+
+        The call sends no key and asks for no resource: a 404 of Dify is enough (tests/contract, general/service-index).
+        The metrics do not count this call, because it would count as refused.
 
         :raises DifyUnreachable: there is no connection, or it broke.
         :raises DifyTimeout: no answer came in time.
-        :raises DifyFailed: Dify answers with an error, or a proxy whose Dify is away, or another program.
+        :raises DifyFailed: the answer is a server error, or it comes from another program.
         """
-        with self._send("GET", self.base_url + "/v1/", (self._connect_timeout, self._read_timeout)) as response:
+        timeout = (self._connect_timeout, self._read_timeout)
+        with self._send_uncounted("GET", self.base_url + "/v1/", timeout) as response:
             read_body(response)
         if _outcome(response.status_code) == "failed":
             raise DifyFailed("Dify answers with an error.", dify_status=response.status_code)
@@ -145,12 +153,11 @@ class Transport:
             raise DifyFailed(text, dify_status=response.status_code)
 
     def server_version(self) -> str | None:
-        """Dify's version. Dify is asked for it if no answer has shown it yet.
+        """Dify's version. If no answer has contained it yet, this makes a call.
 
-        Every answer under /v1 has the version, a 404 too, and needs no key for that (tests/contract,
-        general/service-index).
+        Every answer under /v1 contains the version, also a 404 without a key (tests/contract, general/service-index).
 
-        :returns: None if the server does not tell.
+        :returns: the version; None if the server sends no version.
         """
         if self.dify_version is None:
             self.send("GET", self.base_url + "/v1/").close()
@@ -158,7 +165,7 @@ class Transport:
 
 
 def _outcome(status: int) -> str:
-    """The name under which an answer is counted."""
+    """The outcome that the metrics count for a status."""
     if 200 <= status < 300:
         return "ok"
     return "refused" if 400 <= status < 500 else "failed"
@@ -167,8 +174,8 @@ def _outcome(status: int) -> str:
 def expect_success(response: requests.Response, setting: str = "DIFY_BASE_URL") -> requests.Response:
     """Check that an answer is a 2xx.
 
-    :param setting: name of the setting that the operator should check if Dify refused our credential.
-    :returns: the answer itself.
+    :param setting: the setting that the error message names if Dify refused our credential.
+    :returns: the same answer.
     :raises DifyError: one of its subclasses, for every other status.
     """
     if 200 <= response.status_code < 300:
@@ -181,7 +188,7 @@ def read_body(response: requests.Response) -> bytes:
     """Read the whole body.
 
     :raises DifyUnreachable: the connection broke before the end, or the request was interrupted.
-    :raises DifyTimeout: the rest did not come in time.
+    :raises DifyTimeout: the next bytes did not come in time.
     """
     trace, asked_at = tracing.current(), perf_counter()
     try:
@@ -195,9 +202,9 @@ def read_body(response: requests.Response) -> bytes:
 
 
 def read_json(response: requests.Response) -> Any:
-    """Read and decode the body of a success.
+    """Read and decode the body of a 2xx answer.
 
-    :returns: None where the body is empty or the number 204 (tests/contract/README.md, 6).
+    :returns: the decoded JSON; None if the body is empty or is the number 204 (tests/contract/README.md, 6).
     :raises DifyFailed: the body is no JSON.
     """
     body = read_body(response)

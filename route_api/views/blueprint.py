@@ -1,4 +1,4 @@
-"""The blueprint that all views use: its parameters come from anywhere in a request, and it documents its routes."""
+"""The class of all blueprints. It reads parameters with :class:`ParametersParser` and documents the routes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,15 +28,18 @@ Errors = type[ApiError] | tuple["Errors", ...]
 
 
 def in_path(name: str, **schema: Any) -> Json:
-    """The OpenAPI description of a parameter in the path; without a schema it is an id."""
+    """The OpenAPI description of a parameter in the path.
+
+    :param schema: the keys of the parameter's schema; without them the parameter is an id
+    """
     return {"in": "path", "name": name, "required": True, "schema": {"type": "string", **(schema or ID_SCHEMA)}}
 
 
 class ApiBlueprint(flask_smorest.Blueprint):
-    """A blueprint of flask-smorest, with :class:`ParametersParser` and with more in the OpenAPI document.
+    """A blueprint of flask-smorest that uses :class:`ParametersParser` and adds more to the OpenAPI document.
 
-    The additions are taken from the view: examples from its schemas, errors from `raises`, and the callers that it is
-    open to from its decorator of `access/callers.py`.
+    It adds examples from the view's schemas, errors from :meth:`raises`, and who may call the view, from the view's
+    decorator of `access/callers.py`.
     """
 
     ARGUMENTS_PARSER = ParametersParser()
@@ -46,11 +49,12 @@ class ApiBlueprint(flask_smorest.Blueprint):
         self._prepare_doc_cbks = [self._document_input, self._prepare_response_doc, self._document_rest]
 
     def arguments(self, schema: type[Schema], **options: Any) -> Any:
-        """flask-smorest's decorator, with one schema instance for all requests: making one is slower than using it."""
+        """flask-smorest's decorator, with one schema instance for all requests. Creating an instance for each request
+        would take longer than loading the parameters with it."""
         return super().arguments(schema(), **options)
 
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
-        """flask-smorest's decorator, with an example that is made of the examples of the schema's fields."""
+        """flask-smorest's decorator, with an example for the answer, built from the examples of the schema's fields."""
         if isinstance(schema, Schema):
             options.setdefault("example", example_of(schema))
         return super().response(status_code, schema, **options)
@@ -74,9 +78,10 @@ class ApiBlueprint(flask_smorest.Blueprint):
 
     @staticmethod
     def raises(*errors: Errors) -> Callable[[View], View]:
-        """Document the errors of this view, without those that every view may raise.
+        """Name the errors of a view for the OpenAPI document. This does not change which errors the view may raise.
 
-        :param errors: exception classes, or tuples of them as in an `except` clause
+        :param errors: the exception classes, or tuples of them as in an `except` clause. The errors that every view may
+            raise are added by :func:`possible_codes`.
         """
 
         def mark(view: View) -> View:
@@ -93,7 +98,7 @@ class ApiBlueprint(flask_smorest.Blueprint):
 
     @staticmethod
     def _document_input(doc: Json, info: Json, *, method: str, **_: Any) -> Json:
-        """Show the parameters of a GET in the query, of a POST in the body, and otherwise at the view's `location`."""
+        """Show the parameters of a GET in the query, of a POST in the body, else at the view's `location`."""
         shown = {given["in"]: given["schema"] for given in info.get("arguments", {}).get("parameters", [])}
         if not shown:
             return doc

@@ -1,4 +1,4 @@
-"""Reading the parameters of a request, from its query string, its body or its path."""
+"""Reads the parameters of a request from its query string, its body and its path."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,44 +17,50 @@ from ..monitoring.deadlines import deadlines
 from ..schemas.base import Id, describe_problems
 
 _PATH_ID = Id()
-FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+URLENCODED = "application/x-www-form-urlencoded"
+FORM_TYPES = (URLENCODED, "multipart/form-data")
 
 MEGABYTE = 1024 * 1024
 
 MAX_PROBLEMS = 10
-"""Number of sentences in one error message. Without a limit a long list of wrong ids would give one for each id."""
+"""The maximum number of sentences in one error message. A long list of wrong ids has one problem for each id."""
 
 MAX_FORM_BYTES = 500_000
-"""Size of an urlencoded form. werkzeug has the same limit for the fields of a multipart form. werkzeug parses a form in
-one piece: 50 MB would block all other requests of the process for 14 seconds."""
+"""The maximum size of an urlencoded form. werkzeug parses such a form without a pause, and a form of 50 MB would block
+all other requests of the process for 14 seconds. werkzeug itself limits the fields of a multipart form to this size."""
 
-BODY_S = 60.0
-"""Seconds that a body which is not an upload may take to arrive. gunicorn has no such limit; nginx has one too."""
+BODY_TIMEOUT_S = 60.0
+"""Seconds within which a whole body must arrive, unless it is an upload. gunicorn has no such limit. nginx only limits
+the time between two reads."""
 
 
 class ParametersParser(FlaskParser):
-    """Reads the parameters of a request from its query string, a JSON object or a form, whichever the client sent.
+    """Reads the parameters of a request from its query string and from its body, which is a JSON object or a form.
 
     The API document and RAGFlow's clients use different HTTP methods for the same endpoint, so every method accepts
-    parameters in every place. If a name is in the query string and in the body, the body wins. The `location` that a
-    view gives to `arguments` only decides where the OpenAPI document shows the parameters.
+    parameters in the query string and in the body. If a name is in both, the value in the body is used.
+
+    The `location` that a view gives to `arguments` does not change where parameters are read. With `form` and `files`,
+    MAX_JSON_MB and BODY_TIMEOUT_S do not apply. For methods other than GET and POST, the OpenAPI document shows the
+    parameters at this place.
     """
 
     DEFAULT_VALIDATION_STATUS = 400
 
     def get_default_request(self) -> Request:
-        """The request object itself. Every access through Flask's proxy `request` takes extra time."""
+        """The request object itself, because each access through Flask's proxy `request` takes extra time."""
         return cast(Request, request._get_current_object())  # type: ignore[attr-defined]
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         return self.load_json(req, schema)
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """Limit the body to MAX_JSON_MB, because it is held in memory. Uploads are not read here."""
+        """Read the parameters of a request that is not an upload. MAX_JSON_MB limits the body, because it is kept
+        in memory."""
         req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
         if not has_body(req):
             return self._parameters(req, schema)
-        with body_in_time(req):
+        with limit_body_time(req):
             return self._parameters(req, schema)
 
     def load_files(self, req: Request, schema: Schema) -> Any:
@@ -65,18 +71,18 @@ class ParametersParser(FlaskParser):
         return self._parameters(req, schema)
 
     def _parameters(self, req: Request, schema: Schema) -> Any:
-        given = _given(req.args) if req.args else {}
+        given = _to_dict(req.args) if req.args else {}
         limit_form(req)
         if req.mimetype in FORM_TYPES:
             if next(iter(req.form), "").lstrip().startswith(("{", "[")):
                 raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
-            given |= _given(req.form)
+            given |= _to_dict(req.form)
         elif has_body(req):
             given |= read_json_object(req)
         return given
 
-    def pre_load(self, location_data: Any, *, schema: Schema, req: Request, location: str) -> Any:
-        """Check `user_id` before the schema does. Every endpoint reads its parameters here, so none can omit this."""
+    def pre_load(self, location_data: Any, *, schema: Schema, **_: Any) -> Any:
+        """Check `user_id` before the schema checks it. webargs calls this for each schema, so no view can omit it."""
         if "user_id" in schema.fields:
             fill_in_own_user_id(location_data)
         return location_data
@@ -91,8 +97,8 @@ def has_body(req: Request) -> bool:
     return bool(req.content_length) or "chunked" in req.headers.get("Transfer-Encoding", "")
 
 
-def _given(values: MultiDict[str, str]) -> dict[str, Any]:
-    """Parameters of a query string or form. An empty one counts as left out; a repeated one becomes a list."""
+def _to_dict(values: MultiDict[str, str]) -> dict[str, Any]:
+    """The parameters of a query string or form. Empty values are left out; a repeated parameter becomes a list."""
     given = {name: [text for text in texts if text != ""] for name, texts in values.lists()}
     return {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items() if texts}
 
@@ -100,13 +106,13 @@ def _given(values: MultiDict[str, str]) -> dict[str, Any]:
 def read_json_object(req: Request) -> dict[str, Any]:
     """The body of a request, which must be a JSON object.
 
-    :returns: the object; an empty one if the body is empty
-    :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB
-    :raises UnsupportedMediaType: its Content-Type is not JSON
-    :raises ValidationFailed: it is not valid JSON, or not an object
+    :returns: the object; an empty object if the body is empty
+    :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB, or has exactly this size
+    :raises UnsupportedMediaType: the Content-Type is not JSON
+    :raises ValidationFailed: the body is not valid JSON, or is not an object
     """
     body = req.get_data()
-    if len(body) == req.max_content_length:  # werkzeug cuts a chunked body off at the limit without an error.
+    if len(body) == req.max_content_length:  # werkzeug cuts off a chunked body at the limit and raises no error.
         raise RequestEntityTooLarge
     if not body:
         return {}
@@ -123,21 +129,21 @@ def read_json_object(req: Request) -> dict[str, Any]:
 
 def limit_form(req: Request) -> None:
     """Limit an urlencoded form to MAX_FORM_BYTES."""
-    if req.mimetype == FORM_TYPES[0]:
+    if req.mimetype == URLENCODED:
         req.max_content_length = min(MAX_FORM_BYTES, req.max_content_length or MAX_FORM_BYTES)
 
 
 @contextmanager
-def body_in_time(req: Request) -> Iterator[None]:
-    """Stop waiting for a body that arrives too slowly. Without gunicorn, as in tests, there is no limit.
+def limit_body_time(req: Request) -> Iterator[None]:
+    """Limit the time in which the body must arrive. There is no limit without gunicorn, for example in tests.
 
-    :raises RequestTimeout: the body has not arrived within BODY_S seconds
+    :raises RequestTimeout: the body has not arrived within BODY_TIMEOUT_S seconds
     """
     connection = req.environ.get("gunicorn.socket")
     if connection is None:
         yield
         return
-    with deadlines.limit(connection, BODY_S) as deadline:
+    with deadlines.limit(connection, BODY_TIMEOUT_S) as deadline:
         try:
             yield
         finally:
@@ -148,10 +154,11 @@ def body_in_time(req: Request) -> Iterator[None]:
 def path_id(name: str, text: str) -> str:
     """An id from a path, as Dify writes it: lower case, with dashes.
 
-    A converter of the route would answer 404 without a reason, so ids in paths are checked here.
+    A URL converter of Flask would answer a wrong id with 404 and no reason, so ids in paths are checked here.
 
     :param name: the parameter's name, for the error message
-    :raises ValidationFailed: it is not a UUID
+    :param text: the id from the path
+    :raises ValidationFailed: the text is not a UUID
     """
     try:
         return _PATH_ID.deserialize(text)
