@@ -117,7 +117,7 @@ class Config:
     DIFY_APP_API_KEY: str = setting("", "the key of the Dify chat app that answers (`app-…`)", secret=True)
     DIFY_APPS: dict[str, str] = setting({}, "more chat apps, as `model name=app key`, comma-separated", secret=True)
     DIFY_CONSOLE_EMAIL: str = setting(
-        "", "e-mail of a Dify admin, for what Dify's service API cannot do (see the README)"
+        "", "e-mail of a Dify admin, for what Dify's service API cannot do (README, “What needs a login”)"
     )
     DIFY_CONSOLE_PASSWORD: str = setting("", "the password of that admin", secret=True)
     DIFY_FILES_URL: str = setting(
@@ -210,7 +210,7 @@ class Config:
     WORKERS: int = setting(2, "number of gunicorn worker processes", check=validate.Range(min=1, max=64))
     WORKER_CLASS: str = setting(
         "gevent",
-        "what carries a request in a worker: `gevent`: a greenlet; `gthread`: a thread (see docs/deployment.md)",
+        "how a worker runs requests: `gevent`: in greenlets; `gthread`: in threads (see docs/deployment.md)",
         check=validate.OneOf(["gevent", "gthread"]),
     )
     THREADS: int = setting(
@@ -220,7 +220,7 @@ class Config:
     )
     STOP_GRACE: int = setting(
         30,
-        "seconds that running answers have to end after the gateway is told to stop",
+        "seconds until a gateway that is told to stop has ended; running answers are ended 3 to 4 seconds before that",
         check=validate.Range(min=1, max=3600),
     )
     SANDBOX_PORT: int = setting(

@@ -1,4 +1,4 @@
-"""The envelope: the JSON object that every answer is in, and the error handlers that put every failure into it.
+"""The envelope, which is the form of every JSON answer of ours, and the error handlers that put failures into it.
 
 Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "data", "message", "elapsed_s", "error",
 "request_id"}`. Source: the API document, which does not have `error` and `request_id`.
