@@ -141,8 +141,8 @@ class LoginThrottle:
 
     Failed attempts are limited for each address, and for each username at one address. Attempts for one username from
     all addresses together are limited too. This last limit does not apply at an address where the user has logged in
-    before, so an attacker elsewhere cannot lock the user out there. At a new address, an attacker can use up the
-    attempts, and the user must wait.
+    before, so an attacker at another address cannot lock the user out. At a new address the user must wait if an
+    attacker has used up these attempts.
     """
 
     PER_ADDRESS = parse("30 per 5 minutes")
@@ -230,7 +230,7 @@ class ConcurrencyLimit:
 
         if limit and max(self._running[key], self._count_in_redis(key, entry)) > limit:
             release()
-            text = f"{limit} {kind} are already running, and the limit is {limit}; wait until one has ended."
+            text = f"{limit} {kind} are already running, which is the limit; wait until one has ended."
             raise TooManyRequests(text, retry_after=5)
         return release
 

@@ -33,13 +33,13 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 1.0
-"""Seconds between two checks of each thread."""
+"""Seconds between two runs of :meth:`TurnMonitor.poll`, and between two runs of :meth:`TurnMonitor.flush`."""
 
 TURNS_PER_TRANSACTION = 100
 """Turns whose progress is stored in one transaction. A transaction needs memory for a second copy of their texts."""
 
 LEASE_RENEWAL_S = TURN_LEASE_S / 4
-"""Seconds after which a lease is renewed."""
+"""Seconds after which the monitor renews a lease."""
 
 
 class TurnInProgress:
@@ -91,7 +91,7 @@ class TurnInProgress:
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
-        """End the turn early. If it waits for Dify's next event, the wait fails, and the turn stores the answer so far.
+        """End the turn early. A wait for Dify's next event fails, and the turn stores the answer so far.
 
         Before Dify begins to answer, only `gateway_stopped` ends a wait. After `caller_left` the turn ends when Dify
         begins to answer.
