@@ -80,7 +80,8 @@ def turn_end(
     if dify_conversation_id is None or prepared is None:
         next_conversation: DifyConversation | None = turn.row.dify_conversation
     elif plan.request.history is not None:
-        next_conversation = None  # Only turns with the same history could continue it.
+        # The caller gave a history, so later turns do not continue this conversation on Dify.
+        next_conversation = None
     else:
         continued = prepared.dify_conversation
         first_position = continued.first_position if continued else turn.row.position

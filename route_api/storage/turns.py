@@ -2,8 +2,8 @@
 
 `messages.py` reads messages for the API and rates them. `conversations.py` lists, renames and deletes conversations.
 
-Most statements commit by themselves (`database.py`), so their order matters: the process may crash between any two of
-them. A caller gets an answer only after the question is stored.
+Most statements commit by themselves (`database.py`), so their order matters: the process may crash between any two
+statements. A caller gets an answer only after the question is stored.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ class DifyConversation:
 
     :param backend: the name of the backend (`chat/backends.py`) that created the conversation on Dify. Only this
         backend can continue it.
-    :param first_position: the position of our first turn that is a message on Dify; the column `dify_since`
+    :param first_position: the position of our first turn in the conversation on Dify; stored in the column `dify_since`
     """
 
     backend: str
