@@ -83,19 +83,21 @@ class TurnInProgress:
     def watch(self, events: EventStream) -> None:
         """Give the monitor the events of Dify, so that it can interrupt the wait for them."""
         self._events = events
-        if self.ended_by:
+        if self.ended_by == "gateway_stopped":
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
         """End the turn early: its wait for Dify fails, and the turn stores the answer so far.
 
+        A turn whose caller has left goes on waiting until Dify has named the task: Dify can stop nothing else.
+
         :param reason: `caller_left` or `gateway_stopped`
         """
         self.ended_by = self.ended_by or reason
-        if self._events is not None:
-            self._events.interrupt()
-        elif reason == "gateway_stopped":
+        if reason == "gateway_stopped" and self._events is None:
             self._trace.interrupt()
+        elif self._events is not None and (reason == "gateway_stopped" or self.task_id is not None):
+            self._events.interrupt()
 
     def check_caller(self) -> None:
         """Interrupt the turn if its caller has closed the connection."""
