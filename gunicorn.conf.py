@@ -18,15 +18,17 @@ workers = settings.WORKERS
 threads = settings.THREADS if settings.WORKER_CLASS == "gthread" else 1
 worker_connections = 2000
 keepalive = 75
-"""Seconds; nginx keeps an idle connection for 60, so that it never writes into one that gunicorn has just closed."""
+"""Seconds that an idle connection stays open. nginx closes its idle connections after 60 seconds, so it never sends a
+request on a connection that gunicorn has just closed."""
 timeout = 60
-"""Seconds without a sign of life of the whole worker. A request may take longer: streams may run for hours."""
+"""Seconds after which the master kills a worker that has not called `notify`. A request may take longer: a worker calls
+`notify` also while its requests run."""
 graceful_timeout = settings.STOP_GRACE
 forwarded_allow_ips, secure_scheme_headers, forwarder_headers = "*", {}, ""
-"""gunicorn itself believes no header about the caller's address or path. The setting PROXIES says how many proxies in
-front are believed, and the application reads their headers. `*` spares gunicorn the comparison of addresses."""
+"""gunicorn evaluates no forwarding header, because the second and the third setting are empty. So `*` is harmless, and
+gunicorn need not compare addresses. The application reads these headers itself, as the setting PROXIES says."""
 max_requests = 0
 control_socket_disable = True
-"""Two gateways of one user would share the socket."""
+"""gunicorn's control socket has one path for each Unix user, so two gateways of the same user would share it."""
 
 __all__ = ["child_exit", "on_exit", "on_starting", "post_worker_init"]

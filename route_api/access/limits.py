@@ -5,6 +5,7 @@ does not answer, each process counts for itself: for a while the limits allow to
 """
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -203,6 +204,7 @@ class ConcurrencyLimit:
     def __init__(self, shared: "redis.Redis | None") -> None:
         self._shared = shared
         self._running: Counter[str] = Counter()
+        self._lock = threading.Lock()  # Adding one to a counter is two steps; another thread can come in between.
         self._retry_at = 0.0
 
     def acquire(self, name: str, owner: str, limit: int) -> Callable[[], None]:
@@ -215,7 +217,9 @@ class ConcurrencyLimit:
         :raises TooManyRequests: `limit` of them are running
         """
         key, entry = f"route-api/{name}/{owner}", token_hex(16)
-        self._running[key] += 1
+        with self._lock:
+            self._running[key] += 1
+            running = self._running[key]
         held = [entry]
 
         def release() -> None:
@@ -223,7 +227,7 @@ class ConcurrencyLimit:
                 held.clear()
                 self._release(key, entry)
 
-        if limit and max(self._running[key], self._count_shared(key, entry)) > limit:
+        if limit and max(running, self._count_shared(key, entry)) > limit:
             release()
             text = f"{limit} {name} are running already, the most at once; wait until one has ended."
             raise TooManyRequests(text, retry_after=5)
@@ -250,9 +254,10 @@ class ConcurrencyLimit:
             return 0
 
     def _release(self, key: str, entry: str) -> None:
-        self._running[key] -= 1
-        if not self._running[key]:
-            del self._running[key]
+        with self._lock:
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
         if self._shared is not None and time.monotonic() > self._retry_at:
             try:
                 self._shared.zrem(key, entry)

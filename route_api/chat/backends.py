@@ -1,4 +1,4 @@
-"""Chooses the backend that carries a turn out on Dify: the service API of an app, or the debugger of Dify's console.
+"""Chooses the API of Dify through which a turn is asked: the service API of an app, or the debugger of Dify's console.
 
 The service API accepts no model parameters. The debugger, which Dify's web page uses, accepts them
 (`tests/contract/FINDINGS.md`, a). But its routes may change with every version of Dify, and it needs a console login.
@@ -24,15 +24,15 @@ CACHE_LIFETIME_S = 300.0
 
 
 class DifyCache:
-    """A cache of Dify's answers about its apps and models, which rarely change."""
+    """A cache of Dify's answers about its apps and models. These data rarely change."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def get(self, key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-        """The cached answer with this key.
+        """Return the cached answer for this key. If there is none, or it is too old, ask Dify and cache the new answer.
 
-        :param ask: gets the answer from Dify; called if the cache has none that is younger than CACHE_LIFETIME_S
+        :param ask: a function that gets the answer from Dify
         """
         cached = self._answers.get(key)
         if cached is None or cached[0] < monotonic():
@@ -47,11 +47,11 @@ dify_cache: DifyCache = component("dify_cache")
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An API of Dify that carries a turn out.
+    """An API of Dify through which a turn is asked.
 
-    :param name: stored with the conversation, because no other backend can continue it on Dify
+    :param name: stored with the conversation, because no other backend can continue that conversation on Dify
     :param variables: the variables that the app declares, each with its `max_length`
-    :param model_config: the settings that the debugger uses instead of the app's published ones; None: the service API
+    :param model_config: the debugger's settings, which replace the app's published settings; None for the service API
     """
 
     name: str
@@ -65,25 +65,27 @@ class Backend:
 
 
 def choose_backend(options: ModelOptions) -> Backend:
-    """Choose the backend for a turn. Calls Dify only for answers that are not in the cache.
+    """Choose the backend for a turn. Calls Dify only for data that are not in the cache.
 
     :raises NotSupported: the options need settings that the operator has not made; the message names these settings
     :raises ValidationFailed: Dify has no such model, or the model's provider has no such parameter
     """
-    has_app = options.model_name in dify.app_models
+    has_app = options.model_name in dify.models_with_app
     if not options.has_parameters and (options.model_name is None or has_app):
         return _service_backend(options.model_name)
     if not dify.console.is_configured:
         raise NotSupported(_missing_settings(options, has_app))
-    app_model = options.model_name if has_app else None
-    app_id = _app_id(app_model)
+    model_with_app = options.model_name if has_app else None
+    app_id = _app_id(model_with_app)
     published = dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
     model = published["model"]
     provider, name = model["provider"], model["name"]
     if options.model_name not in (None, name) and not has_app:
+        # The default app runs another model. The debugger can run the requested model instead.
         provider, name = find_model(options.model_name or "")
     elif not options.has_parameters:
-        return _service_backend(app_model)
+        # The default app already runs the requested model, and there are no parameters that need the debugger.
+        return _service_backend(model_with_app)
     rules = dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
     model_config = override_model(
         published,
@@ -93,19 +95,19 @@ def choose_backend(options: ModelOptions) -> Backend:
         rules=rules if options.has_parameters else [],
     )
     variables = declared_variables(published)
-    return Backend(_backend_name("debugger", app_model), dify.debugger(app_id), variables, model_config)
+    return Backend(_backend_name("debugger", model_with_app), dify.debugger(app_id), variables, model_config)
 
 
 def api_of(backend_name: str | None) -> ChatApi | DebuggerApi:
-    """The API of the backend with this name. If its app is no longer configured, the API of the default app.
+    """The API of the backend with this name. If its app is no longer configured, the default app is used.
 
     :param backend_name: as it is stored with a turn; None if the turn has none
     """
     kind, _, model_name = (backend_name or "app").partition(":")
-    app_model = model_name if model_name in dify.app_models else None
+    model_with_app = model_name if model_name in dify.models_with_app else None
     if kind == "debugger":
-        return dify.debugger(_app_id(app_model))
-    return dify.chat(app_model)
+        return dify.debugger(_app_id(model_with_app))
+    return dify.chat(model_with_app)
 
 
 def find_model(model_name: str) -> tuple[str, str]:
@@ -125,22 +127,22 @@ def find_model(model_name: str) -> tuple[str, str]:
     raise ValidationFailed(f"model_name '{model_name}' is not a model of this Dify; it has: {known}.")
 
 
-def _service_backend(app_model: str | None) -> Backend:
-    api = dify.chat(app_model)
-    variables = dify_cache.get(("variables", app_model), lambda: declared_variables(api.parameters()))
-    return Backend(_backend_name("app", app_model), api, variables)
+def _service_backend(model_with_app: str | None) -> Backend:
+    api = dify.chat(model_with_app)
+    variables = dify_cache.get(("variables", model_with_app), lambda: declared_variables(api.parameters()))
+    return Backend(_backend_name("app", model_with_app), api, variables)
 
 
-def _app_id(app_model: str | None) -> str:
-    """The id of the app that DIFY_APPS has for a model.
+def _app_id(model_with_app: str | None) -> str:
+    """Dify's id of the app.
 
-    :param app_model: the model's name; None: the default app
+    :param model_with_app: the name of a model that has an app in DIFY_APPS; None for the default app
     """
-    return dify_cache.get(("app_id", app_model), lambda: dify.find_app(app_model))
+    return dify_cache.get(("app_id", model_with_app), lambda: dify.find_app(model_with_app))
 
 
-def _backend_name(kind: str, app_model: str | None) -> str:
-    return f"{kind}:{app_model}" if app_model else kind
+def _backend_name(kind: str, model_with_app: str | None) -> str:
+    return f"{kind}:{model_with_app}" if model_with_app else kind
 
 
 def _missing_settings(options: ModelOptions, has_app: bool) -> str:

@@ -1,9 +1,9 @@
 """The running turns of this process, and the two threads that check all of them once a second.
 
-The polling thread detects callers who have left. It calls neither Dify nor the database, so a slow one cannot delay it.
+The polling thread detects callers who have left. It calls neither Dify nor the database, so neither can delay it.
 
-The flushing thread stores the progress of each answer, so that a killed process loses at most the last second of it. It
-also renews the leases on the conversations.
+The flushing thread stores the progress of each streamed answer, so that a killed process loses at most the last second
+of the answer. It also renews the leases on the conversations.
 
 When the gateway is stopped, the worker (`server/stopping.py`) calls :meth:`TurnMonitor.end_turns`.
 """
@@ -26,43 +26,47 @@ from ..errors import GatewayStopped
 from ..extensions import component
 from ..monitoring import metrics
 from ..monitoring.tracing import Trace
-from ..storage.turns import LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
+from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
 
 Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 1.0
+"""Seconds between two checks of each thread."""
+
 TURNS_PER_TRANSACTION = 100
-"""Turns whose progress is stored in one transaction. A transaction has all its texts in memory a second time."""
-RENEW_S = LEASE_S / 4
+"""Turns whose progress is stored in one transaction. A transaction needs memory for a second copy of their texts."""
+
+LEASE_RENEWAL_S = TURN_LEASE_S / 4
+"""Seconds after which a lease is renewed."""
 
 
 class TurnInProgress:
     """A running turn with the answer so far.
 
-    The turn writes these attributes, and the monitor reads them. The monitor writes only `ended_by` and `end`.
+    The turn writes these attributes, and the monitor reads them. The monitor writes `end_reason` and `unstored_end`.
 
     :ivar text: the answer so far
     :ivar pieces: the number of pieces that were streamed
     :ivar passages: Dify's records that are in the prompt
-    :ivar last_event: Dify's last event with a message id; None before the first one
-    :ivar ended_by: why the turn must end early, `caller_left` or `gateway_stopped`; None while it may go on
-    :ivar end: the end of the turn that the database has not stored yet; None while the turn runs
+    :ivar last_event: Dify's last event with a message id, or Dify's whole reply to a blocking call; None before that
+    :ivar end_reason: why the turn must end early: `caller_left` or `gateway_stopped`; None if it need not end early
+    :ivar unstored_end: the end of a turn that has ended, if the database has not accepted it yet; else None
     """
 
     def __init__(self, row: TurnRow, trace: Trace, caller: socket.socket | None) -> None:
         """
-        :param trace: the trace of the request; it can interrupt a wait for Dify's answer
-        :param caller: the caller's connection; None if the server does not give it to the application
+        :param trace: the trace of the request, which can end a wait for Dify
+        :param caller: the caller's connection; None if the monitor must not watch it
         """
         self.row = row
         self.text = ""
         self.pieces = 0
         self.passages: list[Json] = []
         self.last_event: Json | None = None
-        self.ended_by: str | None = None
-        self.end: TurnEnd | None = None
+        self.end_reason: str | None = None
+        self.unstored_end: TurnEnd | None = None
         self._trace = trace
         self._events: EventStream | None = None
         self._caller = None if caller is None else _duplicate(caller)
@@ -80,20 +84,21 @@ class TurnInProgress:
         """Whether Dify has sent the event that completes the answer."""
         return self.last_event is not None and self.last_event.get("event") == "message_end"
 
-    def watch(self, events: EventStream) -> None:
-        """Give the monitor the events of Dify, so that it can interrupt the wait for them."""
+    def attach_events(self, events: EventStream) -> None:
+        """Set the stream of Dify's events, so that :meth:`interrupt` can end a wait for the next event."""
         self._events = events
-        if self.ended_by == "gateway_stopped":
+        if self.end_reason == "gateway_stopped":
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
-        """End the turn early: its wait for Dify fails, and the turn stores the answer so far.
+        """End the turn early. If it waits for Dify's next event, the wait fails, and the turn stores the answer so far.
 
-        A turn whose caller has left goes on waiting until Dify has named the task: Dify can stop nothing else.
+        Before Dify has named the task of the answer, only `gateway_stopped` ends a wait. After `caller_left` the turn
+        goes on waiting for that name, because Dify stops a model by its task alone.
 
         :param reason: `caller_left` or `gateway_stopped`
         """
-        self.ended_by = self.ended_by or reason
+        self.end_reason = self.end_reason or reason
         if reason == "gateway_stopped" and self._events is None:
             self._trace.interrupt()
         elif self._events is not None and (reason == "gateway_stopped" or self.task_id is not None):
@@ -101,8 +106,8 @@ class TurnInProgress:
 
     def check_caller(self) -> None:
         """Interrupt the turn if its caller has closed the connection."""
-        caller = self._caller  # A local name: the turn may end now, which sets the attribute to None.
-        if caller is None or self.ended_by:
+        caller = self._caller  # A local name, because the turn may end now and set the attribute to None.
+        if caller is None or self.end_reason:
             return
         try:
             has_left = caller.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
@@ -114,10 +119,10 @@ class TurnInProgress:
             self.interrupt("caller_left")
 
     def drop_caller(self) -> None:
-        """Shut down the connection of a caller who reads nothing: the turn waits for this caller, and cannot end."""
+        """Shut down the caller's connection. A turn cannot end while it waits for a caller who reads nothing."""
         caller = self._caller
         if caller is not None:
-            with suppress(OSError):  # The caller has left just now.
+            with suppress(OSError):  # The caller has already closed the connection.
                 caller.shutdown(socket.SHUT_RDWR)
 
     def count_pieces(self) -> None:
@@ -133,12 +138,12 @@ class TurnInProgress:
         :returns: parameters for `store_progress`; None if there is no new text and the lease needs no renewal
         """
         text, now = self.text, monotonic()
-        if text is self._stored_text and now - self._stored_at < RENEW_S:
+        if text is self._stored_text and now - self._stored_at < LEASE_RENEWAL_S:
             return None
         return progress_of(self.row, text, self.task_id)
 
     def note_stored(self, progress: Json) -> None:
-        """Remember that the database has taken this progress."""
+        """Remember that the database has accepted this progress."""
         self._stored_text, self._stored_at = progress["m_response"], monotonic()
 
     def close(self) -> None:
@@ -149,10 +154,10 @@ class TurnInProgress:
 
 
 def _duplicate(caller: socket.socket) -> _socket.socket:
-    """A duplicate of the caller's socket, which stays valid when the server closes its own.
+    """A duplicate of the caller's socket, which stays open when the server closes the original.
 
-    It comes from the C module `_socket`. The socket class that gevent puts into the module `socket` waits in `recv`,
-    even with MSG_DONTWAIT.
+    Its class is the one of the C module `_socket`. gevent replaces the class in the module `socket`, and the `recv` of
+    gevent's class waits even with MSG_DONTWAIT.
     """
     return _socket.socket(fileno=os.dup(caller.fileno()))
 
@@ -171,14 +176,14 @@ class TurnMonitor:
         self._has_started = False
         self.is_stopping = False
         """Whether this process was told to stop. It still finishes the running turns."""
-        self._has_ended_turns = False
+        self._accepts_turns = True
 
     def register(self, turn: TurnInProgress) -> None:
         """Watch this turn from now on.
 
-        :raises GatewayStopped: this process has already ended its running turns
+        :raises GatewayStopped: :meth:`end_turns` was called before
         """
-        if self._has_ended_turns:
+        if not self._accepts_turns:
             raise GatewayStopped
         self._turns[turn.row.message_id] = turn
         metrics.running_turns.set(len(self._turns))
@@ -194,7 +199,7 @@ class TurnMonitor:
         """Store the end of a turn, and stop watching the turn.
 
         If the database fails, the monitor keeps the end and tries again each second. Otherwise a short failure of the
-        database could lose an answer that the caller has already got.
+        database would lose an answer that the caller has already received.
         """
         turn.close()
         turn.count_pieces()
@@ -203,27 +208,28 @@ class TurnMonitor:
         except SQLAlchemyError as error:
             log.error("the answer %s could not be stored yet: %s", turn.row.message_id, error)
             metrics.unstored_answers.inc()
-            turn.end = end
+            turn.unstored_end = end
         else:
             self._turns.pop(turn.row.message_id, None)
             metrics.running_turns.set(len(self._turns))
 
     def end_turns(self) -> None:
         """End all running turns, because the gateway is stopped."""
-        self._has_ended_turns = True
+        self._accepts_turns = False
         running = self._running()
         if running:
-            log.warning("answers that did not end in time, and are ended and stored now: %d", len(running))
+            log.warning("ending and storing %d running answers, because the gateway is stopping", len(running))
         for turn in running:
             turn.interrupt("gateway_stopped")
 
     def drop_callers(self) -> None:
-        """Shut down the connections of callers who read nothing, so that their turns can end."""
+        """Shut down the caller's connection of each turn that still runs. After :meth:`end_turns` these turns wait for
+        callers who read nothing."""
         for turn in self._running():
             turn.drop_caller()
 
     def _running(self) -> list[TurnInProgress]:
-        return [turn for turn in list(self._turns.values()) if turn.end is None]
+        return [turn for turn in list(self._turns.values()) if turn.unstored_end is None]
 
     def poll(self) -> None:
         """Check each turn for a caller who has left. The polling thread calls this once a second."""
@@ -232,8 +238,8 @@ class TurnMonitor:
             turn.count_pieces()
 
     def flush(self) -> None:
-        """Store the new progress of each turn, and the ends that could not be stored before. The flushing thread calls
-        this once a second."""
+        """Store the new progress of each turn, and the ends that the database has not accepted yet. The flushing thread
+        calls this once a second."""
         running = self._running()
         for first in range(0, len(running), TURNS_PER_TRANSACTION):
             batch = running[first : first + TURNS_PER_TRANSACTION]
@@ -245,18 +251,18 @@ class TurnMonitor:
         self.flush_ends()
 
     def flush_ends(self) -> None:
-        """Store the ends of turns that could not be stored before."""
+        """Store the ends of turns that the database has not accepted yet."""
         for turn in list(self._turns.values()):
-            if turn.end is not None:
-                self.finish(turn, turn.end)
+            if turn.unstored_end is not None:
+                self.finish(turn, turn.unstored_end)
 
     def _repeat(self, task: Callable[[], None]) -> None:
         pause = threading.Event()
-        while not pause.wait(INTERVAL_S):
+        while not pause.wait(CHECK_INTERVAL_S):
             try:
                 task()
             except SQLAlchemyError as error:
-                # The next call tries again. If the process dies before, this line tells the operator of the loss.
+                # The next call tries again. If the process dies before that, the log shows that progress was lost.
                 metrics.unstored_progress.inc()
                 log.error("the progress of running answers could not be stored: %s", error)
             except Exception:

@@ -1,4 +1,4 @@
-"""Prepares the question for Dify: the conversation on Dify, the passages, the history, the prompt."""
+"""Prepares a turn for Dify: finds the passages, loads the history, and builds the prompt."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ..storage.turns import DifyConversation, TurnRow, past_turns
 from .plan import Plan
 
 HISTORY_TURNS = 100
-"""The maximum number of turns that are read for a history. The prompt's limit of characters is usually lower."""
+"""The maximum number of turns that are read for a history. The limit on characters is usually reached first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class PreparedTurn:
 def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation | None) -> PreparedTurn:
     """Find the passages and build the prompt.
 
-    Dify reminds the model of the earlier turns in its own conversation. Our prompt has the turns that are not in that
-    conversation: all earlier turns if another backend carried them out. If the caller gives a history, the prompt has
-    only this history, and the turn begins a conversation on Dify of its own.
+    Dify gives the model the earlier turns of the conversation on Dify. Our prompt adds the turns before them, for
+    example those of another backend. If the app has no variable `history`, only the first question on Dify contains
+    them. If the caller gives a history, the prompt has no other, and the turn begins a new conversation on Dify.
 
-    :param dify_conversation: the conversation on Dify that continued ours so far; None if there is none
+    :param dify_conversation: the conversation on Dify that the turn may continue; None if there is none
     """
     engine, request, backend = plan.engine, plan.request, plan.backend
     if dify_conversation is not None and dify_conversation.backend != backend.name:
@@ -47,9 +47,9 @@ def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation |
     elif dify_conversation is None:
         history = load_history(engine, row, before=row.position)
     elif HISTORY in backend.variables:
-        history = load_history(engine, row, before=dify_conversation.since)
+        history = load_history(engine, row, before=dify_conversation.first_position)
     else:
-        # The first question of this conversation on Dify had the earlier turns in its text, and Dify remembers it.
+        # The first question of this conversation on Dify contained the turns before it. Dify remembers that question.
         history = []
     passages = find_passages_in_kbs(request.kb_ids, request.message)
     prompt = build_prompt(plan.template, backend.variables, question=request.message, records=passages, history=history)
@@ -70,14 +70,14 @@ def load_history(engine: Engine, row: TurnRow, *, before: int, maximum: int = HI
 def parent_message_id(engine: Engine, row: TurnRow, dify_conversation: DifyConversation) -> str | None:
     """The id of the last successful message in this conversation on Dify.
 
-    Without it the debugger remembers no earlier turn (`tests/contract/FINDINGS.md`, a).
+    Without this id the debugger gives the model no earlier turn (`tests/contract/FINDINGS.md`, a).
 
     :returns: Dify's id; None if the conversation has no such message
     """
     if row.last_dify_message_id is not None:
         return row.last_dify_message_id
     for turn in past_turns(engine, row, before=row.position, maximum=HISTORY_TURNS):
-        if turn.position >= dify_conversation.since and turn.dify_message_id:
+        if turn.position >= dify_conversation.first_position and turn.dify_message_id:
             message_id: str = turn.dify_message_id
             return message_id
     return None

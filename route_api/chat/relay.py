@@ -23,29 +23,29 @@ log = logging.getLogger(__name__)
 def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, events: EventStream) -> Generator[bytes]:
     """Read Dify's events and yield the caller's events. The answer so far is always stored, also if the caller leaves.
 
-    The first piece is empty and is consumed by `stream_turn`, which so starts the generator. A generator that was never
-    started does not run its `finally` when it is closed.
+    The first item is empty. `stream_turn` takes it to start the generator, because Python runs the `finally` block of a
+    generator only if the generator was started.
     """
     writer = EventWriter(turn.row.ids, think=plan.request.think, is_cumulative=plan.request.is_cumulative)
-    turn.watch(events)
+    turn.attach_events(events)
     metrics.open_streams.inc()
     failure: Exception | None = None
     try:
         yield b""
         for event in events:
-            is_first = turn.last_event is None
-            if "message_id" in event:  # Set before the first yield, where the caller may leave.
+            is_first_with_id = turn.last_event is None
+            if "message_id" in event:  # Set before an event is yielded, because the caller may leave then.
                 turn.last_event = event
-            if turn.ended_by and not turn.is_answered:
+            if turn.end_reason and not turn.is_answered:
                 break
-            if piece := relay_event(turn, event, writer, is_first=is_first):
+            if piece := relay_event(turn, event, writer, is_first_with_id=is_first_with_id):
                 yield piece
     except Exception as error:
-        if not turn.ended_by:
+        if not turn.end_reason:
             failure = error
             yield writer.write_failure(log_failure(error))
     finally:
-        if failure is None and turn.task_id is None and turn.ended_by != "gateway_stopped":
+        if failure is None and turn.task_id is None and turn.end_reason != "gateway_stopped":
             read_task_id(turn, events)
         events.close()
         status, reason = status_and_reason(turn, failure)
@@ -56,14 +56,15 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
         turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     if turn.is_answered:
         yield writer.write_last(*complete_answer(plan, turn, prepared, status))
-    elif turn.ended_by == "gateway_stopped":
+    elif turn.end_reason == "gateway_stopped":
         yield writer.write_failure(GatewayStopped())
 
 
-def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_first: bool) -> bytes:
+def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_first_with_id: bool) -> bytes:
     """Add one of Dify's events to the turn, and write the caller's event for it.
 
-    :param is_first: whether this is Dify's first event; the caller then gets an event with the ids in any case
+    :param is_first_with_id: whether no earlier event of Dify had a message id. An event of a type that is not handled
+        here then becomes an event without text, so that the caller gets the ids before the first piece of the answer.
     :returns: the caller's event; empty if the caller gets none
     :raises ModelFailed: the event reports that the model failed
     """
@@ -77,13 +78,13 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case "message_replace":
             turn.text = event["answer"]
         case "message_end":
-            pass  # Its data are read from `turn.last_event` when the stream is over.
+            pass  # The end of the stream reads this event from `turn.last_event`.
         case "error":
             reason = error_text(event.get("status", 500), event)
             raise ModelFailed(f"The model could not answer: {reason}")
         case "ping":
             return KEEP_ALIVE
-        case _ if is_first:
+        case _ if is_first_with_id:
             return writer.write("")
     return b""
 
@@ -91,7 +92,7 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
 def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[str, str | None]:
     """The status of a stream that has ended, and the reason if it was stopped or failed.
 
-    When Dify stops a task, the stream ends with the usual event, but its usage has 0 tokens
+    After `conversation/stop` the stream ends with the usual event, but its usage has 0 tokens
     (`tests/contract/dify-1.12.1/chat/streaming-stopped.json`).
     """
     if turn.is_answered:
@@ -99,11 +100,11 @@ def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[
         return ("stopped", "stop_requested") if usage.get("total_tokens") == 0 else ("done", None)
     if failure is not None:
         return "failed", failure_reason(failure)
-    return "stopped", turn.ended_by or "caller_left"
+    return "stopped", turn.end_reason or "caller_left"
 
 
 def log_failure(error: Exception) -> ApiError:
-    """Log the error that broke a stream off.
+    """Log the error that ended a stream early.
 
     :returns: the error that the caller gets
     """
@@ -124,11 +125,11 @@ def read_task_id(turn: TurnInProgress, events: EventStream) -> None:
 
 
 def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
-    """Tell Dify to stop. Otherwise Dify generates an answer that nobody reads, and stores an empty answer
+    """Tell Dify to stop. Otherwise the model would continue to generate, and Dify would store an empty answer
     (`tests/contract/FINDINGS.md`, f)."""
     if turn.task_id is None:
         return
-    tracing.current().resume()  # The calls of this turn may be interrupted, because the gateway is stopping.
+    tracing.current().resume()  # If the gateway is stopping, the trace interrupts every call to Dify.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
@@ -136,9 +137,9 @@ def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
 
 
 def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
-    """The complete answer in one piece.
+    """The body of the complete answer.
 
-    :returns: its `data`; the further keys of the body beside `data`
+    :returns: the body's `data`; the further keys of the body beside `data`
     """
     request, prompt = plan.request, prepared.prompt
     passages = turn.passages if request.has_kb else None

@@ -1,6 +1,6 @@
-"""Stores the question of a turn before Dify is called, and builds the end of a turn that is stored last.
+"""Stores the question of a turn before the model is asked, and builds the end of the turn for the database.
 
-In between, the monitor stores the answer so far (`monitor.py`).
+Between these two, the monitor stores the answer so far (`monitor.py`).
 """
 
 import socket
@@ -17,7 +17,7 @@ from .preparation import PreparedTurn
 
 
 def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
-    """Store the question and take the lease on its conversation.
+    """Store the question, which also takes the lease on its conversation. :func:`store_failure` registers the turn.
 
     :param caller: the caller's connection; None if the monitor must not watch it
     :raises ConversationNotFound: the user has no such conversation
@@ -46,12 +46,12 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
 
 @contextmanager
 def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
-    """A context manager for the calls to Dify before the answer begins.
+    """Register the turn with the monitor, and store an error of the `with` block as the end of the turn.
 
-    The monitor watches the turn from the beginning of the block on. If the block fails, the reason is stored and the
-    lease is released: the question stays in the history, and the conversation accepts the next turn.
+    The block contains the calls to Dify before the answer begins. Storing the end also releases the lease, so the
+    conversation accepts the next turn.
 
-    :raises GatewayStopped: the gateway has stopped, and has interrupted the wait for Dify
+    :raises GatewayStopped: the gateway is stopping, and has ended the turn
     """
     try:
         turn_monitor.register(turn)
@@ -59,7 +59,7 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
         try:
             yield
         except DifyError as error:
-            if turn.ended_by == "gateway_stopped":  # The monitor has interrupted the wait for Dify.
+            if turn.end_reason == "gateway_stopped":  # Dify did not fail: the monitor has ended the wait for it.
                 raise GatewayStopped from error
             raise
     except BaseException as error:
@@ -70,7 +70,7 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
 def turn_end(
     plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str, reason: str | None = None
 ) -> TurnEnd:
-    """The end of a turn, for the database.
+    """The end of a turn, as it is stored in the database.
 
     :param prepared: None if the turn failed before Dify began to answer
     :param reason: why the turn was stopped or failed; None if it is done
@@ -80,10 +80,11 @@ def turn_end(
     if dify_conversation_id is None or prepared is None:
         next_conversation: DifyConversation | None = turn.row.dify_conversation
     elif plan.request.history is not None:
-        next_conversation = None  # The conversation on Dify was for this turn alone.
+        next_conversation = None  # Only turns with the same history could continue it.
     else:
-        since = prepared.dify_conversation.since if prepared.dify_conversation else turn.row.position
-        next_conversation = DifyConversation(plan.backend.name, dify_conversation_id, since)
+        continued = prepared.dify_conversation
+        first_position = continued.first_position if continued else turn.row.position
+        next_conversation = DifyConversation(plan.backend.name, dify_conversation_id, first_position)
     return TurnEnd(
         turn.text,
         status,

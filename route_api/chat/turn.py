@@ -8,8 +8,9 @@
 | ask Dify | this module |
 | relay a streamed answer | `relay.py`, `stream_events.py` |
 
-The question is stored before Dify is called, and the answer while it arrives (`monitor.py`), so that a crash loses no
-question and at most a second of an answer. No database connection is held while Dify generates.
+The question is stored before the model is asked, so a crash loses no question. A streamed answer is stored each second
+while it arrives (`monitor.py`), so a crash loses at most its last second. A blocking answer is stored when it is
+complete. No database connection is held while the model generates.
 """
 
 import logging
@@ -32,9 +33,11 @@ log = logging.getLogger(__name__)
 
 
 def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
-    """Carry a turn out and answer in one piece.
+    """Answer a turn in one piece.
 
-    This takes one call to Dify, and one more for each knowledge base, and two round trips to the database.
+    Most turns take one call to Dify for the answer and one for each knowledge base, and two or three round trips to the
+    database. More calls to Dify are made for a long question, for data that `backends.py` has not cached, and if Dify
+    has lost its conversation. A history takes one more round trip to the database.
 
     :returns: the answer's `data`; the further keys of the body beside `data`
     :raises ApiError: any error of `plan_turn`, Dify or the database. Once the question is stored, the reason is stored
@@ -50,11 +53,12 @@ def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
 
 
 def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator[bytes]:
-    """Carry a turn out and answer as server-sent events. Makes the same calls as :func:`answer_turn`.
+    """Answer a turn as server-sent events. Makes the same calls as :func:`answer_turn`, and further round trips to the
+    database while the answer arrives.
 
     :param caller: the caller's connection, which the monitor watches; None if the server does not give it
-    :returns: the events; an error after the call to Dify is the last event of the stream
-    :raises ApiError: as :func:`answer_turn`, before Dify begins to answer
+    :returns: the events. If an error occurs after Dify has begun to answer, it is the last event.
+    :raises ApiError: the same errors as :func:`answer_turn`, before Dify begins to answer
     """
     plan = plan_turn(request)
     turn = store_question(plan, caller)
@@ -66,13 +70,14 @@ def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator
 
 
 def ask_dify(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tuple[PreparedTurn, T]:
-    """Prepare the turn and ask Dify, in the conversation on Dify that continues ours.
+    """Prepare the turn and ask Dify.
 
-    If Dify no longer has that conversation, ask in a new one. The prompt then has the earlier turns from our database.
+    If Dify no longer has the conversation that continues ours, ask in a new conversation on Dify. The prompt then has
+    the earlier turns from our database.
 
-    :param call: sends the body to Dify
+    :param call: a function that sends a body to Dify and returns Dify's answer
     :returns: the prepared turn, and Dify's answer
-    :raises ModelFailed: Dify accepted the question, but the model could not answer it
+    :raises ModelFailed: Dify refused the request as invalid (:class:`DifyRejected`), usually because the model failed
     """
     prepared = prepare_turn(plan, turn.row, turn.row.dify_conversation)
     try:
@@ -80,7 +85,7 @@ def ask_dify(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tup
     except DifyNotFound:
         if prepared.dify_conversation is None:
             raise
-    log.warning("Dify no longer has its conversation behind %s", turn.row.conversation_id)
+    log.warning("Dify no longer has its conversation for our conversation %s", turn.row.conversation_id)
     prepared = prepare_turn(plan, turn.row, None)
     return prepared, _send(plan, turn, prepared, call)
 

@@ -157,7 +157,7 @@ class DifyCheck:
             return
         yield self._check("dataset key", "missing", self._dataset_key)
         yield self._check("console login", "missing", self._console_login)
-        for model_name in (None, *self._dify.app_models):
+        for model_name in (None, *self._dify.models_with_app):
             yield from self._app(model_name)
         yield self._check("indexing by meaning", "missing", self._embedding)
         yield self._check("reranking", "optional", self._rerank)

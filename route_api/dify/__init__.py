@@ -88,8 +88,8 @@ class Dify:
         self.console = ConsoleApi(self._console_transport)
         self.provisioning = ProvisioningApi(self.transport, self._console_transport)
         self.files = FilesApi(self.transport, self.knowledge, self.console, files_url)
-        self.app_models = tuple(apps or ())
-        """The models that have an app of their own."""
+        self.models_with_app = tuple(apps or ())
+        """The names of the models that have an app of their own."""
         self._timeouts = {"answer_timeout": chat_timeout, "event_timeout": event_timeout}
         self._app_keys: dict[str | None, ServiceKey] = {None: ServiceKey(app_api_key, "DIFY_APP_API_KEY")}
         self._app_keys.update({name: ServiceKey(key, "DIFY_APPS") for name, key in (apps or {}).items()})

@@ -53,9 +53,8 @@ def build_prompt(
     turns = _texts_that_fit(reversed(history), _limit(HISTORY, form, template))[::-1]
     texts = {CONTEXT: SEPARATOR.join(passages), HISTORY: SEPARATOR.join(turns)}
     texts[INSTRUCTIONS] = template.render_instructions(question=question, **texts)
-    inputs = {
-        name: "" for name in form
-    }  # Dify writes the word None for a missing value (tests/contract/README.md, 28).
+    # Dify writes the word None for a missing value (tests/contract/README.md, 28).
+    inputs = {name: "" for name in form}
     in_query = {name: "" for name in texts}
     for name, text in texts.items():
         value = escape_braces(text)

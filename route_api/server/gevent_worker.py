@@ -13,20 +13,21 @@ import gevent
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
-from .gevent_patches import check_idle_connections_at_once, send_bytes_at_once
-from .stopping import StopsTurns
+from .gevent_patches import patch_sendall, patch_wait_for_socket
+from .stopping import TurnStoppingMixin
 
 IDLE_AT_STOP_S = 0.5
-"""Seconds for which an idle connection stays open after SIGTERM: a request may be on its way."""
+"""Seconds for which an idle connection stays open after SIGTERM, because a request may be on its way. The worker checks
+this once a second, so a connection closes 0.5 to 1.5 seconds after SIGTERM."""
 
 
-class GatewayGeventWorker(StopsTurns, GeventWorker):
-    """gunicorn's gevent worker, which stops turns in time, with two changes and those of `gevent_patches.py`.
+class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
+    """gunicorn's gevent worker, with the patches of `gevent_patches.py` and three further changes.
 
-    It closes idle connections when it stops. gunicorn counts a kept-alive connection on which nothing is asked as a
-    request in progress: nginx keeps such connections, so each stop took all of `graceful_timeout`.
-
-    It hashes passwords in real threads: a hash takes 60 ms, in which no other greenlet runs.
+    - It ends running turns in time when it stops (`stopping.py`).
+    - It closes idle connections when it stops. gunicorn counts each idle connection as a request in progress. nginx
+      keeps idle connections open, so without this change each stop would take all of `graceful_timeout`.
+    - It hashes passwords in real threads. A hash takes 60 ms, and in a greenlet it would block all other greenlets.
     """
 
     def init_process(self) -> None:
@@ -35,9 +36,9 @@ class GatewayGeventWorker(StopsTurns, GeventWorker):
         super().init_process()
 
     def patch(self) -> None:
-        """Called before anything of the application is imported."""
+        """Patch the libraries. gunicorn calls this before it imports the application."""
         super().patch()
-        send_bytes_at_once()
+        patch_sendall()
         scrypt = hashlib.scrypt
 
         def scrypt_in_thread(*arguments: Any, **options: Any) -> bytes:
@@ -47,25 +48,27 @@ class GatewayGeventWorker(StopsTurns, GeventWorker):
         hashlib.scrypt = scrypt_in_thread
 
     def load_wsgi(self) -> None:
-        """Load the application, and urllib3 with it."""
+        """Load the application, which imports urllib3, then patch urllib3."""
         super().load_wsgi()
-        check_idle_connections_at_once()
+        patch_wait_for_socket()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """gunicorn wraps this around the wait for the next request on a connection."""
+        """Limit the wait for the next request on a connection. gunicorn waits inside this context manager."""
         greenlet = gevent.getcurrent()
         self.idle.add(greenlet)
         try:
-            # A stream that ends while the worker stops leaves an idle connection: nobody may wait for `keepalive` then.
+            # A stream may end while the worker stops. Its idle connection must not delay the stop by `keepalive`.
             with super().timeout_ctx() if self.alive else gevent.Timeout(IDLE_AT_STOP_S, False):
                 yield
         finally:
             self.idle.discard(greenlet)
 
-    def go_on_stopping(self, left_s: float) -> None:
-        """Close the connections on which nothing is asked. A connection on which a request has just arrived is closed
-        after its answer. gunicorn takes it as if the callers had closed the connections, and logs nothing."""
+    def continue_stop(self, left_s: float) -> None:
+        """Close the idle connections. A connection on which a request has just arrived is closed after its answer.
+
+        gunicorn handles `NoMoreData` as if the client had closed the connection, and logs nothing.
+        """
         if left_s < self.cfg.graceful_timeout - IDLE_AT_STOP_S:
             gevent.killall(list(self.idle), exception=NoMoreData, block=False)
-        super().go_on_stopping(left_s)
+        super().continue_stop(left_s)

@@ -1,7 +1,7 @@
 """gunicorn's own log lines, in the form of our log.
 
-The workers' lines go through `monitoring/logs.py` as soon as the application is loaded. gunicorn's master never loads
-it: the application must be imported after a gevent worker has patched the standard library.
+A worker's lines go through `monitoring/logs.py` as soon as the worker has loaded the application. gunicorn's master
+never loads the application, because a gevent worker must patch the standard library before that.
 """
 
 import logging
@@ -15,7 +15,7 @@ class JsonLog(Logger):
     """A JSON object in each line, for LOG_FORMAT=json."""
 
     def setup(self, cfg: Any) -> None:
-        """gunicorn calls this at the start, and again when it reads its configuration anew."""
+        """Set the format. gunicorn calls this at the start, and again when it reloads its configuration."""
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(self.formatter())

@@ -1,4 +1,4 @@
-"""gunicorn's server hooks: what happens when the master starts, when a worker is ready and dies, and at the end."""
+"""gunicorn's server hooks: for the start and the end of the master, and for the start and the death of a worker."""
 
 import gc
 import os
@@ -9,25 +9,24 @@ from typing import Any
 
 from config import Config
 
-METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which prometheus_client finds the folder in which the workers count."""
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable with the folder in which prometheus_client keeps the workers' metrics."""
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start without a Dify, or if nobody could call: every request would fail. Make the folder in which the
-    workers count."""
+    """Exit if a setting is missing that every request needs. Create the folder for the workers' metrics."""
     if missing := Config.load().missing_to_serve():
         for sentence in missing:
             server.log.error(sentence)
         sys.exit(2)
-    os.environ[METRICS_DIR] = tempfile.mkdtemp(prefix="route-api-metrics-")
+    os.environ[METRICS_DIR_VARIABLE] = tempfile.mkdtemp(prefix="route-api-metrics-")
 
 
 def post_worker_init(worker: Any) -> None:
     """Take the application's own objects out of garbage collection.
 
-    There are 150,000 of them, and none of them becomes garbage. To look through them would hold up all requests of a
-    gevent worker for a tenth of a second, every few thousand requests.
+    There are 150,000 of these objects, and none of them becomes garbage. Every few thousand requests, the collector
+    would examine them all and so block all requests of a gevent worker for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
@@ -35,13 +34,13 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(server: Any, worker: Any) -> None:
     """Remove a dead worker's gauges, such as its open streams, from the metrics. Its counters stay."""
-    # Imported here: prometheus_client reads METRICS_DIR when it is imported, and `on_starting` sets it after this file
-    # is read.
+    # Imported here, because prometheus_client reads the environment variable when it is imported, and `on_starting`
+    # sets the variable after this file is imported.
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)
 
 
 def on_exit(server: Any) -> None:
-    """Remove the folder in which the workers counted."""
-    shutil.rmtree(os.environ[METRICS_DIR], ignore_errors=True)
+    """Remove the folder with the workers' metrics."""
+    shutil.rmtree(os.environ[METRICS_DIR_VARIABLE], ignore_errors=True)

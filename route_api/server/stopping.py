@@ -1,21 +1,21 @@
-"""How a worker stops: SIGTERM lets the running turns end, and ends those that take too long in time to store them."""
+"""How a worker stops: after SIGTERM the running turns may finish. Turns that take too long are ended and stored."""
 
 from time import monotonic
 from typing import Any
 
-STORE_S = 3.0
-"""Seconds before the end of the grace time at which running turns are ended: to stop the models, to store what has come
-and to tell the callers. Half of a grace time that is shorter than twice this."""
+TIME_TO_STORE_S = 3.0
+"""Running turns are ended at least this many seconds before the grace time is over. In these seconds the models are
+stopped, the answers so far are stored, and the callers are told. If half of the grace time is shorter, it is used."""
 
-NOTIFY_S = 1.0
-"""Seconds between two calls of `notify`, which gunicorn's workers make while they serve and while they stop."""
+NOTIFY_INTERVAL_S = 1.0
+"""The longest time in seconds between two calls of `notify`. gunicorn's workers call it while they serve and stop."""
 
 
-class StopsTurns:
-    """The part of a worker that stops turns; stands before one of gunicorn's worker classes in the list of bases.
+class TurnStoppingMixin:
+    """Ends running turns when a worker stops. A mixin; list it before gunicorn's worker class.
 
-    gunicorn calls `notify` once a second until the worker has ended. What has to happen at a certain time of the stop
-    happens there: a signal handler may interrupt any line of code, so that it must not do more than set a flag.
+    gunicorn calls `notify` at least once a second until the worker has ended, so `notify` does each step of the stop at
+    its time. The signal handler only sets flags, because it may interrupt any line of code.
     """
 
     def load_wsgi(self: Any) -> None:
@@ -25,30 +25,31 @@ class StopsTurns:
         self.stops_at: float | None = None
 
     def run(self: Any) -> None:
-        """Serve until SIGTERM; at the end, store the turns that the database did not take before."""
+        """Serve until SIGTERM. At the end, try once more to store the turns that the database did not accept before."""
         super().run()  # type: ignore[misc]
         self.monitor.flush_ends()
 
     def handle_exit(self: Any, sig: int, frame: Any) -> None:
-        """SIGTERM: take no new connections and finish what runs. A second SIGTERM changes nothing."""
+        """Handle SIGTERM: accept no new connections, and finish the running requests. Ignore a second SIGTERM."""
         super().handle_exit(sig, frame)  # type: ignore[misc]
         if self.booted and self.stops_at is None:
             self.stops_at = monotonic() + self.cfg.graceful_timeout
             self.monitor.is_stopping = True
 
     def notify(self: Any) -> None:
-        """Tell the master that this worker is alive, and do what the stop needs now."""
+        """Tell the master that this worker is alive. After SIGTERM, do the next step of the stop."""
         super().notify()  # type: ignore[misc]
         if self.booted and self.stops_at is not None:
-            self.go_on_stopping(self.stops_at - monotonic())
+            self.continue_stop(self.stops_at - monotonic())
 
-    def go_on_stopping(self: Any, left_s: float) -> None:
-        """End the turns that still run, when there is just time enough to store them.
+    def continue_stop(self: Any, left_s: float) -> None:
+        """End the turns that still run, if the time that is left is only enough to store them.
 
         :param left_s: seconds until the master kills this worker
         """
-        store_s = min(STORE_S, self.cfg.graceful_timeout / 2)
-        if left_s - NOTIFY_S < store_s:  # The next call would come too late.
+        time_to_store_s = min(TIME_TO_STORE_S, self.cfg.graceful_timeout / 2)
+        left_at_next_call_s = left_s - NOTIFY_INTERVAL_S
+        if left_at_next_call_s < time_to_store_s:
             self.monitor.end_turns()
-        if left_s - NOTIFY_S < store_s / 2:
+        if left_at_next_call_s < time_to_store_s / 2:
             self.monitor.drop_callers()

@@ -4,20 +4,20 @@ from select import select
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from .stopping import StopsTurns
+from .stopping import TurnStoppingMixin
 
 
-class GatewayThreadWorker(StopsTurns, ThreadWorker):
-    """gunicorn's gthread worker, which stops turns in time, and closes its listeners when it stops.
+class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
+    """gunicorn's gthread worker, which also ends running turns in time and closes its listeners when it stops.
 
-    gunicorn's own stops accepting connections and keeps its listeners open until it has ended. So the kernel goes on
-    taking connections for it, and nginx sends requests on them that nobody will answer.
+    gunicorn's class stops accepting connections, but keeps its listeners open until the worker has ended. The kernel
+    still accepts connections for these listeners, and nginx would send requests that nobody answers.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections from now on, or stop accepting them.
+        """Start or stop accepting connections.
 
-        When the worker stops, it accepts the connections that the kernel has taken already, then closes the listeners.
+        When the worker stops, it takes over the connections that the kernel has accepted, then closes the listeners.
         """
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:

@@ -1,4 +1,7 @@
-"""Opens the database: SQLite for a gateway on one machine, PostgreSQL or MySQL/MariaDB for several machines."""
+"""Opens the database and limits its times. Executes statements that belong together: `WritePair` and `transaction`.
+
+SQLite is for a gateway on one machine, PostgreSQL and MySQL/MariaDB are for several machines.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -36,22 +39,22 @@ COMMON_OPTIONS: dict[str, Any] = {
     "json_deserializer": orjson.loads,
     "hide_parameters": True,
 }
-"""Every statement is its own transaction, because BEGIN and COMMIT would add two round trips to each. Statements that
-must succeed together use `WritePair` or :func:`transaction`. `hide_parameters` keeps the texts of users and the hashes
-of their passwords out of error messages, and so out of the log."""
+"""Each statement is a transaction of its own, because BEGIN and COMMIT would add two round trips to each statement.
+Statements that belong together use `WritePair` or :func:`transaction`. With `hide_parameters`, error messages and the
+log do not contain the texts of users and the hashes of their passwords."""
 
 POOL_SIZE = 10
-"""Connections per worker. A statement takes about a millisecond, and no connection is held while a model generates, so
-a few connections serve many turns."""
+"""Connections that each worker keeps open. It opens as many again for a short time if all are in use (`max_overflow`).
+A statement takes about a millisecond, and no turn holds a connection while its model generates. So this is enough."""
 
 CONNECT_TIMEOUT_S = 5
-"""Seconds to wait for a connection. psycopg's default is more than two minutes."""
+"""Seconds to wait until the database server accepts a new connection. psycopg's default is more than two minutes."""
 
 RESULT_TIMEOUT_S = 30
 """Seconds to wait for the result of a statement. Migrations have no such limit (:func:`engine_without_timeout`)."""
 
 PING_AFTER_IDLE_S = 5.0
-"""A pooled connection that was idle for this many seconds is tested before it is used."""
+"""If a connection of the pool was idle for this many seconds, it is tested before its next use."""
 
 
 def engine_options(database_uri: str) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def engine_options(database_uri: str) -> dict[str, Any]:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return COMMON_OPTIONS
     limits: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
-    if url.get_backend_name() != "postgresql":  # `TimedConnection` limits the time on PostgreSQL.
+    if url.get_backend_name() != "postgresql":  # For PostgreSQL, `TimedConnection` limits the time.
         limits |= {"read_timeout": RESULT_TIMEOUT_S, "write_timeout": RESULT_TIMEOUT_S}
     return {
         **COMMON_OPTIONS,
@@ -102,9 +105,9 @@ def _remember_use(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-    """Test an idle connection, because the server may have closed it, for example by a restart.
+    """Test a connection that was idle, because the server may have closed it, for example in a restart.
 
-    SQLAlchemy's `pool_pre_ping` would test before each use, which is one more round trip for every statement.
+    SQLAlchemy's `pool_pre_ping` would test the connection before each use, which adds a round trip to each statement.
 
     :raises DisconnectionError: the connection is broken; the pool then replaces it
     """
@@ -119,15 +122,14 @@ def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry
 class TimedConnection(psycopg.Connection[Any]):
     """A connection to PostgreSQL that waits at most :data:`RESULT_TIMEOUT_S` seconds for the result of a statement.
 
-    psycopg has no such limit. The setting `statement_timeout` is checked by PostgreSQL itself, so it does not help when
-    PostgreSQL hangs.
+    psycopg has no such limit. PostgreSQL has one (`statement_timeout`), but does not apply it when PostgreSQL hangs.
     """
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for the result of a statement. psycopg calls this method for each statement.
 
-        If the wait ends without a result, the connection is closed. Otherwise the late result would become the result
-        of the next statement.
+        If the wait ends without a result, the connection is closed. Otherwise the next statement would receive the late
+        result of this statement.
 
         :raises psycopg.OperationalError: no result within RESULT_TIMEOUT_S
         """
@@ -147,13 +149,14 @@ class TimedConnection(psycopg.Connection[Any]):
 class WritePair:
     """Two writes that belong together.
 
-    On PostgreSQL they are one statement, in which the first is a common table expression of the second. So they need
-    one round trip, and are one transaction. The other databases execute the two statements one after the other.
+    On PostgreSQL both are one statement: the first is a common table expression of the second. So they need one round
+    trip, and they succeed or fail together. The other databases execute two statements, each in its own transaction.
     """
 
     def __init__(self, first: Insert | Update, second: Insert | Update) -> None:
         """
-        Both statements have named parameters, and no name may occur in both.
+        :param first: an INSERT or UPDATE with named parameters
+        :param second: the same, with other names of parameters
         """
         self._first = first
         self._second = second
@@ -164,7 +167,7 @@ class WritePair:
 
         :param first: the parameters of the first statement
         :param second: the parameters of the second statement
-        :raises DBAPIError: the same subclasses as SQLAlchemy raises, for example `IntegrityError`
+        :raises DBAPIError: a statement failed; the subclasses are SQLAlchemy's, for example `IntegrityError`
         """
         if engine.dialect.name == "postgresql":
             return self._execute_as_one(engine, {**first, **second})
@@ -175,8 +178,11 @@ class WritePair:
     def _execute_as_one(self, engine: Engine, parameters: dict[str, Any]) -> None:
         """Compile the statement once, and let psycopg execute the SQL.
 
-        SQLAlchemy's own execution takes 160 us more. A turn executes two pairs, so this saves a fifth of its CPU time.
-        Errors become SQLAlchemy's, and a broken connection leaves the pool, as with SQLAlchemy's own execution.
+        SQLAlchemy's own execution takes 160 us more for each pair. The first turn of a conversation executes two pairs,
+        so this saves a fifth of its CPU time. A later turn executes a pair only if its conversation on Dify changes.
+
+        Errors of psycopg become errors of SQLAlchemy, and a broken connection is removed from the pool, as SQLAlchemy's
+        own execution does it.
         """
         if self._sql is None:
             self._sql = str(self._second.add_cte(self._first.cte()).compile(dialect=engine.dialect))
@@ -207,7 +213,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    """Set SQLite's pragmas: WAL lets readers continue during a write, and a writer waits for another writer."""
+    """Set SQLite's pragmas. With WAL, reads continue during a write. With `busy_timeout`, a write waits for another."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")

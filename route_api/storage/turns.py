@@ -1,9 +1,9 @@
-"""Writes the rows of a running turn: the question, the answer so far, and the end.
+"""Writes the rows of a running turn: the question, the answer so far, and the end. Reads the turns before it.
 
-`messages.py` reads and rates messages. `conversations.py` lists, renames and deletes conversations.
+`messages.py` reads messages for the API and rates them. `conversations.py` lists, renames and deletes conversations.
 
-Each statement commits by itself (`database.py`), so the order of the statements matters. Wherever a crash happens
-between them, a question is either stored, or its caller has not been told that the gateway accepted it.
+Most statements commit by themselves (`database.py`), so their order matters: the process may crash between any two of
+them. A caller gets an answer only after the question is stored.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,17 @@ from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_no
 
 Json = dict[str, Any]
 
-LEASE_S = 20.0
-"""Seconds for which a turn is the only one that may write to its conversation. The monitor (`chat/monitor.py`) renews
-the lease while the turn runs. After a process has died, its conversations accept no turn for up to this time."""
+TURN_LEASE_S = 20.0
+"""Seconds for which a lease is valid. While a turn holds the lease, its conversation accepts no other turn. The monitor
+(`chat/monitor.py`) renews the lease while the turn runs. If the process dies, the lease ends by itself, at most this
+long after the last renewal."""
 
 NAME_LENGTH = 50
-"""The maximum length of a conversation's name, in characters. The column holds no more."""
+"""The maximum length of a conversation's name in characters. It is the length of the column."""
 
-# SQLAlchemy uses a column's own name for the value that an INSERT or UPDATE sets. So the parameters of conditions begin
-# with `of_`. Values begin with `c_` (conversation) or `m_` (message): a `WritePair` gives two statements the same
-# parameters.
+# Names of parameters: those of conditions begin with `of_`, because SQLAlchemy reserves a column's own name for the
+# value that an UPDATE sets. Values begin with `c_` (conversation) or `m_` (message), because the two statements of a
+# `WritePair` share one set of parameters.
 
 SELECT_LAST_TURN = (
     select(
@@ -51,8 +52,8 @@ SUCCESSFUL_STATUSES = ("done", "stopped")
 """Turns with these statuses may be part of a prompt's history."""
 
 EXTRA_ROWS = 50
-"""Rows that are read beyond the wanted number, because failed turns are dropped afterwards. A condition on `meta_data`
-would make PostgreSQL read and sort the whole conversation."""
+"""Additional rows that are read, because failed turns are removed after the query. With a condition on `meta_data` in
+the query, PostgreSQL would read and sort the whole conversation."""
 
 SELECT_PAST_TURNS = (
     select(Message.position, Message.query, Message.response, Message.meta_data, Message.dify_message_id)
@@ -77,14 +78,14 @@ MESSAGE_COLUMNS = (
 INSERT_MESSAGE = insert(Message).values({name: bindparam(f"m_{name}") for name in MESSAGE_COLUMNS})
 UPDATE_PROGRESS = (
     update(Message)
-    # A finished message has no lease. Late progress must not overwrite it.
+    # A finished message has no lease, so late progress does not overwrite it.
     .where(Message.id == bindparam("of_message"), Message.leased_until.is_not(None)).values(
         {name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until")}
     )
 )
 UPDATE_INTERRUPTED = (
     update(Message)
-    # Only while the expired lease is unchanged: the process may be slow instead of dead, and may finish the turn.
+    # The process of the turn may be slow and not dead. If it has renewed or released the lease, nothing is changed.
     .where(Message.id == bindparam("of_message"), Message.leased_until == bindparam("expired")).values(
         meta_data=bindparam("m_meta_data"), leased_until=None
     )
@@ -101,29 +102,31 @@ UPDATE_DIFY_CONVERSATION = (
 )
 INSERT_FIRST_TURN = WritePair(INSERT_CONVERSATION, INSERT_MESSAGE)
 UPDATE_FINISHED_TURN = WritePair(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE)
-"""The conversation is written first: once the message is finished, the next turn may begin, and reads the new ids."""
+"""The conversation is updated first. As soon as the message is finished, the next turn may begin, and it needs the new
+ids of the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class DifyConversation:
     """The conversation on Dify that continues a conversation of ours.
 
-    :param backend: the name of the backend that created it (`chat/backends.py`); no other backend can continue it
-    :param since: the position of the first turn that it contains. Dify does not know the turns before.
+    :param backend: the name of the backend (`chat/backends.py`) that created the conversation on Dify. Only this
+        backend can continue it.
+    :param first_position: the position of our first turn that is a message on Dify; the column `dify_since`
     """
 
     backend: str
     dify_conversation_id: str
-    since: int
+    first_position: int
 
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """The data of a turn that are stored before Dify is called.
+    """The data of a turn that are stored before the model is asked.
 
-    :param conversation_id: 32 hex digits; None starts a conversation
+    :param conversation_id: 32 hex digits; None for a new conversation
     :param kb_id: the ids of the kbs, joined with commas; None without a kb
-    :param name: the name of a new conversation; None uses the beginning of the query
+    :param name: the name of a new conversation; None for the beginning of the query
     :param options: the other parameters of the request, as they are stored in the message's `meta_data`
     """
 
@@ -138,12 +141,12 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
-    """A stored turn on which this process has a lease.
+    """A stored turn that holds the lease on its conversation.
 
     :param conversation_id: 32 hex digits
     :param message_id: 32 hex digits
     :param position: counted from 1
-    :param dify_conversation: the conversation on Dify that continued ours when the turn began; None if there was none
+    :param dify_conversation: the conversation on Dify that the turn may continue; None if there is none
     :param last_dify_message_id: Dify's id of the previous turn's message; None if that turn did not succeed
     :param options: the other parameters of the request, as they are stored in the message's `meta_data`
     """
@@ -177,7 +180,7 @@ class TurnEnd:
     :param response: the answer, or the part of it that arrived
     :param status: done, stopped or failed
     :param reason: why the turn was stopped or failed; None if it is done
-    :param dify_conversation: the conversation on Dify that continues ours; None: the next turn begins a new one
+    :param dify_conversation: the conversation on Dify that the next turn may continue; None if there is none
     :param dify_message_id: the message's id on Dify; None if Dify sent none
     :param meta_data: further keys of the message's `meta_data`: `task_id`, `references`, `usage` …
     """
@@ -191,8 +194,8 @@ class TurnEnd:
 
 
 def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
-    """Store the question and take the lease on its conversation. If the kb is not the conversation's kb, start a new
-    conversation.
+    """Store the question and take the lease on its conversation. If the kb differs from the conversation's kb, start a
+    new conversation.
 
     :raises ConversationNotFound: the user has no such conversation
     :raises ConversationBusy: another turn of the conversation is running
@@ -205,7 +208,7 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
         "m_response": "",
         "m_meta_data": _meta_data(new.options, "pending"),
         "m_create_time": now,
-        "m_leased_until": now + timedelta(seconds=LEASE_S),
+        "m_leased_until": now + timedelta(seconds=TURN_LEASE_S),
     }
     if new.conversation_id is not None:
         row = _continue_conversation(engine, new, new.conversation_id, message, now)
@@ -223,7 +226,7 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
     try:
         INSERT_FIRST_TURN.execute(engine, conversation, message)
     except IntegrityError:
-        # The user has no row yet: this is the user's first turn. A check before would cost every other turn a query.
+        # The user has no row before the first turn. A check before each insert would add a query to each turn.
         _add_user(engine, new.user_id)
         INSERT_FIRST_TURN.execute(engine, conversation, message)
     return TurnRow(new.user_id, conversation["c_id"], message["m_id"], 1, None, None, new.options)
@@ -250,7 +253,7 @@ def _continue_conversation(
                 connection.execute(UPDATE_INTERRUPTED, _interrupted_parameters(last))
             message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
             connection.execute(INSERT_MESSAGE, message)
-    except IntegrityError as error:  # Another turn took this position at the same moment.
+    except IntegrityError as error:  # Another turn has just taken this position.
         raise ConversationBusy from error
     dify_conversation = None
     if last.dify_conversation_id:
@@ -268,7 +271,7 @@ def _continue_conversation(
 
 
 def _interrupted_parameters(last: Row[Any]) -> Json:
-    """The parameters of `UPDATE_INTERRUPTED` for a turn whose process died. The stored part of the answer is kept."""
+    """The parameters of `UPDATE_INTERRUPTED` for a turn whose lease has expired. The stored answer is kept."""
     meta_data = _meta_data(last.meta_data or {}, "failed", "interrupted")
     return {"of_message": last.message_id, "expired": last.leased_until, "m_meta_data": meta_data}
 
@@ -291,7 +294,7 @@ def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> li
     with engine.connect() as connection:
         parameters = {"of_conversation": row.conversation_id, "before": before, "maximum": maximum + EXTRA_ROWS}
         rows = connection.execute(SELECT_PAST_TURNS, parameters).all()
-    return [row for row in rows if row.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
+    return [past for past in rows if past.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
 
 
 def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
@@ -303,12 +306,12 @@ def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
         "of_message": row.message_id,
         "m_response": response,
         "m_meta_data": _meta_data(row.options, "pending", task_id=task_id),
-        "m_leased_until": utc_now() + timedelta(seconds=LEASE_S),
+        "m_leased_until": utc_now() + timedelta(seconds=TURN_LEASE_S),
     }
 
 
 def store_progress(engine: Engine, progress: Sequence[Json]) -> None:
-    """Store the progress of several answers in one transaction, which needs only one flush to disk.
+    """Store the progress of several answers in one transaction. Several transactions would need several disk flushes.
 
     :param progress: the result of :func:`progress_of` for each answer
     """
@@ -330,26 +333,24 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
             connection.execute(UPDATE_FINISHED_MESSAGE, finished)
         return
     next_conversation = end.dify_conversation
-    moved = {
+    conversation = {
         "of_conversation": row.conversation_id,
         "c_backend": next_conversation and next_conversation.backend,
         "c_dify_conversation_id": next_conversation and next_conversation.dify_conversation_id,
-        "c_dify_since": next_conversation and next_conversation.since,
+        "c_dify_since": next_conversation and next_conversation.first_position,
     }
-    UPDATE_FINISHED_TURN.execute(engine, moved, finished)
+    UPDATE_FINISHED_TURN.execute(engine, conversation, finished)
 
 
 def is_leased(leased_until: datetime | None) -> bool:
-    """Whether a process still writes this answer."""
+    """Whether the lease is still valid, so that a process may still be writing the answer."""
     return leased_until is not None and leased_until > utc_now()
 
 
 def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str | None]:
-    """The status of a stored turn, and the reason if the turn was stopped or failed.
+    """The status of a stored turn. A pending turn whose lease has expired counts as interrupted.
 
-    A pending turn without a lease was interrupted: the process that wrote the turn has died.
-
-    :returns: the status; the reason or None
+    :returns: the status; the reason if the turn was stopped or failed, else None
     """
     if meta_data["status"] == "pending" and not is_leased(leased_until):
         return "failed", "interrupted"
@@ -357,7 +358,7 @@ def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str 
 
 
 def _meta_data(options: Json, status: str, reason: str | None = None, **more: Any) -> Json:
-    """The `meta_data` of a message. No other code builds it.
+    """Build the `meta_data` of a message. No other code builds `meta_data`.
 
     :param more: further keys; those whose value is None are left out
     """

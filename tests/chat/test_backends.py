@@ -26,7 +26,7 @@ RULES = [
 class Dify:
     """A stub of Dify that records its calls."""
 
-    app_models = ("mistral-app",)
+    models_with_app = ("mistral-app",)
 
     def __init__(self, has_login: bool) -> None:
         self.asked: list[str] = []

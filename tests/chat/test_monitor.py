@@ -29,7 +29,7 @@ def engine(app: Flask) -> Engine:
 @pytest.fixture
 def monitor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TurnMonitor:
     """A monitor whose threads do nothing. The test calls `poll` and `flush` itself."""
-    monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 1000.0)
+    monkeypatch.setattr("route_api.chat.monitor.CHECK_INTERVAL_S", 1000.0)
     return TurnMonitor(engine)
 
 
@@ -103,12 +103,12 @@ def test_a_caller_who_stays_is_not_taken_for_gone(
 ) -> None:
     ours, callers = connection
     turn, events = turn_of(engine, ours), Events()
-    turn.watch(events)  # type: ignore[arg-type]
+    turn.attach_events(events)  # type: ignore[arg-type]
     monitor.register(turn)
     monitor.poll()
     callers.sendall(b"GET /the-next-request")
     monitor.poll()
-    assert turn.ended_by is None and "interrupt" not in events.asked and ours.recv(3) == b"GET"
+    assert turn.end_reason is None and "interrupt" not in events.asked and ours.recv(3) == b"GET"
 
 
 def test_to_look_for_the_caller_does_not_change_how_the_server_waits_for_them(
@@ -137,13 +137,13 @@ def test_a_caller_who_leaves_is_noticed_once_without_a_token(
 ) -> None:
     ours, callers = connection
     turn, events = turn_of(engine, ours), Events()
-    turn.watch(events)  # type: ignore[arg-type]
+    turn.attach_events(events)  # type: ignore[arg-type]
     turn.last_event = {"task_id": "t"}
     monitor.register(turn)
     callers.close()
     monitor.poll()
     monitor.poll()
-    assert turn.ended_by == "caller_left" and events.asked == ["interrupt"]
+    assert turn.end_reason == "caller_left" and events.asked == ["interrupt"]
 
 
 def test_events_are_read_on_for_a_caller_who_left_before_dify_named_the_task(
@@ -151,11 +151,11 @@ def test_events_are_read_on_for_a_caller_who_left_before_dify_named_the_task(
 ) -> None:
     ours, callers = connection
     turn, events = turn_of(engine, ours), Events()
-    turn.watch(events)  # type: ignore[arg-type]
+    turn.attach_events(events)  # type: ignore[arg-type]
     monitor.register(turn)
     callers.close()
     monitor.poll()
-    assert turn.ended_by == "caller_left" and events.asked == []
+    assert turn.end_reason == "caller_left" and events.asked == []
     monitor.end_turns()
     assert events.asked == ["interrupt"], "a gateway that stops cannot wait for it"
 
@@ -201,11 +201,11 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
         hangs.set()
         answers.wait(10)
 
-    monkeypatch.setattr("route_api.chat.monitor.INTERVAL_S", 0.01)
+    monkeypatch.setattr("route_api.chat.monitor.CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr("route_api.chat.monitor.store_progress", store_progress)
     ours, callers = connection
     monitor, turn = TurnMonitor(engine), turn_of(engine, ours)
-    turn.watch(Interrupted())  # type: ignore[arg-type]
+    turn.attach_events(Interrupted())  # type: ignore[arg-type]
     turn.text, turn.last_event = "部分", {"task_id": "t"}
     monitor.register(turn)
     try:
@@ -224,16 +224,16 @@ def test_a_turn_that_waits_for_difys_first_word_is_ended_where_it_waits(engine: 
     ended = threading.Event()
     with trace.interruptible(ended.set):
         monitor.end_turns()
-    assert ended.is_set() and turn.ended_by == "gateway_stopped"
+    assert ended.is_set() and turn.end_reason == "gateway_stopped"
 
 
 def test_a_stream_is_interrupted_once_when_the_gateway_stops(engine: Engine, monitor: TurnMonitor) -> None:
     trace, events = Trace(), Events()
     turn = turn_of(engine, trace=trace)
-    turn.watch(events)  # type: ignore[arg-type]
+    turn.attach_events(events)  # type: ignore[arg-type]
     monitor.register(turn)
     monitor.end_turns()
-    assert (turn.ended_by, events.asked) == ("gateway_stopped", ["interrupt"])
+    assert (turn.end_reason, events.asked) == ("gateway_stopped", ["interrupt"])
     assert not trace.is_interrupted, "Dify is to be told to stop on the same trace"
 
 
@@ -241,7 +241,7 @@ def test_a_stream_that_begins_just_when_the_gateway_stops_is_interrupted(engine:
     turn, events = turn_of(engine), Events()
     monitor.register(turn)
     monitor.end_turns()
-    turn.watch(events)  # type: ignore[arg-type]
+    turn.attach_events(events)  # type: ignore[arg-type]
     assert events.asked == ["interrupt"]
 
 

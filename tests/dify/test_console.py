@@ -165,4 +165,4 @@ def test_parameter_rules_are_those_of_the_model(console_dify: Dify, mock_dify: r
 
 
 def test_the_models_with_an_app_of_their_own_are_named(dify: Dify) -> None:
-    assert dify.app_models == ("small",)
+    assert dify.models_with_app == ("small",)

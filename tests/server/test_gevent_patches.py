@@ -9,10 +9,10 @@ START = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, socket, threading
-from route_api.server.gevent_patches import check_idle_connections_at_once, send_bytes_at_once
-send_bytes_at_once()
+from route_api.server.gevent_patches import patch_sendall, patch_wait_for_socket
+patch_sendall()
 import urllib3
-check_idle_connections_at_once()
+patch_wait_for_socket()
 """
 
 SENDING = """

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from route_api.server import stopping
-from route_api.server.stopping import StopsTurns
+from route_api.server.stopping import TurnStoppingMixin
 
 
 class Monitor:
@@ -42,7 +42,7 @@ class BareWorker:
         """Nobody is told."""
 
 
-class Worker(StopsTurns, BareWorker):
+class Worker(TurnStoppingMixin, BareWorker):
     """A worker whose clock the test turns."""
 
 
