@@ -5,6 +5,7 @@ does not answer, each process counts separately. The limits then allow more than
 """
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -207,6 +208,7 @@ class ConcurrencyLimit:
         """
         self._redis = storage
         self._running: Counter[str] = Counter()
+        self._lock = threading.Lock()  # Adding 1 to a counter is two steps, between which another thread may run.
         self._retry_at = 0.0
 
     def acquire(self, kind: str, caller: str, limit: int) -> Callable[[], None]:
@@ -219,7 +221,9 @@ class ConcurrencyLimit:
         :raises TooManyRequests: as many as the limit allows are already running
         """
         key, entry = f"route-api/{kind}/{caller}", token_hex(16)
-        self._running[key] += 1
+        with self._lock:
+            self._running[key] += 1
+            running = self._running[key]
         is_released = False
 
         def release() -> None:
@@ -228,7 +232,7 @@ class ConcurrencyLimit:
                 is_released = True
                 self._release(key, entry)
 
-        if limit and max(self._running[key], self._count_in_redis(key, entry)) > limit:
+        if limit and max(running, self._count_in_redis(key, entry)) > limit:
             release()
             text = f"{limit} {kind} are already running, which is the limit; wait until one has ended."
             raise TooManyRequests(text, retry_after=5)
@@ -255,9 +259,10 @@ class ConcurrencyLimit:
             return 0
 
     def _release(self, key: str, entry: str) -> None:
-        self._running[key] -= 1
-        if not self._running[key]:
-            del self._running[key]
+        with self._lock:
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]
         if self._redis is not None and time.monotonic() > self._retry_at:
             try:
                 self._redis.zrem(key, entry)

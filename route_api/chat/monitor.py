@@ -87,22 +87,22 @@ class TurnInProgress:
     def attach_events(self, events: EventStream) -> None:
         """Set the stream of Dify's events, so that :meth:`interrupt` can end a wait for the next event."""
         self._events = events
-        if self.end_reason:
+        if self.end_reason == "gateway_stopped":
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
         """End the turn early. A wait for Dify's next event fails, and the turn stores the answer so far.
 
-        Before Dify begins to answer, only `gateway_stopped` ends a wait. After `caller_left` the turn ends when Dify
-        begins to answer.
+        Before Dify has named the task of the answer, only `gateway_stopped` ends a wait. After `caller_left` the turn
+        goes on waiting for that name, because Dify stops a model by its task alone.
 
         :param reason: `caller_left` or `gateway_stopped`
         """
         self.end_reason = self.end_reason or reason
-        if self._events is not None:
-            self._events.interrupt()
-        elif reason == "gateway_stopped":
+        if reason == "gateway_stopped" and self._events is None:
             self._trace.interrupt()
+        elif self._events is not None and (reason == "gateway_stopped" or self.task_id is not None):
+            self._events.interrupt()
 
     def check_caller(self) -> None:
         """Interrupt the turn if its caller has closed the connection."""

@@ -45,6 +45,8 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
             failure = error
             yield writer.write_failure(log_failure(error))
     finally:
+        if failure is None and turn.task_id is None and turn.end_reason != "gateway_stopped":
+            read_task_id(turn, events)
         events.close()
         status, reason = status_and_reason(turn, failure)
         if not turn.is_answered and (status == "stopped" or isinstance(failure, DifyTimeout)):
@@ -111,6 +113,15 @@ def log_failure(error: Exception) -> ApiError:
         log.exception("unexpected error in the middle of an answer")
     log.error("the answer broke off: %s: %s", shown_error.code, shown_error.message)
     return shown_error
+
+
+def read_task_id(turn: TurnInProgress, events: EventStream) -> None:
+    """Read on after the caller has left, until Dify names the task: Dify can stop nothing else. A model that thinks for
+    long has begun to generate by then, but a ping of Dify's names no task."""
+    try:
+        turn.last_event = next((event for event in events if "task_id" in event), None)
+    except DifyError as error:
+        log.warning("Dify has named no task to stop: %s", error.message)
 
 
 def stop_generation(plan: Plan, turn: TurnInProgress) -> None:

@@ -1,7 +1,9 @@
 """Limits on one caller: requests, attempts to log in, turns and uploads at the same time, sizes."""
 
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -200,6 +202,22 @@ def test_a_place_is_free_after_its_release_and_a_second_release_does_nothing(sto
     release_third()
     releases[1]()
     limit.acquire("turns", owner, 1)
+
+
+def test_threads_that_start_and_end_at_the_same_time_are_counted_exactly() -> None:
+    limit, usual = ConcurrencyLimit(None), sys.getswitchinterval()
+
+    def start_and_end(_: int) -> None:
+        for _ in range(10_000):
+            limit.acquire("uploads", "alice", 0)()
+
+    sys.setswitchinterval(1e-6)  # Threads change places as often as they can.
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(start_and_end, range(8)))
+    finally:
+        sys.setswitchinterval(usual)
+    limit.acquire("uploads", "alice", 1)()
 
 
 def test_a_redis_that_is_away_is_not_asked_for_each_turn() -> None:

@@ -138,11 +138,26 @@ def test_a_caller_who_leaves_is_noticed_once_without_a_token(
     ours, callers = connection
     turn, events = turn_of(engine, ours), Events()
     turn.attach_events(events)  # type: ignore[arg-type]
+    turn.last_event = {"task_id": "t"}
     monitor.register(turn)
     callers.close()
     monitor.poll()
     monitor.poll()
-    assert turn.end_reason == "caller_left" and events.asked.count("interrupt") == 1
+    assert turn.end_reason == "caller_left" and events.asked == ["interrupt"]
+
+
+def test_events_are_read_on_for_a_caller_who_left_before_dify_named_the_task(
+    engine: Engine, monitor: TurnMonitor, connection: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, callers = connection
+    turn, events = turn_of(engine, ours), Events()
+    turn.attach_events(events)  # type: ignore[arg-type]
+    monitor.register(turn)
+    callers.close()
+    monitor.poll()
+    assert turn.end_reason == "caller_left" and events.asked == []
+    monitor.end_turns()
+    assert events.asked == ["interrupt"], "a gateway that stops cannot wait for it"
 
 
 def test_an_answer_that_the_database_did_not_take_is_stored_later(
@@ -191,7 +206,7 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
     ours, callers = connection
     monitor, turn = TurnMonitor(engine), turn_of(engine, ours)
     turn.attach_events(Interrupted())  # type: ignore[arg-type]
-    turn.text = "部分"
+    turn.text, turn.last_event = "部分", {"task_id": "t"}
     monitor.register(turn)
     try:
         assert hangs.wait(5)

@@ -1,6 +1,8 @@
 """Turns of a conversation answered as a stream, from the recordings of both versions."""
 
 import socket
+import threading
+import time
 from datetime import timedelta
 
 import orjson
@@ -302,3 +304,59 @@ def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app:
         assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
     (stored,) = messages(app)
     assert (stored.response, stored.meta_data["status"], stored.claimed_until) == ("知", "failed", None)
+
+
+@pytest.mark.parametrize("pings", [1, 3])
+def test_a_caller_who_leaves_before_dify_names_the_task_stops_the_model_then(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, pings: int
+) -> None:
+    """Dify sends pings while a model is silent, and a ping names no task."""
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": "the-task"}
+    event = {"event": "message", "answer": "unread", **ids}
+    without_variables(any_dify)
+    any_dify.call_back(
+        "POST", CHAT, lambda request: (200, {}, b"event: ping\n\n" * pings + b"data: %b\n\n" % orjson.dumps(event))
+    )
+    any_dify.call_back("POST", f"{CHAT}/the-task/stop", lambda request: (200, {}, b'{"result":"success"}'))
+    answer = ask(client, streaming=True)
+    assert next(answer.response) == b": ping\n\n"
+    answer.close()
+    assert any_dify.calls[-1] == f"POST {CHAT}/the-task/stop"
+    (stored,) = messages(app)
+    assert (stored.response, stored.meta_data["status"], stored.meta_data["reason"]) == ("", "stopped", "caller_left")
+
+
+def test_a_caller_who_leaves_while_dify_is_asked_stops_the_model_at_its_first_event(make_app: MakeApp) -> None:
+    """The monitor notices it before there is a stream; the first event may still be on its way then."""
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def answer_late(connection: socket.socket, request: bytes) -> None:
+        if b"/v1/parameters" in request:
+            connection.sendall(answer(b'{"user_input_form":[]}'))
+        elif b"/stop " in request:
+            connection.sendall(answer(b'{"result":"success"}'))
+        else:
+            asked.set()
+            goes_on.wait(10)
+            connection.sendall(CHUNKED_HEAD)
+            time.sleep(0.3)
+            event = {"event": "message", "answer": "x", "task_id": "t", "message_id": "m", "conversation_id": "c"}
+            connection.sendall(chunk(b"data: %b\n\n" % orjson.dumps(event)))
+            connection.recv(1)
+
+    ours, callers = socket.socketpair()
+    with loopback(answer_late) as server, ours, callers:
+        app = make_app(DIFY_BASE_URL=server.url)
+        client = app.test_client()
+        body = {"user_id": "alice", "message": "?", "streaming": True}
+        given = {"json": body, "environ_overrides": {"gunicorn.socket": ours}}
+        asking = threading.Thread(target=lambda: client.post("/v1/conversation/completion", **given).close())
+        asking.start()
+        assert asked.wait(10)
+        callers.close()
+        app.extensions["route_api"].turn_monitor.poll()
+        goes_on.set()
+        asking.join(10)
+        assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
+    (stored,) = messages(app)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("stopped", "caller_left")
