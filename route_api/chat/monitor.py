@@ -93,8 +93,8 @@ class TurnInProgress:
     def interrupt(self, reason: str) -> None:
         """End the turn early. A wait for Dify's next event fails, and the turn stores the answer so far.
 
-        Before Dify has named the task of the answer, only `gateway_stopped` ends a wait. After `caller_left` the turn
-        goes on waiting for that name, because Dify stops a model by its task alone.
+        Before Dify has sent the id of its task, only `gateway_stopped` ends a wait. After `caller_left` the turn still
+        waits for this id, because the call that stops the model needs it.
 
         :param reason: `caller_left` or `gateway_stopped`
         """
