@@ -1,7 +1,13 @@
 """The worker for WORKER_CLASS=gthread: each request runs in a thread of plain, unpatched Python."""
 
+import signal
+import socket
+from contextlib import suppress
 from select import select
+from time import monotonic
+from typing import Any
 
+from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
 from .stopping import TurnStoppingMixin
@@ -12,12 +18,17 @@ class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
 
     gunicorn's class stops accepting connections, but keeps its listeners open until the worker has ended. The kernel
     still accepts connections for these listeners, and nginx would send requests that nobody answers.
+
+    gunicorn's class closes connections in its main thread, and waits there up to two seconds for each caller to close
+    it too. The main thread also accepts all connections and calls `notify`, so this class waits in the thread of the
+    request.
     """
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections.
 
         When the worker stops, it takes over the connections that the kernel has accepted, then closes the listeners.
+        Connections on which nothing has arrived so far expire now.
         """
         super().set_accept_enabled(enabled)
         if not enabled and not self.alive:
@@ -25,3 +36,31 @@ class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
                 while select([listener], [], [], 0)[0]:
                     self.accept(listener)
                 listener.close()
+            for connection in self.pending_conns:
+                connection.timeout = monotonic()
+
+    def handle(self, conn: Any) -> Any:
+        """Handle a request in a thread of the pool. If the connection is to be closed, wait here for the caller."""
+        keeps_open = super().handle(conn)
+        if not keeps_open:
+            with suppress(OSError):  # The caller has already closed the connection.
+                close_graceful(conn.sock.dup())
+                conn.sock.shutdown(socket.SHUT_RDWR)  # The main thread, which closes the socket, finds it at its end.
+        return keeps_open
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Handle SIGQUIT and Ctrl-C: stop as after SIGTERM, but end the running turns at the next call of `notify`.
+
+        Python waits for the threads of a process that exits, and so would wait for the turns.
+        """
+        if not self.booted:
+            super().handle_quit(sig, frame)
+        self.handle_exit(sig, frame)
+        self.stops_at = monotonic()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the master lives. If it was killed, the worker stops as after SIGTERM, and a new master can start."""
+        is_alive: bool = super().is_parent_alive()
+        if not is_alive:
+            self.handle_exit(signal.SIGTERM, None)
+        return is_alive

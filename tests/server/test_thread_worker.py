@@ -1,10 +1,15 @@
-"""How the gthread worker stops: which connections it still takes."""
+"""How the gthread worker stops, and how it closes connections."""
 
+import os
+import signal
 import socket
+import threading
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from route_api.server.thread_worker import GatewayThreadWorker
 
@@ -53,3 +58,48 @@ def test_a_worker_that_is_busy_keeps_its_listeners(worker: Any, listener: socket
     with socket.create_connection(listener.getsockname()):
         assert worker.accepted == []
     listener.close()
+
+
+def test_connections_that_have_sent_nothing_do_not_delay_a_stop(worker: Any) -> None:
+    worker.pending_conns.append(SimpleNamespace(timeout=monotonic() + 75))
+    worker.alive = False
+    worker.set_accept_enabled(False)
+    assert worker.pending_conns[0].timeout <= monotonic()
+
+
+def test_a_worker_whose_master_was_killed_stops_like_after_sigterm(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(worker, "handle_exit", lambda sig, frame: asked.append(sig))
+    worker.ppid, worker.log = os.getppid() + 1, SimpleNamespace(info=lambda *_: None)
+    assert not worker.is_parent_alive() and asked == [signal.SIGTERM]
+    worker.ppid = os.getppid()
+    assert worker.is_parent_alive() and asked == [signal.SIGTERM]
+
+
+def test_ctrl_c_ends_the_running_turns_at_the_next_notify(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(worker, "handle_exit", lambda sig, frame: asked.append(sig))
+    worker.booted = True
+    worker.handle_quit(signal.SIGINT, None)
+    assert asked == [signal.SIGINT] and worker.stops_at <= monotonic()
+
+
+def test_the_main_thread_does_not_wait_for_a_caller_who_keeps_the_connection_open(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThreadWorker, "handle", lambda self, conn: False)
+    ours, callers = socket.socketpair()
+    callers.sendall(b"more than the gateway has read")
+    connection = TConn(SimpleNamespace(), ours, None, None)
+    waited_in_thread: list[bool] = []
+    thread = threading.Thread(target=lambda: waited_in_thread.append(worker.handle(connection)))
+    thread.start()
+    assert callers.recv(1) == b"", "the caller learns at once that the answer is complete"
+    thread.join(10)
+    assert waited_in_thread == [False]
+    ours.setblocking(True)
+    assert ours.recv(1) == b"", "the main thread reads the end of the connection at once"
+    connection.close(graceful=True)
+    callers.close()
