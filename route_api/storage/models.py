@@ -1,4 +1,4 @@
-"""The three tables of the API document 000, with the additional columns that Route API needs.
+"""The three tables of the API document 000, with the additional columns that Route API needs, and two tables of ours.
 
 The document limits `query` and `response` to 4,096 characters. Here they are long text: the answer of a reasoning model
 may be longer, and MySQL in strict mode would reject it. Ids are UUIDs of 32 hex digits, because the document has
@@ -124,6 +124,39 @@ class Message(Base):
     dify_message_id: Mapped[str | None] = mapped_column(String(36))
 
     conversation: Mapped[Conversation] = relationship(back_populates="messages")
+
+
+class ConsoleRefusal(Base):
+    """A login to Dify's console that Dify has refused. It is not tried again, because Dify counts wrong passwords."""
+
+    __tablename__ = "console_refusal"
+    __table_args__ = (UTF8MB4,)
+
+    login_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A hash of Dify's address, the e-mail and the password."""
+    refused_at: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+
+
+class IdempotentRequest(Base):
+    """A request with the header Idempotency-Key, and its answer, so that a repeated request gets the same answer.
+
+    While the request runs, `status` is null, and its process renews `leased_until`.
+    """
+
+    __tablename__ = "idempotent_request"
+    __table_args__ = (Index(None, "create_time"), UTF8MB4)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A hash of the caller, the endpoint and the key."""
+    request_hash: Mapped[str] = mapped_column(String(64))
+    """A hash of the parameters. A second request with the same key must have the same parameters."""
+    message_id: Mapped[str | None] = mapped_column(String(32))
+    """The turn that the request began."""
+    status: Mapped[int | None] = mapped_column(Integer)
+    content_type: Mapped[str | None] = mapped_column(String(100))
+    body: Mapped[str | None] = mapped_column(LONG_TEXT)
+    create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+    leased_until: Mapped[datetime | None] = mapped_column(TIME)
 
 
 LAST_POSITION = (

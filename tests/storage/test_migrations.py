@@ -13,7 +13,7 @@ from ..support import databases
 
 database_url, migrated = databases.database_url, databases.migrated
 
-TABLES = {"user", "conversation", "message"}
+TABLES = {"user", "conversation", "message", "console_refusal", "idempotent_request"}
 
 
 def tables(app: Flask) -> set[str]:

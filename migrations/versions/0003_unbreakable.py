@@ -1,0 +1,46 @@
+"""Create the tables that remember refused console logins and the answers to requests with an Idempotency-Key."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0003"
+down_revision = "0002"
+
+LONG_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+UTF8MB4 = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_bin",
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "console_refusal",
+        sa.Column("login_hash", sa.String(64), nullable=False),
+        sa.Column("refused_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("login_hash", name="pk_console_refusal"),
+        **UTF8MB4,
+    )
+    op.create_table(
+        "idempotent_request",
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("request_hash", sa.String(64), nullable=False),
+        sa.Column("message_id", sa.String(32)),
+        sa.Column("status", sa.Integer()),
+        sa.Column("content_type", sa.String(100)),
+        sa.Column("body", LONG_TEXT),
+        sa.Column("create_time", TIME, nullable=False),
+        sa.Column("leased_until", TIME),
+        sa.PrimaryKeyConstraint("id", name="pk_idempotent_request"),
+        **UTF8MB4,
+    )
+    op.create_index("ix_idempotent_request_create_time", "idempotent_request", ["create_time"])
+
+
+def downgrade() -> None:
+    op.drop_table("idempotent_request")
+    op.drop_table("console_refusal")
