@@ -36,9 +36,8 @@ no answer arrives, or a 502 or 504, repeat the same request with the same key, s
 - After a success the repeat gets the stored answer, with the header `Idempotent-Replayed: true`. A repeated stream has
   the whole text in one event. Answers are stored for 24 hours, and are deleted with their conversation.
 - After a failure the request is carried out again. The repeat of a turn is a new turn in the conversation that the first
-  request began; the same applies if its caller had left or the gateway had crashed, both of which stop the model. An
-  upload first looks which files Dify has got, and uploads only the others. `kb/create` gives the knowledge base that
-  Dify has created.
+  request began, also if its caller left before the answer was complete, or the gateway crashed. An upload first looks
+  which files Dify has got, and uploads only the others. `kb/create` gives the knowledge base that Dify has created.
 - While the first request is running, the repeat gets 409 `request_in_progress`. After a crash this lasts 20 seconds.
 - If the parameters or the files differ from those of the first request, the repeat gets 400 `idempotency_key_reused`.
 
