@@ -53,6 +53,9 @@ deletes, the next search comes after RENEWAL_S."""
 STORE_TRIES = 120
 """How often the thread tries to store an answer that the database did not accept: for ten minutes."""
 
+MAX_CONTENT_TYPE_LENGTH = 100
+"""The length of the column. Only Dify's answer to a raw upload has another content type than ours."""
+
 PIECE_BYTES = 1024 * 1024
 """Bytes that are read or hashed before other requests of the process get a turn: about 3 milliseconds."""
 
@@ -303,4 +306,6 @@ def end(lease: KeyLease, answer: Response) -> None:
         key_leases.release(lease, is_certain=True)
     else:
         body = answer.get_data().decode("utf-8", "replace")
-        key_leases.store(lease, StoredAnswer(answer.status_code, answer.content_type or "", body))
+        key_leases.store(
+            lease, StoredAnswer(answer.status_code, (answer.content_type or "")[:MAX_CONTENT_TYPE_LENGTH], body)
+        )

@@ -3,6 +3,7 @@
 Between these two, the monitor stores the answer so far (`monitor.py`).
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from .answers import answer_for_repeats
 from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
+
+log = logging.getLogger(__name__)
 
 
 def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
@@ -117,7 +120,11 @@ def answer_and_lease(
     lease = plan.request.key_lease
     if lease is None or prepared is None or not (status == "done" or reason == "stop_requested"):
         return None
-    answer = answer_for_repeats(plan, turn, prepared, status)
+    try:
+        answer = answer_for_repeats(plan, turn, prepared, status)
+    except Exception:  # Otherwise the end of the turn would not be stored, and its conversation would stay busy.
+        log.exception("the answer %s could not be written for a repeated request", turn.row.message_id)
+        return None
     return None if answer is None else (lease, answer)
 
 

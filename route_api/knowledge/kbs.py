@@ -52,7 +52,7 @@ def _created_since(name: str, moment: datetime) -> Json | None:
     """The dataset with this name, if it was created after this moment, in UTC."""
     created_from = moment.replace(tzinfo=UTC).timestamp() - CLOCK_DIFFERENCE_S
     found, _ = list_kbs(1, DIFY_MAX_LIMIT, name)
-    return next((row for row in found if row["name"] == name and row["created_at"] >= created_from), None)
+    return next((row for row in found if row["name"] == name and (row.get("created_at") or 0) >= created_from), None)
 
 
 def update_kb(wanted: Json) -> Json:

@@ -71,8 +71,10 @@ def upload_files(
             failures.append((name, failures[-1][1]))
             continue
         try:
-            row = arrived and arrived.find(file, name)
-            uploaded.append(row or upload_file(kb_id, file, name, on_duplicate, data))
+            row = arrived and arrived.find(file, name) or upload_file(kb_id, file, name, on_duplicate, data)
+            if arrived:
+                arrived.assigned.add(row["id"])
+            uploaded.append(row)
         except ApiError as error:
             failures.append((name, error))
     if failures:
@@ -187,12 +189,14 @@ class ArrivedDocuments:
     That upload failed, for example because the connection broke while Dify was answering, so nobody knows whether Dify
     has its files. A document is one of them if it was created since, has the file's name, perhaps with a number, and
     has the file's content.
+
+    :ivar assigned: the ids of documents that belong to other files of the request
     """
 
     def __init__(self, kb_id: str, first_tried_at: datetime) -> None:
         self._kb_id = kb_id
         self._created_from = first_tried_at.replace(tzinfo=UTC).timestamp() - CLOCK_DIFFERENCE_S
-        self._found: set[str] = set()
+        self.assigned: set[str] = set()
 
     def find(self, file: FileStorage, name: str) -> Json | None:
         """Find the document of a file.
@@ -211,12 +215,11 @@ class ArrivedDocuments:
         for document in documents:
             if (
                 is_name(document["name"])
-                and document["id"] not in self._found
-                and document["created_at"] >= self._created_from
+                and document["id"] not in self.assigned
+                and (document.get("created_at") or 0) >= self._created_from
                 and upload_file_of(document).get("size") == size
                 and self._has_content_of(file, document["id"])
             ):
-                self._found.add(document["id"])
                 return uploaded_document({"document": document, "batch": ""}, self._kb_id)
         return None
 

@@ -13,11 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from requests import PreparedRequest
 from requests import exceptions as network
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from route_api.access.idempotency import KeyLeases
+from route_api.chat import storing
 from route_api.extensions import db
 from route_api.storage import idempotency
 from route_api.storage.idempotency import KeyLease, StoredAnswer
@@ -136,6 +137,16 @@ def test_a_stopped_answer_is_the_answer(app: Flask, client: FlaskClient, any_dif
     assert first[-2]["data"]["status"] == "stopped"
     assert without_seconds(decoded(ask(client, streaming=True).data)[1]) == without_seconds(first[-2])
     assert counts(app)[2] == 1
+
+
+def test_an_answer_that_cannot_be_written_for_a_repeat_is_stored_with_its_turn(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "answer_for_repeats", lambda *_: 1 / 0)
+    without_variables(any_dify)
+    any_dify.play("chat/blocking-first-turn")
+    assert ask(client).status_code == 200
+    assert [(row.meta_data["status"], row.claimed_until) for row in messages(app)] == [("done", None)]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -393,6 +404,15 @@ def test_a_repeat_uploads_the_files_that_are_missing_and_no_others(client: Flask
     assert sorted(documents.names) == ["a(1).txt", "a.txt", "b.txt", "c.txt"]
 
 
+def test_two_files_of_one_name_and_content_stay_two_documents(client: FlaskClient, any_dify: FakeDify) -> None:
+    documents = Documents(any_dify)
+    documents.breaks = ["before"]
+    files = [("a.txt", b"a"), ("a.txt", b"a")]
+    assert upload(client, *files).status_code == 502
+    assert sorted(row["name"] for row in upload(client, *files).json["data"]) == ["a(1).txt", "a.txt"]
+    assert documents.names == ["a.txt", "a(1).txt"]
+
+
 def raw(client: FlaskClient, kb_id: str, content: bytes = FILE_CONTENT, boundary: str = "one") -> TestResponse:
     parts = ("\r\nContent-Disposition: form-data; name=", f'"file"; filename="{FILE_NAME}"\r\n\r\n')
     body = f"--{boundary}{''.join(parts)}".encode() + content + f"\r\n--{boundary}--\r\n".encode()
@@ -537,10 +557,13 @@ def test_the_header_on_any_other_endpoint_is_ignored(client: FlaskClient, any_di
 
 
 def test_without_the_header_no_query_is_added(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    statements: list[str] = []
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     without_variables(any_dify)
     any_dify.play("chat/blocking-first-turn")
     client.post("/v1/conversation/completion", json=BODY)
-    assert rows(app) == []
+    assert statements and not [statement for statement in statements if "idempotent_request" in statement]
     assert not app.extensions["route_api"].key_leases._has_started
 
 
