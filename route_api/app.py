@@ -16,6 +16,7 @@ from config import Config
 from . import envelope
 from .access import before_request, cross_origin
 from .access.callers import Caller, service_keys_of
+from .access.idempotency import KeyLeases
 from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit, limits_of
 from .access.tokens import Tokens
 from .chat.backends import DifyCache
@@ -112,6 +113,7 @@ class Components:
     request_limit: RequestLimit
     login_throttle: LoginThrottle
     concurrency: ConcurrencyLimit
+    key_leases: KeyLeases
     turn_monitor: TurnMonitor
     health_check: HealthCheck
 
@@ -131,6 +133,7 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         request_limit=request_limit,
         login_throttle=login_throttle,
         concurrency=concurrency,
+        key_leases=KeyLeases(engine),
         turn_monitor=TurnMonitor(engine),
         health_check=health_check_of(app, engine, config.DIFY_BASE_URL),
     )

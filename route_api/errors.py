@@ -222,6 +222,33 @@ class ConversationBusy(ApiError):
         super().__init__("An answer in this conversation is still being written; wait for it or stop it first.")
 
 
+class RequestInProgress(ApiError):
+    """An earlier request with the same `Idempotency-Key` is still running."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "request_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "An earlier request with this Idempotency-Key is still running; repeat this one in a moment to get its"
+            " answer.",
+            retry_after=2,
+        )
+
+
+class IdempotencyKeyReused(ApiError):
+    """Another request, with other parameters or files, has used this `Idempotency-Key` within 24 hours."""
+
+    status: int = HTTPStatus.BAD_REQUEST
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key belongs to an earlier request with other parameters. A repeated request must be the"
+            " same as the first; another request needs another key."
+        )
+
+
 class TurnNotStoppable(ApiError):
     """An answer is on its way, but the model has not begun yet, and Dify can stop it only after that."""
 

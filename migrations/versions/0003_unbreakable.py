@@ -34,11 +34,16 @@ def upgrade() -> None:
         sa.Column("content_type", sa.String(100)),
         sa.Column("body", LONG_TEXT),
         sa.Column("create_time", TIME, nullable=False),
+        sa.Column("taken_at", TIME, nullable=False),
         sa.Column("leased_until", TIME),
         sa.PrimaryKeyConstraint("id", name="pk_idempotent_request"),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name="fk_idempotent_request_message_id_message", ondelete="CASCADE"
+        ),
         **UTF8MB4,
     )
     op.create_index("ix_idempotent_request_create_time", "idempotent_request", ["create_time"])
+    op.create_index("ix_idempotent_request_message_id", "idempotent_request", ["message_id"])
 
 
 def downgrade() -> None:

@@ -11,6 +11,7 @@ from flask import Flask
 
 from ..extensions import cors
 from ..monitoring.logs import REQUEST_ID_HEADER
+from .idempotency import REPLAYED_HEADER
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,7 +36,7 @@ def init_app(app: Flask) -> None:
         cors.init_app(
             app,
             origins="*" if "*" in origins else origins,
-            expose_headers=[REQUEST_ID_HEADER, "Retry-After"],
+            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, "Retry-After"],
             max_age=PREFLIGHT_LIFETIME_S,
         )
     app.wsgi_app = SafeHeaders(app.wsgi_app)  # type: ignore[method-assign]

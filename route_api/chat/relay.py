@@ -8,7 +8,7 @@ from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
 from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped, ModelFailed
 from ..monitoring import metrics, tracing
-from ..presenters.message import answer_data, rag_info
+from .answers import complete_answer
 from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
@@ -134,16 +134,3 @@ def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
         log.warning("Dify could not be told to stop: %s", error.message)
-
-
-def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
-    """The body of the complete answer.
-
-    :returns: the body's `data`; the further keys of the body beside `data`
-    """
-    request, prompt = plan.request, prepared.prompt
-    passages = turn.passages if request.has_kb else None
-    data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)
-    if not request.has_kb:
-        return data, {}
-    return data, {"rag_info": rag_info(request.kb_ids, prompt.context, prompt.passages)}

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..storage.idempotency import KeyLease
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
@@ -29,6 +31,8 @@ class ChatRequest:
     :param history: the number of earlier turns in the prompt, or their texts; None: the memory of Dify's conversation
     :param think: `keep` the model's reasoning in the answer, `drop` it, or `separate` it into a field of its own
     :param is_cumulative: whether each event of a stream has the whole text so far, not only the new piece
+    :param is_streamed: whether the caller gets a stream
+    :param key_lease: the lease on the request's Idempotency-Key; None without a key
     """
 
     user_id: str
@@ -42,3 +46,5 @@ class ChatRequest:
     prompt_name: str | None = None
     think: str = "keep"
     is_cumulative: bool = False
+    is_streamed: bool = False
+    key_lease: KeyLease | None = None

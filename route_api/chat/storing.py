@@ -3,6 +3,7 @@
 Between these two, the monitor stores the answer so far (`monitor.py`).
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,14 @@ from contextlib import contextmanager
 from ..errors import ApiError, DifyError, GatewayStopped
 from ..monitoring import tracing
 from ..presenters.message import reference
+from ..storage.idempotency import KeyLease, StoredAnswer, note_turn
 from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn
+from .answers import answer_for_repeats
 from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
+
+log = logging.getLogger(__name__)
 
 
 def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
@@ -55,6 +60,8 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
     """
     try:
         turn_monitor.register(turn)
+        if plan.request.key_lease is not None:
+            note_turn(plan.engine, plan.request.key_lease, turn.row.message_id)
         plan.raise_problem()
         try:
             yield
@@ -98,7 +105,27 @@ def turn_end(
             "usage": (last.get("metadata") or {}).get("usage") or None,
             "dify_conversation_id": dify_conversation_id,
         },
+        for_repeats=answer_and_lease(plan, turn, prepared, status, reason),
     )
+
+
+def answer_and_lease(
+    plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str, reason: str | None
+) -> tuple[KeyLease, StoredAnswer] | None:
+    """The answer that a repeated request gets, with the lease on its Idempotency-Key.
+
+    :returns: None if there is no key, or if a repeated request must be carried out: the turn has failed, or it was
+        stopped because its caller has left or because the gateway is stopping
+    """
+    lease = plan.request.key_lease
+    if lease is None or prepared is None or not (status == "done" or reason == "stop_requested"):
+        return None
+    try:
+        answer = answer_for_repeats(plan, turn, prepared, status)
+    except Exception:  # Otherwise the end of the turn would not be stored, and its conversation would stay busy.
+        log.exception("the answer %s could not be written for a repeated request", turn.row.message_id)
+        return None
+    return None if answer is None else (lease, answer)
 
 
 def failure_reason(error: BaseException) -> str:

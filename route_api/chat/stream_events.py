@@ -11,6 +11,8 @@ from ..prompts.thinking import ThinkFilter
 
 Json = dict[str, Any]
 
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
 END_EVENT = b'data: {"code":0,"message":"","data":true}\n\n'
 """The end of every successful stream. RAGFlow's clients expect it."""
 
@@ -70,6 +72,16 @@ class EventWriter:
 def event(body: Json) -> bytes:
     """The event for a body that is already in the envelope."""
     return b"data: %b\n\n" % orjson.dumps(body)
+
+
+def repeated_stream(ids: Json, data: Json, beside_data: Json, think: str) -> str:
+    """The stream for a repeated request: the text in one event, the complete answer, the end event.
+
+    :param data: the `data` of the complete answer. The other parameters are those of :class:`EventWriter`
+    """
+    piece = {**ids, "answer": data["answer"], **({"thinking": data["thinking"]} if think == "separate" else {})}
+    text = event({"code": 0, "message": "", "data": piece})
+    return (text + event(success_body(data, "", **beside_data)) + END_EVENT).decode()
 
 
 def example_stream(answer: Json) -> str:

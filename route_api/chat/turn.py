@@ -19,10 +19,11 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from ..errors import DifyNotFound, DifyRejected, ModelFailed
+from .answers import complete_answer
 from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan, plan_turn
 from .preparation import PreparedTurn, parent_message_id, prepare_turn
-from .relay import complete_answer, relay_answer
+from .relay import relay_answer
 from .request import ChatRequest
 from .storing import store_failure, store_question, turn_end
 

@@ -1,7 +1,9 @@
 """Uploading files into a knowledge base: names that overwrite nothing, and errors that say what was wrong."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
@@ -21,7 +23,7 @@ from ..errors import (
     ValidationFailed,
 )
 from ..extensions import dify
-from ..presenters.document import file_extension, uploaded_document
+from ..presenters.document import file_extension, upload_file_of, uploaded_document
 from .not_found import kb_must_exist
 from .paging import DIFY_MAX_LIMIT
 
@@ -41,18 +43,26 @@ MB = 1024 * 1024
 DIFY_DEFAULT_LIMIT_MB = 15
 """The default of Dify's UPLOAD_FILE_SIZE_LIMIT (tests/contract/FINDINGS.md, i)."""
 
+CLOCK_DIFFERENCE_S = 300
+"""Seconds by which Dify's clock may differ from ours."""
+
 FATAL_ERRORS = (DifyUnreachable, DifyTimeout, DifyAuthFailed)
 """Errors that end an upload of several files: the remaining files would fail in the same way, each after a wait."""
 
 
-def upload_files(kb_id: str, files: Iterable[FileStorage], on_duplicate: str, data: Json) -> list[Json]:
+def upload_files(
+    kb_id: str, files: Iterable[FileStorage], on_duplicate: str, data: Json, first_tried_at: datetime | None = None
+) -> list[Json]:
     """Upload files one after the other. A file that fails does not undo the others.
 
     :param data: what :func:`create_by_file_data` has returned
+    :param first_tried_at: in UTC, if an earlier upload with the same Idempotency-Key failed or was interrupted. The
+        files that Dify got from it are not uploaded again.
     :returns: the rows of `document/upload`
     :raises ApiError: the only file failed, or all files failed with the same error
     :raises UploadFailed: some files failed; its data are the rows of the others
     """
+    arrived = ArrivedDocuments(kb_id, first_tried_at) if first_tried_at else None
     uploaded: list[Json] = []
     failures: list[tuple[str, ApiError]] = []
     for file in files:
@@ -61,7 +71,10 @@ def upload_files(kb_id: str, files: Iterable[FileStorage], on_duplicate: str, da
             failures.append((name, failures[-1][1]))
             continue
         try:
-            uploaded.append(upload_file(kb_id, file, name, on_duplicate, data))
+            row = arrived and arrived.find(file, name) or upload_file(kb_id, file, name, on_duplicate, data)
+            if arrived:
+                arrived.assigned.add(row["id"])
+            uploaded.append(row)
         except ApiError as error:
             failures.append((name, error))
     if failures:
@@ -153,16 +166,75 @@ def unused_name(kb_id: str, name: str, *, rename: bool) -> str:
 
 
 def document_names_containing(kb_id: str, text: str) -> Iterator[str]:
-    """Read the names of the kb's documents that contain `text`.
+    """Read the names of the kb's documents that contain `text`."""
+    return (document["name"] for document in documents_containing(kb_id, text))
 
-    Other names may come too, because `%` and `_` in `text` are wildcards for Dify.
+
+def documents_containing(kb_id: str, text: str) -> Iterator[Json]:
+    """Read the kb's documents whose names contain `text`.
+
+    Other documents may come too, because `%` and `_` in `text` are wildcards for Dify.
     """
     page, total = 1, 1
     while (page - 1) * DIFY_MAX_LIMIT < total:
         answer = dify.knowledge.list_documents(kb_id, page, DIFY_MAX_LIMIT, text)
         total = answer["total"]
-        yield from (document["name"] for document in answer["data"])
+        yield from answer["data"]
         page += 1
+
+
+class ArrivedDocuments:
+    """The documents that Dify got from an earlier upload with the same Idempotency-Key.
+
+    That upload failed, for example because the connection broke while Dify was answering, so nobody knows whether Dify
+    has its files. A document is one of them if it was created since, has the file's name, perhaps with a number, and
+    has the file's content.
+
+    :ivar assigned: the ids of documents that belong to other files of the request
+    """
+
+    def __init__(self, kb_id: str, first_tried_at: datetime) -> None:
+        self._kb_id = kb_id
+        self._created_from = first_tried_at.replace(tzinfo=UTC).timestamp() - CLOCK_DIFFERENCE_S
+        self.assigned: set[str] = set()
+
+    def find(self, file: FileStorage, name: str) -> Json | None:
+        """Find the document of a file.
+
+        Upstream calls: one for the list, and two to compare the content of each document of the same name and size.
+
+        :returns: a row of `document/upload`; its `batch` is empty, because Dify tells it only in the answer to the
+            upload. None if Dify does not have the file.
+        """
+        path, size = PurePath(name), file_size(file)
+        stem, suffix = path.stem[:MAX_STEM_LENGTH], re.escape(path.suffix)
+        numbered_stem = stem[: MAX_STEM_LENGTH - MAX_NUMBER_LENGTH]
+        is_name = re.compile(rf"(?:{re.escape(stem)}|{re.escape(numbered_stem)}\(\d+\)){suffix}").fullmatch
+        with kb_must_exist(self._kb_id):
+            documents = list(documents_containing(self._kb_id, numbered_stem))
+        for document in documents:
+            if (
+                is_name(document["name"])
+                and document["id"] not in self.assigned
+                and (document.get("created_at") or 0) >= self._created_from
+                and upload_file_of(document).get("size") == size
+                and self._has_content_of(file, document["id"])
+            ):
+                return uploaded_document({"document": document, "batch": ""}, self._kb_id)
+        return None
+
+    def _has_content_of(self, file: FileStorage, document_id: str) -> bool:
+        """Whether a document has the content of the file. If Dify does not hand out its content, the name, the size and
+        the time decide alone."""
+        try:
+            remote = dify.files.open_file(dify.files.locate(self._kb_id, document_id))
+        except DifyError:
+            return True
+        try:
+            return all(file.stream.read(len(piece)) == piece for piece in remote.chunks()) and not file.stream.read(1)
+        finally:
+            remote.close()
+            file.stream.seek(0)
 
 
 def explain_rejection(error: DifyRejected, name: str, size: int) -> ApiError:

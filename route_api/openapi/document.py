@@ -29,6 +29,22 @@ Its header `X-Request-Id` is the id of the request in the server's log:
 An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. With
 the setting `ERROR_HTTP_STATUS=200` failures have HTTP status 200 as well, and only `code` tells them apart.
 
+The endpoints that create something accept the header `Idempotency-Key`: the three that ask the model,
+`document/upload`, `datasets/…/create_by_file` and `kb/create`. All others ignore it. Send a new key, such as a UUID,
+with each request. If no answer arrives, or a 502 or 504, repeat the same request with the same key, so that nothing is
+done twice:
+
+- After a success the repeat gets the stored answer, with the header `Idempotent-Replayed: true`. A repeated stream has
+  the whole text in one event. Answers are stored for 24 hours, and are deleted with their conversation.
+- After a failure the request is carried out again. The repeat of a turn is a new turn in the conversation that the
+  first request began, also if its caller left before the answer was complete, or the gateway crashed. An upload first
+  looks which files Dify has got, and uploads only the others. `kb/create` gives the knowledge base that Dify has
+  created.
+- While the first request is running, the repeat gets 409 `request_in_progress`. After a crash this lasts 20 seconds.
+- If the parameters or the files differ from those of the first request, the repeat gets 400 `idempotency_key_reused`.
+
+A key has 1 to 255 visible ASCII characters and may stand in quotes. Each caller and each `user_id` has its own keys.
+
 "Upstream calls" says how many calls to Dify an endpoint makes, and why, if it makes more than one."""
 
 BEARER_AUTH = {

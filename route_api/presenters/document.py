@@ -27,7 +27,7 @@ def document_row(document: Json, kb_id: str, segments: Json | None = None) -> Js
 
     :param segments: the document's `completed_segments` and `total_segments`, if Dify's console was asked for them
     """
-    upload = _upload_file(document)
+    upload = upload_file_of(document)
     status = document.get("indexing_status") or "waiting"
     created_at = document.get("created_at") or 0
     completed, total = _segment_counts(segments)
@@ -103,7 +103,7 @@ def uploaded_document(created: Json, kb_id: str) -> Json:
         "parser_config": {"pages": [[]]},
         "parser_id": "naive",
         "run": RUN_OF_STATUS.get(document.get("indexing_status") or "waiting", "1"),
-        "size": _upload_file(document).get("size") or 0,
+        "size": upload_file_of(document).get("size") or 0,
         "thumbnail": "",
         "type": file_extension(document["name"]),
     }
@@ -135,7 +135,7 @@ def file_extension(name: str) -> str:
     return PurePath(name).suffix[1:].lower()
 
 
-def _upload_file(document: Json) -> Json:
+def upload_file_of(document: Json) -> Json:
     """Find Dify's description of a document's file: the versions of Dify, and its list and its detail, differ in the
     key that holds it."""
     for source in (document.get("data_source_detail_dict"), document.get("data_source_info")):

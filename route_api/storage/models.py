@@ -140,22 +140,26 @@ class ConsoleRefusal(Base):
 class IdempotentRequest(Base):
     """A request with the header Idempotency-Key, and its answer, so that a repeated request gets the same answer.
 
-    While the request runs, `status` is null, and its process renews `leased_until`.
+    The row is also the lease on the key: while `leased_until` lies in the future, a process carries out the request. A
+    request that failed leaves a row without a status and without a lease if it may have done something.
     """
 
     __tablename__ = "idempotent_request"
-    __table_args__ = (Index(None, "create_time"), UTF8MB4)
+    __table_args__ = (Index(None, "create_time"), Index(None, "message_id"), UTF8MB4)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """A hash of the caller, the endpoint and the key."""
+    """A hash of the caller, the endpoint, the user and the key."""
     request_hash: Mapped[str] = mapped_column(String(64))
     """A hash of the parameters. A second request with the same key must have the same parameters."""
-    message_id: Mapped[str | None] = mapped_column(String(32))
-    """The turn that the request began."""
+    message_id: Mapped[str | None] = mapped_column(ForeignKey("message.id", ondelete="CASCADE"))
+    """The turn that the request began. The stored answer is deleted together with the turn."""
     status: Mapped[int | None] = mapped_column(Integer)
     content_type: Mapped[str | None] = mapped_column(String(100))
     body: Mapped[str | None] = mapped_column(LONG_TEXT)
     create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+    """When the first request with this key came in."""
+    taken_at: Mapped[datetime] = mapped_column(TIME)
+    """When the last request took the lease. A process that has lost its lease finds another time here."""
     leased_until: Mapped[datetime | None] = mapped_column(TIME)
 
 

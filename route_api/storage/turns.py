@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..errors import ConversationBusy, ConversationNotFound
 from .database import WritePair, transaction
+from .idempotency import KeyLease, StoredAnswer, store_answer
 from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_now
 
 Json = dict[str, Any]
@@ -183,6 +184,8 @@ class TurnEnd:
     :param dify_conversation: the conversation on Dify that the next turn may continue; None if there is none
     :param dify_message_id: the message's id on Dify; None if Dify sent none
     :param meta_data: further keys of the message's `meta_data`: `task_id`, `references`, `usage` …
+    :param for_repeats: the lease on the request's Idempotency-Key, and the answer that a repeated request gets; None if
+        a repeated request must not get this answer
     """
 
     response: str
@@ -191,6 +194,7 @@ class TurnEnd:
     dify_conversation: DifyConversation | None
     dify_message_id: str | None = None
     meta_data: Json = field(default_factory=dict)
+    for_repeats: tuple[KeyLease, StoredAnswer] | None = None
 
 
 def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
@@ -320,7 +324,11 @@ def store_progress(engine: Engine, progress: Sequence[Json]) -> None:
 
 
 def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
-    """Store the end of a turn and release the lease on its conversation."""
+    """Store the end of a turn and release the lease on its conversation.
+
+    The answer for a repeated request is stored in the same transaction. So no crash can leave an answer that is stored
+    and is generated again for the repeated request.
+    """
     finished = {
         "of_message": row.message_id,
         "m_response": end.response,
@@ -328,7 +336,8 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
         "m_leased_until": None,
         "m_dify_message_id": end.dify_message_id,
     }
-    if end.dify_conversation == row.dify_conversation:
+    has_same_conversation = end.dify_conversation == row.dify_conversation
+    if has_same_conversation and end.for_repeats is None:
         with engine.connect() as connection:
             connection.execute(UPDATE_FINISHED_MESSAGE, finished)
         return
@@ -339,7 +348,16 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
         "c_dify_conversation_id": next_conversation and next_conversation.dify_conversation_id,
         "c_dify_since": next_conversation and next_conversation.first_position,
     }
-    UPDATE_FINISHED_TURN.execute(engine, conversation, finished)
+    if end.for_repeats is None:
+        UPDATE_FINISHED_TURN.execute(engine, conversation, finished)
+        return
+    lease, answer = end.for_repeats
+    with transaction(engine) as connection:
+        if not has_same_conversation:
+            connection.execute(UPDATE_DIFY_CONVERSATION, conversation)
+        connection.execute(UPDATE_FINISHED_MESSAGE, finished)
+        store_answer(connection, lease, answer)
+    lease.is_stored = True
 
 
 def is_leased(leased_until: datetime | None) -> bool:

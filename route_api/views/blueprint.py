@@ -7,8 +7,9 @@ import flask_smorest
 from marshmallow import Schema
 
 from ..access.callers import Access, access_of
+from ..access.idempotency import MAX_KEY_LENGTH
 from ..chat.stream_events import example_stream
-from ..errors import ApiError, Forbidden
+from ..errors import ApiError, Forbidden, IdempotencyKeyReused, RequestInProgress
 from ..openapi.document import (
     ACCESS_WORDS,
     ANY_ERRORS,
@@ -33,6 +34,15 @@ def in_path(name: str, **schema: Any) -> Json:
     :param schema: the keys of the parameter's schema; without them the parameter is an id
     """
     return {"in": "path", "name": name, "required": True, "schema": {"type": "string", **(schema or ID_SCHEMA)}}
+
+
+IDEMPOTENCY_KEY: Json = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "description": "a key of your choice, such as a UUID; a repeated request with the same key gets the same answer",
+    "schema": {"type": "string", "maxLength": MAX_KEY_LENGTH},
+}
+"""The OpenAPI description of the header that the decorator `idempotent` reads."""
 
 
 class ApiBlueprint(flask_smorest.Blueprint):
@@ -117,6 +127,8 @@ class ApiBlueprint(flask_smorest.Blueprint):
         if access in ACCESS_WORDS:
             docstring["description"] = f"{ACCESS_WORDS[access]}\n\n{docstring['description']}"
         security: Json = {"security": []} if access == Access.PUBLIC else {}
+        if is_idempotent(view):
+            doc = {**doc, "parameters": [*doc.get("parameters", []), IDEMPOTENCY_KEY]}
         responses = {**doc.get("responses", {}), **failure_responses(possible_codes(view))}
         return {"operationId": info["operation_id"], **doc, **security, "responses": responses}
 
@@ -127,6 +139,8 @@ def possible_codes(view: Callable[..., Any]) -> set[str]:
     given = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     if given:
         codes.update(INPUT_ERRORS)
+    if is_idempotent(view):
+        codes.update((IdempotencyKeyReused.code, RequestInProgress.code, "validation_failed", "database_unavailable"))
     access = access_of(view)
     if access != Access.PUBLIC:
         codes.update(CALLER_ERRORS)
@@ -135,6 +149,11 @@ def possible_codes(view: Callable[..., Any]) -> set[str]:
     ):
         codes.add(Forbidden.code)
     return codes
+
+
+def is_idempotent(view: Callable[..., Any]) -> bool:
+    """Whether a view accepts the header Idempotency-Key."""
+    return getattr(view, "is_idempotent", False)
 
 
 def codes_of(errors: Errors) -> set[str]:

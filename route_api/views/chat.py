@@ -6,8 +6,11 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
+from ..access.idempotency import current_lease, idempotent
 from ..access.limits import acquire_turn
+from ..chat.answers import SUCCESS_TEXT
 from ..chat.request import ChatRequest, ModelOptions
+from ..chat.stream_events import CONTENT_TYPE
 from ..chat.turn import answer_turn, stream_turn
 from ..envelope import success
 from ..errors import (
@@ -45,6 +48,7 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @blueprint.response(200, schemas.CompletionWithKbAnswer)
 @blueprint.streams(schemas.CompletionWithKbAnswer)
 @blueprint.raises(TURN_ERRORS, KbNotFound)
+@idempotent
 def chat(given: dict[str, Any]) -> Response:
     """Ask the model, with or without a knowledge base. This is the same as `conversation/completion_db`.
 
@@ -67,18 +71,23 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
             answer.call_on_close(at_the_end.pop_all().close)
             return answer
         data, beside_data = answer_turn(chat_request)
-    return success(data, "Chat successful!", **beside_data)
+    return success(data, SUCCESS_TEXT, **beside_data)
 
 
 def chat_request_of(given: dict[str, Any], *, has_kb: bool) -> ChatRequest:
-    """Make a request for a turn from the validated parameters."""
+    """Make a request for a turn from the validated parameters.
+
+    The repeat of a request whose turn failed or was interrupted is a new turn in the same conversation.
+    """
+    lease = current_lease()
+    earlier_conversation = lease.conversation_id if lease else None
     kb_id, history = given.get("kb_id"), given["history"]
     if history is None and given["history_len"] != -1:
         history = given["history_len"]
     return ChatRequest(
         user_id=given["user_id"],
         message=given["message"],
-        conversation_id=given["conversation_id"],
+        conversation_id=earlier_conversation or given["conversation_id"],
         conversation_name=given["conversation_name"],
         kb_ids=tuple(dict.fromkeys([*([kb_id] if kb_id else []), *given.get("kb_ids", [])])),
         has_kb=has_kb,
@@ -87,12 +96,14 @@ def chat_request_of(given: dict[str, Any], *, has_kb: bool) -> ChatRequest:
         prompt_name=given["prompt_name"],
         think=given["think"],
         is_cumulative=given["stream_mode"] == "cumulative",
+        is_streamed=given["streaming"],
+        key_lease=lease,
     )
 
 
 def event_stream(events: Generator[bytes]) -> Response:
     """A streamed response of server-sent events. Its end, or a caller who leaves, closes the generator."""
     body = stream_with_context(events)
-    answer = Response(body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS)
+    answer = Response(body, content_type=CONTENT_TYPE, headers=STREAM_HEADERS)
     answer.call_on_close(events.close)
     return answer

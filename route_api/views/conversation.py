@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Response
 
+from ..access.idempotency import idempotent
 from ..chat.backends import api_of
 from ..chat.forwarding import delete_on_dify
 from ..envelope import success
@@ -32,6 +33,7 @@ blueprint = ApiBlueprint("conversation", __name__, url_prefix="/conversation", d
 @blueprint.response(200, completion.CompletionAnswer)
 @blueprint.streams(completion.CompletionAnswer)
 @blueprint.raises(TURN_ERRORS)
+@idempotent
 def complete(given: dict[str, Any]) -> Response:
     """Ask the model.
 
@@ -47,6 +49,7 @@ def complete(given: dict[str, Any]) -> Response:
 @blueprint.response(200, completion.CompletionWithKbAnswer)
 @blueprint.streams(completion.CompletionWithKbAnswer)
 @blueprint.raises(TURN_ERRORS, KbNotFound)
+@idempotent
 def complete_with_kb(given: dict[str, Any]) -> Response:
     """Ask the model about a knowledge base.
 

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Response, request
 
 from ..access.callers import admin_required
+from ..access.idempotency import idempotent
 from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import DIFY_ERRORS, ValidationFailed
@@ -26,8 +27,12 @@ blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", descripti
 @blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
+@idempotent
 def create_document_by_file(kb_id: str) -> Response:
     """Upload a file in Dify's own form and get Dify's own answer, unchanged. The Java backend calls this.
+
+    With an Idempotency-Key, a repeat must have the same kb and the same `Content-Length`; the body itself is not
+    compared. After a failure a repeat replaces the document of this name, as every upload in this form does.
 
     Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """

@@ -7,6 +7,7 @@ from flask import Response, stream_with_context
 from werkzeug.datastructures import FileStorage
 
 from ..access.callers import admin_required
+from ..access.idempotency import failed_before_at, idempotent
 from ..access.limits import limit_uploads
 from ..envelope import success
 from ..errors import (
@@ -41,6 +42,7 @@ BINARY = {"type": "string", "format": "binary"}
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
 @blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNameTaken, FileTooLarge, FileTypeNotSupported, UploadFailed)
+@idempotent
 def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str, Any]) -> Response:
     """Upload one or several files. Dify splits and indexes each one right away.
 
@@ -48,9 +50,12 @@ def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str,
     that were uploaded.
 
     Upstream calls: 2 for each file: Dify overwrites a document of the same name, so the name is looked up first. 3 if
-    the name is taken, 1 with on_duplicate=replace.
+    the name is taken, 1 with on_duplicate=replace. After a failure, a repeat with the same Idempotency-Key makes 1 more
+    for each file, and 2 more to compare the contents if Dify has a document of this name and size. The row of a file
+    that Dify has got already has an empty `batch`, which only the answer to the upload itself names.
     """
-    rows = upload_files(given["kb_id"], given_files["file"], given["on_duplicate"], create_by_file_data(given))
+    data, files = create_by_file_data(given), given_files["file"]
+    rows = upload_files(given["kb_id"], files, given["on_duplicate"], data, failed_before_at())
     return success(rows)
 
 

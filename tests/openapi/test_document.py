@@ -106,7 +106,10 @@ def test_every_parameter_says_where_it_is_and_what_it_takes(document: Json) -> N
         path = name.split()[1]
         in_path = {p["name"] for p in document["paths"][path].get("parameters", []) if p["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", path)), name
-        assert all(parameter["in"] == "query" and parameter["schema"] for parameter in operation.get("parameters", []))
+        assert all(
+            parameter["in"] in ("query", "header") and parameter["schema"]
+            for parameter in operation.get("parameters", [])
+        )
     for name in ("kb_id", "conversation_id", "temperature", "history", "stream_mode"):
         assert name in document["components"]["schemas"]["CompletionWithKb"]["properties"]
 
@@ -203,3 +206,13 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_a_tag_that_is_expla
     assert all(operation["summary"] for _, operation in operations(document))
     explained = {tag["name"] for tag in document["tags"] if tag["description"]}
     assert {tag for _, operation in operations(document) for tag in operation["tags"]} == explained
+
+
+def test_the_endpoints_that_create_something_take_an_idempotency_key(document: Json) -> None:
+    raw = "POST /datasets/{kb_id}/document/create"
+    turns = {"POST /conversation/completion", "POST /conversation/completion_db", "POST /chat/chat"}
+    assert {
+        name
+        for name, operation in operations(document)
+        if "Idempotency-Key" in [parameter["name"] for parameter in operation.get("parameters", [])]
+    } == {*turns, "POST /document/upload", "POST /kb/create", f"{raw}_by_file", f"{raw}-by-file"}

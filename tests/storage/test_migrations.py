@@ -31,7 +31,9 @@ def test_up_down_and_up_again_ends_at_what_the_models_say(migrated: Flask) -> No
     assert tables(migrated) == TABLES
 
 
-@pytest.mark.parametrize(("table", "parent"), [("conversation", "user"), ("message", "conversation")])
+@pytest.mark.parametrize(
+    ("table", "parent"), [("conversation", "user"), ("message", "conversation"), ("idempotent_request", "message")]
+)
 def test_what_hangs_on_a_deleted_row_goes_with_it(migrated: Flask, table: str, parent: str) -> None:
     with migrated.app_context():
         (key,) = inspect(db.engine).get_foreign_keys(table)

@@ -1,0 +1,54 @@
+"""The complete answer of a turn: for the caller, and for a repeated request with the same Idempotency-Key."""
+
+import logging
+from typing import Any
+
+import orjson
+
+from ..envelope import JSON_TYPE, success_body
+from ..presenters.message import answer_data, rag_info
+from ..storage.idempotency import StoredAnswer
+from .monitor import TurnInProgress
+from .plan import Plan
+from .preparation import PreparedTurn
+from .stream_events import CONTENT_TYPE, repeated_stream
+
+Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+SUCCESS_TEXT = "Chat successful!"
+
+MAX_STORED_BYTES = 4 * 1024 * 1024
+"""The maximum size of an answer that is stored for a repeated request. MySQL refuses a statement over 16 MB by default,
+and the end of the turn is stored in the same transaction."""
+
+
+def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
+    """The body of the complete answer.
+
+    :returns: the body's `data`; the further keys of the body beside `data`
+    """
+    request, prompt = plan.request, prepared.prompt
+    passages = turn.passages if request.has_kb else None
+    data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)
+    if not request.has_kb:
+        return data, {}
+    return data, {"rag_info": rag_info(request.kb_ids, prompt.context, prompt.passages)}
+
+
+def answer_for_repeats(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> StoredAnswer | None:
+    """The answer that a repeated request gets, in the form that the first request has asked for.
+
+    :returns: None if the answer is too large to be stored
+    """
+    data, beside_data = complete_answer(plan, turn, prepared, status)
+    if plan.request.is_streamed:
+        answer = StoredAnswer(200, CONTENT_TYPE, repeated_stream(turn.row.ids, data, beside_data, plan.request.think))
+    else:
+        body = orjson.dumps(success_body(data, SUCCESS_TEXT, **beside_data)).decode()
+        answer = StoredAnswer(200, JSON_TYPE, body)
+    if len(answer.body) * 4 > MAX_STORED_BYTES and len(answer.body.encode()) > MAX_STORED_BYTES:
+        log.warning("the answer %s is too large to be stored for a repeated request", turn.row.message_id)
+        return None
+    return answer
