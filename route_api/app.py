@@ -18,7 +18,7 @@ from .access import before_request, cross_origin
 from .access.callers import Caller, service_keys_of
 from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit, limits_of
 from .access.tokens import Tokens
-from .chat.backends import DifyCache
+from .chat.dify_cache import DifyCache
 from .chat.monitor import TurnMonitor
 from .commands import register_commands
 from .dify import Dify
