@@ -2,6 +2,7 @@
 
 from typing import Mapping
 
+from .breaker import Breaker
 from .chat_app import CHAT_MODES, ChatApi
 from .console import ConsoleApi
 from .console_login import ConsoleLogin
@@ -19,6 +20,7 @@ from .transport import Transport
 __all__ = [
     "CHAT_MODES",
     "NO_INDEX",
+    "Breaker",
     "ChatApi",
     "ConsoleApi",
     "DebuggerApi",
@@ -64,6 +66,7 @@ class Dify:
         upload_timeout: float,
         event_timeout: float = EVENT_TIMEOUT,
         pool_size: int = POOL_SIZE,
+        breaker: Breaker | None = None,
     ) -> None:
         """
         :param base_url: address of the server, without `/v1`.
@@ -77,9 +80,14 @@ class Dify:
         :param upload_timeout: the same for the answer to an upload.
         :param event_timeout: the same for the next event of a streamed chat.
         :param pool_size: how many idle connections are kept.
+        :param breaker: refuses calls while Dify is away; None: every call is sent.
         """
         self.transport = Transport(
-            base_url, connect_timeout=connect_timeout, read_timeout=read_timeout, pool_size=pool_size
+            base_url,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            pool_size=pool_size,
+            breaker=breaker,
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)

@@ -94,7 +94,9 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
     (of_tomorrow / "versions" / "9999_next.py").write_text(f'revision = "9999"\ndown_revision = "{head}"\n')
     with app.app_context():
         app.extensions["migrate"].directory = str(of_tomorrow)
-        app.extensions["route_api"].health_check = health.health_check_of(app, db.engine, app.config["DIFY_BASE_URL"])
+        app.extensions["route_api"].health_check = health.health_check_of(
+            app, db.engine, app.config["DIFY_BASE_URL"], app.extensions["route_api"].dify_breaker
+        )
     assert "`flask db upgrade`" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
 
 
