@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from route_api.access.limits import REDIS_OPTIONS
 from route_api.dify.breaker_board import LIFETIME_S, RedisBoard
 
 from ..support import databases
@@ -39,7 +40,7 @@ def test_what_nobody_publishes_any_more_is_forgotten(client: redis.Redis) -> Non
 
 
 def test_while_redis_is_away_the_board_is_empty_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    board = RedisBoard(redis.Redis("127.0.0.1", 1, socket_connect_timeout=0.2), DIFY)
+    board = RedisBoard(redis.Redis.from_url("redis://127.0.0.1:1", **REDIS_OPTIONS), DIFY)
     begun = time.monotonic()
     board.publish({"read": "first"})
     board.withdraw("read")
