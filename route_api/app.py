@@ -29,6 +29,7 @@ from .monitoring import logs
 from .openapi.document import SPEC_OPTIONS
 from .prompts.templates import PromptTemplate, load_templates
 from .storage import database
+from .storage.console_logins import ConsoleLoginTries
 from .views import BLUEPRINTS
 
 MEGABYTE = 1024 * 1024
@@ -126,7 +127,7 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
     request_limit, login_throttle, concurrency = limits_of(config)
     breaker = breaker_of(config)
     return Components(
-        dify=dify_of(config, breaker),
+        dify=dify_of(config, breaker, engine),
         dify_breaker=breaker,
         dify_cache=DifyCache(),
         prompt_templates=load_templates(config.PROMPTS_FILE),
@@ -150,8 +151,9 @@ def breaker_of(config: Config) -> Breaker:
     return Breaker(pinging.ping, max_calls=config.max_dify_calls, board=board)
 
 
-def dify_of(config: Config, breaker: Breaker) -> Dify:
+def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
     """The client of the Dify that the settings name."""
+    tries = ConsoleLoginTries(engine, config.DIFY_BASE_URL, config.DIFY_CONSOLE_EMAIL, config.DIFY_CONSOLE_PASSWORD)
     return Dify(
         base_url=config.DIFY_BASE_URL,
         dataset_api_key=config.DIFY_DATASET_API_KEY,
@@ -166,4 +168,5 @@ def dify_of(config: Config, breaker: Breaker) -> Dify:
         upload_timeout=config.DIFY_UPLOAD_TIMEOUT,
         pool_size=config.max_dify_calls,
         breaker=breaker,
+        login_tries=tries,
     )
