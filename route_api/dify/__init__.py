@@ -119,6 +119,10 @@ class Dify:
         """
         return self.console.find_app(self._app_keys[model_name])
 
+    def ask_directly(self) -> None:
+        """Send every call from now on, also if the breaker would refuse it."""
+        self.transport.breaker = None
+
     def forget_login(self) -> None:
         """Behave from now on as if no console login were configured."""
         self._login.forget()
