@@ -178,8 +178,8 @@ class Config:
     )
     LIMITS_STORAGE: str = setting(
         "memory://",
-        "where requests are counted: `memory://`: in each process separately; `redis://host:6379/0`: for all processes"
-        " together",
+        "where requests are counted, and where it is noted that Dify is away: `memory://`: in each process separately;"
+        " `redis://host:6379/0`: for all processes together",
         secret=True,
         check=limits_storage,
     )
