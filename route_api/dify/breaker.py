@@ -91,6 +91,9 @@ class Circuit:
     may_try: bool = False
     trial: "Call | None" = None
 
+    def open(self, opening: str) -> None:
+        self.is_open, self.may_try, self.opening = True, False, opening
+
     @property
     def is_stuck(self) -> bool:
         """Whether the next call is refused too, if the circuit is open."""
@@ -204,25 +207,23 @@ class Breaker:
             self._report()
 
     def count_failure(self, call: Call) -> None:
-        circuit = call.circuit
+        circuit, opens = call.circuit, False
         with self._lock:
             if circuit.is_open:
                 if circuit.trial is call:
                     circuit.may_try, circuit.trial = False, None
             elif call.begun_at >= circuit.succeeded_at:
                 circuit.failures += 1
-                if circuit.failures >= FAILURES:
-                    self._open(circuit, token_hex(8))
-                    log.error(
-                        "Dify failed %d times in a row in calls of the kind '%s': they are refused until it answers",
-                        circuit.failures,
-                        circuit.kind,
-                    )
+                opens = circuit.failures >= FAILURES
+                if opens:
+                    circuit.open(token_hex(8))
+        if opens:
+            self._tell_of_opening(circuit, f"Dify failed {FAILURES} times in a row")
         if circuit.is_open:
             self._watch()
 
-    def _open(self, circuit: Circuit, opening: str) -> None:
-        circuit.is_open, circuit.may_try, circuit.opening = True, False, opening
+    def _tell_of_opening(self, circuit: Circuit, reason: str) -> None:
+        log.error("%s in calls of the kind '%s': they are refused until it answers", reason, circuit.kind)
         metrics.dify_breaker_opened[circuit.kind].inc()
         self._report()
 
@@ -239,17 +240,23 @@ class Breaker:
             if self._watcher is not None and self._watcher.is_alive() or self._closed.is_set():
                 return
             self._watcher = threading.Thread(target=self._run, name="dify-breaker", daemon=True)
-            self._watcher.start()
+            try:
+                self._watcher.start()
+            except RuntimeError as error:  # No thread could be started. The next refused call tries again.
+                log.error("the thread that pings Dify could not be started: %s", error)
 
     def _run(self) -> None:
         tracing.end()  # A thread of gevent begins with the trace of the request that started it.
         ping_at = 0.0
         while True:
-            if self._board is not None:
-                self._look(self._board)
-            if self._waits_for_ping() and self._clock() >= ping_at:
-                ping_at = self._clock() + PING_INTERVAL_S
-                self._ask_for_ping()
+            try:
+                if self._board is not None:
+                    self._look(self._board)
+                if self._waits_for_ping() and self._clock() >= ping_at:
+                    ping_at = self._clock() + PING_INTERVAL_S
+                    self._ask_for_ping()
+            except Exception:  # A bug must not keep the circuits open for ever.
+                log.exception("unexpected error in the thread that pings Dify")
             with self._lock:
                 if self._board is None and not self._waits_for_ping():
                     self._watcher = None
@@ -291,8 +298,8 @@ class Breaker:
                     if circuit.is_open:
                         circuit.opening = opening
                         continue
-                    self._open(circuit, opening)
-                log.error("another worker found that Dify fails in calls of the kind '%s': they are refused", kind)
+                    circuit.open(opening)
+                self._tell_of_opening(circuit, "another worker found that Dify fails")
         opened = {each.kind: each.opening for each in self._circuits.values() if each.is_open and each.is_stuck}
         if opened:
             board.publish(opened)

@@ -306,7 +306,6 @@ def test_uploads_that_their_callers_break_off_open_nothing(make: Make) -> None:
     assert (breaker.refused_kinds(), breaker.running_calls) == ([], 0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_the_ping_does_not_keep_the_circuit_open_for_ever(make: Make, script: ScriptedDify) -> None:
     dify, breaker = make()
     right = breaker._ping
