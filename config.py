@@ -133,6 +133,12 @@ class Config:
     DIFY_UPLOAD_TIMEOUT: float = setting(
         300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
     )
+    DIFY_MAX_CALLS: int = setting(
+        1800,
+        "calls to Dify, streams among them, that a worker may run at the same time; with `gthread` at most nine tenths"
+        " of `THREADS`",
+        check=validate.Range(1, 10_000),
+    )
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
     DIFY_EMBEDDING_PROVIDER: str = setting("", "the provider of that model, for example `langgenius/ollama/ollama`")
     DATABASE_URL: str = setting(DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True)
@@ -172,8 +178,8 @@ class Config:
     )
     LIMITS_STORAGE: str = setting(
         "memory://",
-        "where requests are counted: `memory://`: in each process separately; `redis://host:6379/0`: for all processes"
-        " together",
+        "where requests are counted, and where it is noted that Dify is away: `memory://`: in each process separately;"
+        " `redis://host:6379/0`: for all processes together",
         secret=True,
         check=limits_storage,
     )
@@ -293,6 +299,14 @@ class Config:
                 " reaches this port may do everything."
             )
         return missing
+
+    @property
+    def max_dify_calls(self) -> int:
+        """`DIFY_MAX_CALLS`. With `gthread` a tenth of the threads is kept free of calls to Dify, so that health checks,
+        logins and lists of conversations find a thread while Dify is silent."""
+        if self.WORKER_CLASS == "gthread":
+            return max(1, min(self.DIFY_MAX_CALLS, self.THREADS - -(-self.THREADS // 10)))
+        return self.DIFY_MAX_CALLS
 
     @property
     def database_uri(self) -> str:

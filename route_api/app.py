@@ -17,18 +17,20 @@ from . import envelope
 from .access import before_request, cross_origin
 from .access.callers import Caller, service_keys_of
 from .access.idempotency import KeyLeases
-from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit, limits_of
+from .access.limits import ConcurrencyLimit, LoginThrottle, RequestLimit, limits_of, redis_of
 from .access.tokens import Tokens
-from .chat.backends import DifyCache
+from .chat.dify_cache import DifyCache
 from .chat.monitor import TurnMonitor
 from .commands import register_commands
-from .dify import Dify
+from .dify import Breaker, Dify, Transport
+from .dify.breaker_board import RedisBoard
 from .extensions import api, db, migrate
-from .health import HealthCheck, health_check_of
+from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HealthCheck, health_check_of
 from .monitoring import logs
 from .openapi.document import SPEC_OPTIONS
 from .prompts.templates import PromptTemplate, load_templates
 from .storage import database
+from .storage.console_logins import ConsoleLoginTries
 from .views import BLUEPRINTS
 
 MEGABYTE = 1024 * 1024
@@ -106,6 +108,7 @@ class Components:
     """
 
     dify: Dify
+    dify_breaker: Breaker
     dify_cache: DifyCache
     prompt_templates: dict[str, PromptTemplate]
     service_keys: dict[bytes, Caller]
@@ -124,8 +127,10 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
     :raises PromptsError: the prompt templates are not valid
     """
     request_limit, login_throttle, concurrency = limits_of(config)
+    breaker = breaker_of(config)
     return Components(
-        dify=dify_of(config),
+        dify=dify_of(config, breaker, engine),
+        dify_breaker=breaker,
         dify_cache=DifyCache(),
         prompt_templates=load_templates(config.PROMPTS_FILE),
         service_keys=service_keys_of(config.API_KEYS),
@@ -135,12 +140,23 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         concurrency=concurrency,
         key_leases=KeyLeases(engine),
         turn_monitor=TurnMonitor(engine),
-        health_check=health_check_of(app, engine, config.DIFY_BASE_URL),
+        health_check=health_check_of(app, engine, config.DIFY_BASE_URL, breaker),
     )
 
 
-def dify_of(config: Config) -> Dify:
+def breaker_of(config: Config) -> Breaker:
+    """The circuit breaker of this process. With a Redis, the processes tell each other that Dify is away."""
+    pinging = Transport(
+        config.DIFY_BASE_URL, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, pool_size=1
+    )
+    redis = redis_of(config)
+    board = RedisBoard(redis, config.DIFY_BASE_URL) if redis else None
+    return Breaker(pinging.ping, max_calls=config.max_dify_calls, board=board)
+
+
+def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
     """The client of the Dify that the settings name."""
+    tries = ConsoleLoginTries(engine, config.DIFY_BASE_URL, config.DIFY_CONSOLE_EMAIL, config.DIFY_CONSOLE_PASSWORD)
     return Dify(
         base_url=config.DIFY_BASE_URL,
         dataset_api_key=config.DIFY_DATASET_API_KEY,
@@ -153,4 +169,7 @@ def dify_of(config: Config) -> Dify:
         read_timeout=config.DIFY_READ_TIMEOUT,
         chat_timeout=config.DIFY_CHAT_TIMEOUT,
         upload_timeout=config.DIFY_UPLOAD_TIMEOUT,
+        pool_size=config.max_dify_calls,
+        breaker=breaker,
+        login_tries=tries,
     )

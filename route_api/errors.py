@@ -347,6 +347,19 @@ class DifyUnreachable(DifyError):
     code = "dify_unreachable"
 
 
+class DifyCircuitOpen(DifyUnreachable):
+    """Dify failed several times in a row, so it was not asked; try again in a moment.
+
+    :param retry_after: seconds after which the client may try again
+    """
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Dify failed several times in a row, so it was not asked; try again in a moment.")
+        self.retry_after = retry_after
+
+
 class DifyTimeout(DifyError):
     """Dify did not answer in time."""
 
@@ -385,6 +398,19 @@ class DifyTooBusy(DifyError):
 
     status: int = HTTPStatus.TOO_MANY_REQUESTS
     code = "dify_too_busy"
+
+
+class TooManyDifyCalls(DifyTooBusy):
+    """The gateway has as many calls to Dify running as DIFY_MAX_CALLS allows; try again in a moment.
+
+    :param limit: how many calls may run at the same time
+    """
+
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The gateway has {limit} calls to Dify running, which is its limit; try again in a moment.")
+        self.retry_after = 1
 
 
 class DifyFailed(DifyError):

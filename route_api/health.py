@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from .dify import Transport
+from .dify import Breaker, Transport
 from .errors import DifyError
 from .extensions import component
 
@@ -27,9 +27,10 @@ READ_TIMEOUT_S = 2.0
 class HealthCheck:
     """Checks the database and Dify, at most once per second however many requests come."""
 
-    def __init__(self, engine: Engine, migrations: ScriptDirectory, dify: Transport) -> None:
+    def __init__(self, engine: Engine, migrations: ScriptDirectory, dify: Transport, breaker: Breaker) -> None:
         self._engine = engine
         self._dify = dify
+        self._breaker = breaker
         heads = set(migrations.get_heads())
         self._outdated = {script.revision for script in migrations.walk_revisions()} - heads
         self._lock = threading.Lock()
@@ -66,18 +67,29 @@ class HealthCheck:
             self._dify.ping()
         except DifyError as error:
             log.error("not ready: %s dify_status=%s", error.message, error.dify_status)
-            return error.message
+            return f"{error.message} {self.refused_calls()}".rstrip()
         return None
+
+    def refused_calls(self) -> str:
+        """A sentence about the calls to Dify that are refused at once; empty if there are none.
+
+        If Dify answers, they are no reason to be not ready: a search that fails in Dify fails for every gateway, and if
+        all of them were not ready, the load balancer would have none for the requests that work.
+        """
+        kinds = self._breaker.refused_kinds()
+        return (
+            f"Calls to Dify of these kinds fail at once until Dify answers them: {', '.join(kinds)}." if kinds else ""
+        )
 
 
 health_check: HealthCheck = component("health_check")
 
 
-def health_check_of(app: Flask, engine: Engine, dify_address: str) -> HealthCheck:
+def health_check_of(app: Flask, engine: Engine, dify_address: str, breaker: Breaker) -> HealthCheck:
     """The health check of an application.
 
     :param dify_address: the setting DIFY_BASE_URL
     """
     migrations = ScriptDirectory(app.extensions["migrate"].directory)
     dify = Transport(dify_address, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, pool_size=1)
-    return HealthCheck(engine, migrations, dify)
+    return HealthCheck(engine, migrations, dify, breaker)

@@ -194,3 +194,20 @@ def test_what_is_missing_to_serve_is_said_with_the_way_to_mend_it() -> None:
     assert len(Config.load(**KEYS).missing_to_serve()) == 1
     assert Config.load(**KEYS, API_KEYS=["x" * 16]).missing_to_serve() == []
     assert Config.load(**KEYS, AUTH="open").missing_to_serve() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({}, 1800),
+        ({"DIFY_MAX_CALLS": 7}, 7),
+        ({"WORKER_CLASS": "gthread"}, 450),
+        ({"WORKER_CLASS": "gthread", "THREADS": 9}, 8),
+        ({"WORKER_CLASS": "gthread", "THREADS": 1}, 1),
+        ({"WORKER_CLASS": "gthread", "DIFY_MAX_CALLS": 7}, 7),
+    ],
+)
+def test_a_gthread_worker_keeps_a_tenth_of_its_threads_free_of_calls_to_dify(
+    settings: dict[str, Any], calls: int
+) -> None:
+    assert Config.load(DIFY_BASE_URL="http://dify.example.com", **settings).max_dify_calls == calls

@@ -22,6 +22,7 @@ def upgrade() -> None:
         "console_refusal",
         sa.Column("login_hash", sa.String(64), nullable=False),
         sa.Column("refused_at", TIME, nullable=False),
+        sa.Column("retry_at", TIME),
         sa.PrimaryKeyConstraint("login_hash", name="pk_console_refusal"),
         **UTF8MB4,
     )

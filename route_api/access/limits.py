@@ -20,6 +20,8 @@ from flask import current_app, g, request
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config import Config
 
@@ -33,6 +35,14 @@ log = logging.getLogger(__name__)
 
 REDIS_TIMEOUT_S = 1
 """Seconds to wait for an answer of Redis."""
+
+REDIS_OPTIONS: Any = {
+    "socket_timeout": REDIS_TIMEOUT_S,
+    "socket_connect_timeout": REDIS_TIMEOUT_S,
+    "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+}
+"""redis-py's own retries would wait six seconds for a Redis that refuses connections. One retry at once is enough: it
+replaces a connection of the pool that Redis closed."""
 
 REDIS_RETRY_S = 10.0
 """If Redis did not answer, it is not asked for this many seconds. Each try can delay a request by REDIS_TIMEOUT_S."""
@@ -305,12 +315,17 @@ def limit_uploads(view: View) -> View:
 
 def limits_of(config: Config) -> tuple[RequestLimit, LoginThrottle, ConcurrencyLimit]:
     """The limits of the settings, with their counts in LIMITS_STORAGE."""
-    uri = config.LIMITS_STORAGE
-    in_redis = not uri.startswith("memory:")
-    timeouts: Any = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S} if in_redis else {}
-    limiter = RateLimiter(uri, **timeouts)
+    in_redis = not config.LIMITS_STORAGE.startswith("memory:")
+    limiter = RateLimiter(config.LIMITS_STORAGE, **(REDIS_OPTIONS if in_redis else {}))
     return (
         RequestLimit(limiter, config.RATE_LIMIT, config.RATE_LIMIT_SERVICE),
         LoginThrottle(limiter),
-        ConcurrencyLimit(redis.Redis.from_url(uri, **timeouts) if in_redis else None),
+        ConcurrencyLimit(redis_of(config)),
     )
+
+
+def redis_of(config: Config) -> "redis.Redis | None":
+    """A client of the Redis in LIMITS_STORAGE, with short time limits; None if the counts are kept in memory."""
+    if config.LIMITS_STORAGE.startswith("memory:"):
+        return None
+    return redis.Redis.from_url(config.LIMITS_STORAGE, **REDIS_OPTIONS)

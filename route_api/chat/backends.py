@@ -5,44 +5,18 @@ The service API accepts no model parameters. The debugger, which Dify's web page
 So only a turn with model parameters, or with a model that has no app, uses the debugger.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from ..dify import ChatApi, DebuggerApi, override_model
 from ..errors import NotSupported, ValidationFailed
-from ..extensions import component, dify
+from ..extensions import dify
 from ..prompts.variables import Form, declared_variables
+from .dify_cache import dify_cache
 from .request import ModelOptions
 
 Json = dict[str, Any]
-T = TypeVar("T")
-
-CACHE_LIFETIME_S = 300.0
-"""Seconds for which Dify's answers about its apps and models are cached."""
-
-
-class DifyCache:
-    """A cache of Dify's answers about its apps and models. These data rarely change."""
-
-    def __init__(self) -> None:
-        self._answers: dict[tuple[Any, ...], tuple[float, Any]] = {}
-
-    def get(self, key: tuple[Any, ...], ask: Callable[[], T]) -> T:
-        """Return the cached answer for this key. If there is none, or it is too old, ask Dify and cache the new answer.
-
-        :param ask: a function that gets the answer from Dify
-        """
-        cached = self._answers.get(key)
-        if cached is None or cached[0] < monotonic():
-            cached = (monotonic() + CACHE_LIFETIME_S, ask())
-            self._answers[key] = cached
-        answer: T = cached[1]
-        return answer
-
-
-dify_cache: DifyCache = component("dify_cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +51,7 @@ def choose_backend(options: ModelOptions) -> Backend:
         raise NotSupported(_missing_settings(options, has_app))
     model_with_app = options.model_name if has_app else None
     app_id = _app_id(model_with_app)
-    published = dify_cache.get(("model_config", app_id), lambda: dify.console.app_model_config(app_id))
+    published = dify_cache.get(("model_config", app_id), partial(dify.console.app_model_config, app_id))
     model = published["model"]
     provider, name = model["provider"], model["name"]
     if options.model_name not in (None, name) and not has_app:
@@ -86,7 +60,7 @@ def choose_backend(options: ModelOptions) -> Backend:
     elif not options.has_parameters:
         # The default app already runs the requested model, and there are no parameters that need the debugger.
         return _service_backend(model_with_app)
-    rules = dify_cache.get(("rules", provider, name), lambda: dify.console.parameter_rules(provider, name))
+    rules = dify_cache.get(("rules", provider, name), partial(dify.console.parameter_rules, provider, name))
     model_config = override_model(
         published,
         model=(provider, name),
@@ -101,13 +75,20 @@ def choose_backend(options: ModelOptions) -> Backend:
 def api_of(backend_name: str | None) -> ChatApi | DebuggerApi:
     """The API of the backend with this name. If its app is no longer configured, the default app is used.
 
+    For a debugger the console is called, unless the id of the app is in the cache.
+
     :param backend_name: as it is stored with a turn; None if the turn has none
     """
-    kind, _, model_name = (backend_name or "app").partition(":")
-    model_with_app = model_name if model_name in dify.models_with_app else None
-    if kind == "debugger":
-        return dify.debugger(_app_id(model_with_app))
-    return dify.chat(model_with_app)
+    return service_api_of(backend_name) or dify.debugger(_app_id(_model_with_app(backend_name)))
+
+
+def service_api_of(backend_name: str | None) -> ChatApi | None:
+    """What :func:`api_of` returns; None if the backend is a debugger. Dify is not called.
+
+    :param backend_name: as it is stored with a turn; None if the turn has none
+    """
+    is_debugger = (backend_name or "").partition(":")[0] == "debugger"
+    return None if is_debugger else dify.chat(_model_with_app(backend_name))
 
 
 def find_model(model_name: str) -> tuple[str, str]:
@@ -118,7 +99,7 @@ def find_model(model_name: str) -> tuple[str, str]:
     :raises ValidationFailed: the workspace has no such model
     """
     wanted, _, wanted_provider = model_name.partition("@")
-    providers = dify_cache.get(("models",), lambda: dify.knowledge.list_models("llm"))["data"]
+    providers = dify_cache.get(("models",), partial(dify.knowledge.list_models, "llm"))["data"]
     for provider in providers:
         for model in provider["models"]:
             if model["model"] == wanted and wanted_provider in ("", provider["provider"]):
@@ -138,7 +119,12 @@ def _app_id(model_with_app: str | None) -> str:
 
     :param model_with_app: the name of a model that has an app in DIFY_APPS; None for the default app
     """
-    return dify_cache.get(("app_id", model_with_app), lambda: dify.find_app(model_with_app))
+    return dify_cache.get(("app_id", model_with_app), partial(dify.find_app, model_with_app))
+
+
+def _model_with_app(backend_name: str | None) -> str | None:
+    model_name = (backend_name or "").partition(":")[2]
+    return model_name if model_name in dify.models_with_app else None
 
 
 def _backend_name(kind: str, model_with_app: str | None) -> str:

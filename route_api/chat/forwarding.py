@@ -8,12 +8,11 @@ import logging
 from collections.abc import Iterable
 from time import monotonic
 
-from ..dify import ChatApi
 from ..dify.chat_app import Rating
-from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected, DifyTimeout, DifyUnreachable
+from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected, DifyTimeout, DifyUnreachable, NotSupported
 from ..storage.conversations import DifyConversationReference
 from ..storage.messages import DifyMessageReference
-from .backends import api_of
+from .backends import api_of, service_api_of
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +29,12 @@ def forward_rating(on_dify: DifyMessageReference, user_id: str, score: int | Non
     :param score: 0 to 100; None deletes the rating
     :returns: whether Dify accepted it
     """
-    if on_dify.dify_message_id is None:
-        return False
+    app = service_api_of(on_dify.backend)
+    if on_dify.dify_message_id is None or app is None:
+        return False  # Only the service API accepts ratings, and it does not know the debugger's messages.
     rating: Rating | None = None if score is None else "like" if score >= LIKE_MINIMUM_SCORE else "dislike"
     try:
-        api = api_of(on_dify.backend)
-        if not isinstance(api, ChatApi):
-            return False  # Only the service API accepts ratings, and it does not know the debugger's messages.
-        api.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
+        app.feedback(on_dify.dify_message_id, user_id, rating, reason or "")
     except DifyError as error:
         log.warning("Dify did not take the feedback on its message %s: %s", on_dify.dify_message_id, error.message)
         return False
@@ -69,7 +66,7 @@ def delete_on_dify(deleted: Iterable[DifyConversationReference], user_id: str) -
             if monotonic() > give_up_at:
                 raise DifyTimeout("the others took too long.")
             api_of(backend).delete_conversation(dify_conversation_id, user_id)
-        except DifyError as error:
+        except (DifyError, NotSupported) as error:  # NotSupported: the app of the debugger was deleted.
             log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)
             if isinstance(error, (DifyUnreachable, DifyTimeout)):
                 give_up_at = 0.0

@@ -10,13 +10,15 @@ from typing import Any, Literal
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import current_app
-from redis import Redis, RedisError
+from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import Config
 
-from ..access.limits import REDIS_TIMEOUT_S
+from ..access.limits import redis_of
 from ..dify import CHAT_MODES, Dify, ready_models
+from ..dify.breaker import FAILURES
+from ..dify.breaker_board import RedisBoard
 from ..errors import (
     ConsoleLoginRefused,
     ConsoleNotConfigured,
@@ -78,6 +80,7 @@ class GatewayCheck:
         yield self._callers()
         yield self._logins()
         yield self._counters()
+        yield self._breaker()
         yield self._database()
         yield self._download_root()
 
@@ -98,15 +101,26 @@ class GatewayCheck:
         return Finding("logins of users", "optional", "SECRET_KEY is not set, so users cannot log in", remedy)
 
     def _counters(self) -> Finding:
-        address = self._settings.LIMITS_STORAGE
-        if address.startswith("memory:"):
+        redis = redis_of(self._settings)
+        if redis is None:
             return Finding("counters of limits", "works", "each process counts by itself")
         try:
-            Redis.from_url(address, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S).ping()
+            redis.ping()
         except RedisError:
             text = "Redis does not answer, so each process counts by itself"
             return Finding("counters of limits", "optional", text, "check LIMITS_STORAGE and the Redis server")
         return Finding("counters of limits", "works", "all processes count together, in Redis")
+
+    def _breaker(self) -> Finding:
+        name, rule = "circuit breaker", f"after {FAILURES} failures in a row calls to Dify of that kind fail at once"
+        redis = redis_of(self._settings)
+        if redis is None:
+            text = f"{rule}; each worker by itself, so only /readyz and /metrics of a running gateway tell its state"
+            return Finding(name, "works", text)
+        if refused := sorted(RedisBoard(redis, self._settings.DIFY_BASE_URL).read()):
+            text = f"running gateways refuse calls to Dify of these kinds: {', '.join(refused)}"
+            return Finding(name, "unknown", text, "none, if Dify works: the gateways notice it within a few seconds")
+        return Finding(name, "works", f"{rule}; no running gateway refuses calls now")
 
     def _database(self) -> Finding:
         upgrade = "run `flask --app wsgi db upgrade`"
@@ -144,6 +158,8 @@ class DifyCheck:
         self._may_log_in = may_log_in
         self._has_login = dify.console.is_configured
         self._app_models: dict[str | None, Json] = {}
+        self._was_refused = False
+        dify.ask_directly()
         if not may_log_in:
             dify.forget_login()
 
@@ -202,7 +218,7 @@ class DifyCheck:
 
     @cached_property
     def _login_problem(self) -> str:
-        """Try the login, once.
+        """Try the login, once, also if Dify has refused it before: the account may be unlocked now.
 
         :returns: why we cannot use the console; empty if we can
         """
@@ -210,24 +226,29 @@ class DifyCheck:
             return "no console login is set"
         if not self._may_log_in:
             return "the console login was not tried"
+        self._was_refused = self._dify.try_login_again()
         try:
             self._dify.provisioning.default_model("llm")
-        except ConsoleLoginRefused:
-            return "Dify refuses the console login"
+        except ConsoleLoginRefused as error:
+            return error.message.partition(". ")[0].rstrip(".")  # The rest is about the gateway.
         return ""
 
     def _console_login(self) -> tuple[State, str, str]:
         problem = self._login_problem
         if not problem:
-            return "works", f"as {self._settings.DIFY_CONSOLE_EMAIL}", ""
+            again = (
+                "; Dify had refused it before, the gateways use it again within seconds" if self._was_refused else ""
+            )
+            return "works", f"as {self._settings.DIFY_CONSOLE_EMAIL}{again}", ""
         if not self._settings.DIFY_CONSOLE_EMAIL:
             text = f"{problem}: no default models, no model parameters per request, on Dify 1.12.1 no downloads"
             return "optional", text, LOGIN_SETTINGS
         if not self._may_log_in:
             return "unknown", problem, "leave --without-login away"
         remedy = (
-            "correct DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD or remove both; do not try again and again, because"
-            " six wrong passwords lock the account for a day"
+            "correct DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD or remove both; the gateways do not try them again,"
+            " but each run of this check does: six wrong passwords lock the account for a day, and Dify does not tell"
+            " how many tries are left"
         )
         return "missing", problem, remedy
 

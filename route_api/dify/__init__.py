@@ -2,9 +2,10 @@
 
 from typing import Mapping
 
+from .breaker import Breaker
 from .chat_app import CHAT_MODES, ChatApi
 from .console import ConsoleApi
-from .console_login import ConsoleLogin
+from .console_login import ConsoleLogin, LoginTries
 from .console_transport import ConsoleTransport
 from .credentials import ServiceKey
 from .debugger import DebuggerApi, override_model
@@ -19,6 +20,7 @@ from .transport import Transport
 __all__ = [
     "CHAT_MODES",
     "NO_INDEX",
+    "Breaker",
     "ChatApi",
     "ConsoleApi",
     "DebuggerApi",
@@ -64,6 +66,8 @@ class Dify:
         upload_timeout: float,
         event_timeout: float = EVENT_TIMEOUT,
         pool_size: int = POOL_SIZE,
+        breaker: Breaker | None = None,
+        login_tries: LoginTries | None = None,
     ) -> None:
         """
         :param base_url: address of the server, without `/v1`.
@@ -77,13 +81,19 @@ class Dify:
         :param upload_timeout: the same for the answer to an upload.
         :param event_timeout: the same for the next event of a streamed chat.
         :param pool_size: how many idle connections are kept.
+        :param breaker: refuses calls while Dify is away; None: every call is sent.
+        :param login_tries: remembers that Dify refused the console login; None: only this object remembers it.
         """
         self.transport = Transport(
-            base_url, connect_timeout=connect_timeout, read_timeout=read_timeout, pool_size=pool_size
+            base_url,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            pool_size=pool_size,
+            breaker=breaker,
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)
-        self._login = ConsoleLogin(self.transport, console_email, console_password)
+        self._login = ConsoleLogin(self.transport, console_email, console_password, tries=login_tries)
         self._console_transport = ConsoleTransport(self.transport, self._login)
         self.console = ConsoleApi(self._console_transport)
         self.provisioning = ProvisioningApi(self.transport, self._console_transport)
@@ -109,9 +119,20 @@ class Dify:
         """
         return self.console.find_app(self._app_keys[model_name])
 
+    def ask_directly(self) -> None:
+        """Send every call from now on, also if the breaker would refuse it."""
+        self.transport.breaker = None
+
     def forget_login(self) -> None:
         """Behave from now on as if no console login were configured."""
         self._login.forget()
+
+    def try_login_again(self) -> bool:
+        """Let the next call to the console try the login, also if Dify has refused it.
+
+        :returns: whether a refusal was remembered.
+        """
+        return self._login.try_again()
 
     def debugger(self, app_id: str) -> DebuggerApi:
         """The debugger of an app.

@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
 from ..monitoring import metrics, tracing
+from .breaker import OUTAGE_STATUSES, Breaker, kind_of
 from .connections import shutdown_of
 from .credentials import Credential
 from .error_answers import error_from_response
@@ -38,18 +39,28 @@ class Transport:
     that are sent twice.
     """
 
-    def __init__(self, base_url: str, *, connect_timeout: float, read_timeout: float, pool_size: int) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        pool_size: int,
+        breaker: Breaker | None = None,
+    ) -> None:
         """
         :param base_url: address of the server, without `/v1`.
         :param connect_timeout: seconds to wait for a connection; for a request that streams a body, `read_timeout` is
             used instead.
         :param read_timeout: seconds to wait for the next bytes of an answer. A call may set another value.
         :param pool_size: how many idle connections are kept.
+        :param breaker: refuses calls while Dify is away; None: every call is sent.
         """
         self.base_url = base_url.rstrip("/")
         self.session = DifySession(self.base_url, pool_size=pool_size)
         self.dify_version: str | None = None
         """Dify's version, from the X-Version header of its latest answer; None before the first answer."""
+        self.breaker = breaker
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
 
@@ -92,6 +103,8 @@ class Transport:
         :returns: the answer with any status and an unread body. The caller must close the answer.
         :raises DifyUnreachable: there is no connection, or it broke, or the request was interrupted.
         :raises DifyTimeout: no answer came in time.
+        :raises DifyCircuitOpen: the request was not sent, because Dify is away.
+        :raises TooManyDifyCalls: the request was not sent, because too many are running.
         """
         if tracing.current().is_interrupted:
             raise DifyUnreachable(UNREACHABLE_TEXT)
@@ -99,17 +112,27 @@ class Transport:
         # slowly, so the connect timeout would be too short.
         connect_timeout = self._connect_timeout if data is None else self._read_timeout
         timeout = (connect_timeout, read_timeout or self._read_timeout)
+        call = self.breaker.begin(kind_of(method, url.removeprefix(self.base_url))) if self.breaker else None
         sent_at = perf_counter()
-        outcome = "failed"
+        outcome, response = "failed", None
         try:
             content = {"auth": auth, "params": params, "json": json, "data": data}
             response = self._send_uncounted(method, url, timeout, headers, **content)
             outcome = _outcome(response.status_code)
         except DifyError as error:
             outcome = "timeout" if isinstance(error, DifyTimeout) else "unreachable"
+            # A connection that broke during an upload may be the caller's: we read it while we write to Dify.
+            if call and not tracing.current().is_interrupted and (data is None or outcome == "timeout"):
+                call.failed()
             raise
         finally:
             metrics.count_dify_call(outcome, perf_counter() - sent_at)
+            if call and response is None:
+                call.end()
+        if call:
+            response.on_close = call.end  # type: ignore[attr-defined]  # It is a DifyResponse.
+            is_outage = response.status_code in OUTAGE_STATUSES and "X-Version" not in response.headers
+            call.failed() if is_outage else call.succeeded()
         self.dify_version = response.headers.get("X-Version") or self.dify_version
         return response
 

@@ -32,6 +32,9 @@ OTHER_METHOD = "other"
 DIFY_OUTCOMES = ("ok", "refused", "failed", "unreachable", "timeout")
 """In this order: status 2xx; status 4xx; any other status; no connection or a broken one; no answer in time."""
 
+DIFY_CALL_KINDS = ("read", "write", "retrieval", "chat", "console", "file")
+"""The kinds of calls to Dify that `dify/breaker.py` tells apart."""
+
 STREAM_OUTCOMES = ("done", "stop_requested", "caller_left", "gateway_stopped", "failed")
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -59,6 +62,21 @@ _dify_call_seconds = Histogram(
     registry=_REGISTRY,
 )
 _dify_calls = {outcome: _dify_call_seconds.labels(outcome) for outcome in DIFY_OUTCOMES}
+_dify_breaker_open = Gauge(
+    "route_api_dify_breaker_open",
+    "1 while a worker refuses calls of this kind, because Dify failed several times in a row.",
+    ["kind"],
+    multiprocess_mode="livemax",
+    registry=_REGISTRY,
+)
+dify_breaker_open = {kind: _dify_breaker_open.labels(kind) for kind in DIFY_CALL_KINDS}
+_dify_breaker_opened = Counter(
+    "route_api_dify_breaker_opened",
+    "How often the workers began to refuse calls of this kind.",
+    ["kind"],
+    registry=_REGISTRY,
+)
+dify_breaker_opened = {kind: _dify_breaker_opened.labels(kind) for kind in DIFY_CALL_KINDS}
 _streams = Counter(
     "route_api_streams",
     "Finished streams, by how they ended. Every outcome but `done` means that the stream ended early.",

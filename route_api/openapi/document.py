@@ -87,16 +87,16 @@ class ErrorKind(NamedTuple):
 
 
 @cache
-def known_errors() -> dict[str, ErrorKind]:
-    """All errors by name, in alphabetical order."""
+def known_errors() -> list[ErrorKind]:
+    """All errors, in the order of their names. A name has two entries if it comes with two statuses."""
     kinds = [
         ErrorKind(error.code, int(error.status), cleandoc(error.__doc__ or "").splitlines()[0])
         for error in _family(ApiError)
     ]
     for status, code in HTTP_ERROR_CODES.items():
         kinds.append(ErrorKind(code, status, "Said by the server itself, before an endpoint is reached."))
-    by_code = {kind.code: kind for kind in kinds}
-    return {code: by_code[code] for code in sorted(by_code)}
+    by_name = {(kind.code, kind.status): kind for kind in kinds}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _family(base: type[ApiError]) -> Iterator[type[ApiError]]:
@@ -113,16 +113,17 @@ def error_examples() -> dict[str, Json]:
             "summary": kind.meaning,
             "value": {**shared, "data": None, "message": kind.meaning, "error": kind.code},
         }
-        for kind in known_errors().values()
+        for kind in reversed(known_errors())  # Of two entries with one name the first stays.
     }
 
 
 def failure_responses(codes: Iterable[str]) -> dict[str, Json]:
     """The responses for these errors, by HTTP status."""
-    kinds = known_errors()
+    wanted = set(codes)
     by_status: dict[int, list[ErrorKind]] = {}
-    for code in sorted(set(codes)):
-        by_status.setdefault(kinds[code].status, []).append(kinds[code])
+    for kind in known_errors():
+        if kind.code in wanted:
+            by_status.setdefault(kind.status, []).append(kind)
     return {str(status): _failure_response(by_status[status]) for status in sorted(by_status)}
 
 

@@ -128,5 +128,5 @@ def _resolved(schema: Json, spec: Json) -> Json:
 
 
 def _errors() -> str:
-    rows = [f"| `{kind.code}` | {kind.status} | {kind.meaning} |" for kind in known_errors().values()]
+    rows = [f"| `{kind.code}` | {kind.status} | {kind.meaning} |" for kind in known_errors()]
     return "\n".join(["| `error` | HTTP | meaning |", "|---|---|---|", *rows])

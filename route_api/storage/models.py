@@ -127,7 +127,8 @@ class Message(Base):
 
 
 class ConsoleRefusal(Base):
-    """A login to Dify's console that Dify has refused. It is not tried again, because Dify counts wrong passwords."""
+    """A login to Dify's console that Dify has refused, or that a process is trying now. It is not tried again, because
+    Dify counts wrong passwords."""
 
     __tablename__ = "console_refusal"
     __table_args__ = (UTF8MB4,)
@@ -135,6 +136,9 @@ class ConsoleRefusal(Base):
     login_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     """A hash of Dify's address, the e-mail and the password."""
     refused_at: Mapped[datetime] = mapped_column(TIME, default=utc_now)
+    """When Dify refused the login, or when the process began to try it."""
+    retry_at: Mapped[datetime | None] = mapped_column(TIME)
+    """When the login may be tried; null: not at all, because Dify refused the password."""
 
 
 class IdempotentRequest(Base):

@@ -36,7 +36,8 @@ def check_readiness() -> Response:
     """Tell whether the gateway is ready for requests.
 
     It is ready if the database answers and is up to date, Dify answers, and the gateway is not being stopped. Otherwise
-    the answer is 503 `not_ready`, and `message` says why.
+    the answer is 503 `not_ready`, and `message` says why. `message` also names the kinds of calls to Dify that fail at
+    once because Dify failed in them several times in a row.
 
     Upstream calls: 1, without a key; 0 if the last check is less than a second old.
     """
@@ -47,7 +48,7 @@ def check_readiness() -> Response:
         raise NotReady(
             " ".join(problems.values()), data={part: "failed" if part in problems else "ok" for part in READY}
         )
-    return success(READY)
+    return success(READY, health_check.refused_calls() or "success")
 
 
 @blueprint.route("/metrics")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from route_api.chat.backends import Backend, api_of, choose_backend
+from route_api.chat.backends import Backend, api_of, choose_backend, service_api_of
+from route_api.chat.dify_cache import dify_cache
 from route_api.chat.request import ModelOptions
 from route_api.errors import NotSupported, ValidationFailed
 
@@ -164,3 +165,17 @@ def test_without_a_console_the_refusal_says_what_to_configure(
 )
 def test_a_remembered_way_is_found_again(dify: Dify, name: str | None, expected: str) -> None:
     assert api_of(name).way == expected  # type: ignore[union-attr]
+
+
+def test_model_names_of_callers_take_no_place_in_the_cache(dify: Dify) -> None:
+    for index in range(50):
+        with pytest.raises(ValidationFailed):
+            choose_backend(ModelOptions(f"invented-{index}"))
+    choose_backend(ModelOptions("mistral:latest"))
+    assert sorted(str(key[0]) for key in dify_cache._answers) == ["app_id", "model_config", "models", "rules"]
+
+
+def test_the_service_api_of_a_turn_is_found_without_a_call(dify: Dify) -> None:
+    assert service_api_of("debugger") is None and service_api_of("debugger:mistral-app") is None
+    assert service_api_of("app:mistral-app").way == "service mistral-app"  # type: ignore[union-attr]
+    assert dify.asked == []

@@ -10,13 +10,18 @@ import pytest
 import responses
 
 from config import Config
+from route_api.access.limits import redis_of
 from route_api.app import create_app
 from route_api.commands.dify_check import Finding, check_everything
 from route_api.commands.dify_provision import Provisioner
+from route_api.dify.breaker_board import RedisBoard
+from route_api.errors import ConsoleLoginRefused
 from route_api.extensions import db
 from route_api.prompts.variables import APP_VARIABLES
 from route_api.sandbox.model import available_models as sandbox_models
+from route_api.storage import console_logins
 
+from ..support import databases
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify
 from ..support.loopback import answer, loopback
@@ -65,7 +70,7 @@ def test_after_provisioning_everything_works_that_this_dify_offers_and_nothing_i
     findings = check(**provisioned)
     assert states(findings, "missing") == set()
     assert states(findings, "optional", "unknown") == {"reranking", "download of files"}
-    assert len(findings) == 15
+    assert len(findings) == 16
     assert fresh.changes() == []
 
 
@@ -200,6 +205,40 @@ def test_a_console_login_that_is_refused_is_missing_and_was_tried_once(
     findings = check(**provisioned | {"DIFY_CONSOLE_PASSWORD": "Wrong1234"})
     assert findings["console login"].state == "missing" and "lock" in findings["console login"].remedy
     assert fresh.calls.count("POST /console/api/login") == 1
+
+
+def test_a_refusal_that_the_gateways_remember_is_forgotten_if_the_login_works_again(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(**provisioned)
+    monkeypatch.setattr(console_logins, "LOOK_INTERVAL_S", 0.0)
+    gateway = create_app(Config.load(**provisioned, DATABASE_URL=f"sqlite:///{tmp_path / 'gateway.sqlite3'}"))
+    with gateway.app_context():
+        tries = console_logins.ConsoleLoginTries(db.engine, fresh.url, EMAIL, PASSWORD)
+        assert tries.begin() == "granted"
+        tries.end("refused")
+        dify = gateway.extensions["route_api"].dify
+        with pytest.raises(ConsoleLoginRefused):
+            dify.provisioning.default_model("llm")
+        finding = check(**provisioned)["console login"]
+        assert finding.state == "works" and "refused it before" in finding.text
+        dify.provisioning.default_model("llm")
+        assert "before" not in check(**provisioned)["console login"].text
+        db.engine.dispose()
+
+
+@pytest.mark.server
+def test_a_running_gateway_that_refuses_calls_to_dify_is_seen_through_redis_and_dify_is_asked_all_the_same(
+    provisioned: dict[str, Any], check: Check
+) -> None:
+    shared = {"LIMITS_STORAGE": databases.empty_redis("redis://127.0.0.1:6379/12")}
+    assert check(**provisioned, **shared)["circuit breaker"].state == "works"
+    redis = redis_of(Config.load(**shared))
+    assert redis is not None
+    RedisBoard(redis, provisioned["DIFY_BASE_URL"]).publish({"retrieval": "an-opening"})
+    findings = check(**provisioned, **shared)
+    assert findings["circuit breaker"].state == "unknown" and "retrieval" in findings["circuit breaker"].text
+    assert findings["Dify"].state == findings["dataset key"].state == "works"
 
 
 def test_the_console_login_is_not_tried_if_that_is_asked_for(

@@ -10,11 +10,11 @@ import pytest
 import responses
 from urllib3 import HTTPHeaderDict
 
-from route_api.dify import Dify
+from route_api.dify import Dify, console_login
 from route_api.dify.console_login import REFRESH_AFTER, ConsoleLogin
 from route_api.dify.credentials import BearerSession, ConsoleSession, CookieSession
 from route_api.dify.transport import Transport
-from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreachable
+from route_api.errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyTimeout, DifyUnreachable
 
 from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback
@@ -230,6 +230,42 @@ class Console:
         return "401 Unauthorized", {"code": "unauthorized", "message": "Token has expired.", "status": 401}
 
 
+@pytest.mark.parametrize(("status", "body"), [(403, "<html>a firewall</html>"), (401, "Unauthorized"), (429, "slow")])
+def test_an_answer_that_is_not_difys_is_no_refusal(
+    login: ConsoleLogin, mock_dify: responses.RequestsMock, version: str, status: int, body: str
+) -> None:
+    play(mock_dify, version, "general/service-index")
+    mock_dify.post(f"{DIFY}/console/api/login", body=body, status=status)
+    with pytest.raises(DifyFailed, match=str(status)):
+        login.session()
+    play(mock_dify, version, "auth/login")
+    assert type(login.session()) is KIND[version]
+
+
+def test_a_dify_without_an_account_has_not_refused(
+    login: ConsoleLogin, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "general/service-index")
+    play(mock_dify, version, "provisioning/empty-login")
+    with pytest.raises(DifyFailed, match="401"):
+        login.session()
+    play(mock_dify, version, "auth/login")
+    assert type(login.session()) is KIND[version]
+
+
+def test_a_refused_login_is_tried_again_when_the_operator_says_so(
+    login: ConsoleLogin, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    play(mock_dify, version, "general/service-index")
+    play(mock_dify, version, "auth/login-bad-password")
+    with pytest.raises(ConsoleLoginRefused, match="flask dify check"):
+        login.session()
+    play(mock_dify, version, "auth/login")
+    assert login.try_again() is True
+    assert type(login.session()) is KIND[version]
+    assert login.try_again() is False
+
+
 @pytest.fixture
 def console() -> Iterator[tuple[Console, Dify]]:
     server = Console()
@@ -243,6 +279,32 @@ def test_eight_threads_make_one_login(console: tuple[Console, Dify]) -> None:
         answers = list(pool.map(lambda _: dify.console.upload_limits(), range(8)))
     assert answers == [{"data": []}] * 8
     assert (server.logins, server.refreshes) == (1, 0)
+
+
+def test_threads_that_wait_for_a_login_to_a_silent_dify_share_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each of them would wait for the whole time limit, one after the other."""
+
+    monkeypatch.setattr(console_login, "LOGIN_TIMEOUT_S", 0.3)
+
+    def silent(connection: socket.socket, request: bytes) -> None:
+        if b"/console/api/login" in request:
+            time.sleep(0.6)
+            return
+        connection.sendall(answer(b"{}", "404 NOT FOUND", "X-Version: 1.8.1\r\n"))
+
+    def ask(dify: Dify) -> type[Exception]:
+        try:
+            dify.console.upload_limits()
+        except Exception as error:
+            return type(error)
+        raise AssertionError("the login succeeded")
+
+    with loopback(silent) as server:
+        dify = dify_client(server.url, console_email=EMAIL, console_password=PASSWORD)
+        with ThreadPoolExecutor(20) as pool:
+            failures = set(pool.map(ask, [dify] * 20))
+        logins = sum(b"/console/api/login" in request for request in server.requests)
+    assert failures == {DifyTimeout} and logins == 1
 
 
 def test_eight_threads_whose_session_is_refused_make_one_refresh(console: tuple[Console, Dify]) -> None:

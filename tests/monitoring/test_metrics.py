@@ -43,6 +43,8 @@ def test_metrics_are_in_prometheus_own_format(client: FlaskClient) -> None:
         "route_api_requests": "counter",
         "route_api_request_seconds": "histogram",
         "route_api_dify_call_seconds": "histogram",
+        "route_api_dify_breaker_open": "gauge",
+        "route_api_dify_breaker_opened": "counter",
         "route_api_streams": "counter",
         "route_api_stream_first_token_seconds": "histogram",
         "route_api_stream_tokens": "counter",

@@ -123,19 +123,20 @@ def test_what_a_get_takes_in_its_query_a_post_takes_in_its_body(document: Json) 
 
 
 def test_every_answer_that_fails_has_the_names_of_its_errors_with_the_status_that_they_have(document: Json) -> None:
-    kinds = openapi_document.known_errors()
+    kinds = {(kind.code, str(kind.status)) for kind in openapi_document.known_errors()}
     for name, operation in operations(document):
         failures = {status: response for status, response in operation["responses"].items() if status != "200"}
         assert "500" in failures, name
         for status, response in failures.items():
             codes = response["content"]["application/json"]["examples"]
-            assert codes and all(str(kinds[code].status) == status for code in codes), f"{name} {status}"
+            assert codes and all((code, status) in kinds for code in codes), f"{name} {status}"
             assert all(f"`{code}`" in response["description"] for code in codes)
 
 
 def test_every_error_is_an_example_of_the_document_and_every_route_error_belongs_to_a_route(document: Json) -> None:
     shown = document["components"]["examples"]
-    assert shown.keys() == openapi_document.known_errors().keys()
+    known = {kind.code for kind in openapi_document.known_errors()}
+    assert shown.keys() == known
     assert all(example["value"]["error"] == code for code, example in shown.items())
     named = {
         code
@@ -144,7 +145,7 @@ def test_every_error_is_an_example_of_the_document_and_every_route_error_belongs
         if status != "200"
         for code in response["content"]["application/json"]["examples"]
     }
-    assert named >= openapi_document.known_errors().keys() - NO_ROUTE - {"bad_request"}
+    assert named >= known - NO_ROUTE - {"bad_request"}
 
 
 def test_a_bearer_is_asked_for_everywhere_but_on_public_routes(document: Json) -> None:

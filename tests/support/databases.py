@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
-from route_api.storage.models import Conversation, Message, User
+from route_api.storage.models import ConsoleRefusal, Conversation, Message, User
 
 from .settings import OPEN
 
@@ -98,6 +98,6 @@ def engine(migrated: Flask) -> Iterator[Engine]:
     with migrated.app_context():
         engine = db.engine
     with engine.begin() as connection:
-        for table in (Message, Conversation, User):
+        for table in (ConsoleRefusal, Message, Conversation, User):
             connection.execute(delete(table))
     yield engine

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 
 from route_api import health
+from route_api.dify.breaker import FAILURES
 from route_api.extensions import db
 
 from ..support.fake_dify import FakeDify
@@ -79,6 +80,33 @@ def test_another_server_is_not_taken_for_dify(ready: FlaskClient, any_dify: Fake
     assert message == "What answers is not Dify. The operator should check that DIFY_BASE_URL is Dify's API."
 
 
+def fail_in_a_row(app: Flask, kind: str) -> None:
+    for _ in range(FAILURES):
+        call = app.extensions["route_api"].dify_breaker.begin(kind)
+        call.failed()
+        call.end()
+
+
+def test_if_dify_answers_but_one_kind_of_calls_fails_the_gateway_stays_ready_and_says_so(
+    ready: FlaskClient, any_dify: FakeDify
+) -> None:
+    """Otherwise a search that fails in Dify would take all gateways out of service."""
+    any_dify.play("general/service-index")
+    ready.application.extensions["route_api"].dify_breaker.close()  # Its thread would ping the mocked Dify too.
+    fail_in_a_row(ready.application, "retrieval")
+    answer = ready.get("/readyz")
+    assert (answer.status_code, answer.json["data"]) == (200, {"database": "ok", "dify": "ok"})
+    assert answer.json["message"] == "Calls to Dify of these kinds fail at once until Dify answers them: retrieval."
+
+
+def test_if_dify_is_away_the_reason_names_the_calls_that_fail_at_once(ready: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.fail("GET", INDEX, network.ReadTimeout())
+    ready.application.extensions["route_api"].dify_breaker.close()
+    fail_in_a_row(ready.application, "read")
+    message = not_ready(ready.get("/readyz"), database="ok", dify="failed")
+    assert message.startswith("Dify did not answer in time. Calls to Dify") and "read" in message
+
+
 def test_a_database_without_tables_is_named(client: FlaskClient, any_dify: FakeDify) -> None:
     any_dify.play("general/service-index")
     assert "`flask db upgrade`" in not_ready(client.get("/readyz"), database="failed", dify="ok")
@@ -94,7 +122,9 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
     (of_tomorrow / "versions" / "9999_next.py").write_text(f'revision = "9999"\ndown_revision = "{head}"\n')
     with app.app_context():
         app.extensions["migrate"].directory = str(of_tomorrow)
-        app.extensions["route_api"].health_check = health.health_check_of(app, db.engine, app.config["DIFY_BASE_URL"])
+        app.extensions["route_api"].health_check = health.health_check_of(
+            app, db.engine, app.config["DIFY_BASE_URL"], app.extensions["route_api"].dify_breaker
+        )
     assert "`flask db upgrade`" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
 
 

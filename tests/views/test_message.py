@@ -117,6 +117,17 @@ def test_feedback_on_what_dify_never_saw_is_ours_alone(
     assert stored(client, ours_alone) == (5, None) and any_dify.calls == []
 
 
+@pytest.mark.parametrize("backend", ["debugger", "debugger:gone"])
+def test_feedback_on_a_turn_of_the_debugger_calls_nothing(
+    console_client: FlaskClient, any_dify: FakeDify, backend: str
+) -> None:
+    with console_client.application.app_context():
+        conversation, meta_data = add_conversation(db.engine), {"status": "done", "carrier": backend}
+        rated = add_message(db.engine, conversation, meta_data=meta_data, dify_message_id=THEIRS)
+    assert call(console_client, "feedback", message_id=rated, score=5).json["data"]["passed_on"] is False
+    assert any_dify.calls == [] and stored(console_client, rated) == (5, None)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"score": 101}, {"score": -1}, {"score": 1.5}, {}, {"score": 1, "reason": "x" * 256}]
 )
