@@ -6,14 +6,18 @@ PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py config.py wsgi.py gunicorn.conf.py
 
+CASES ?= 20000
+SEED ?= $(shell date +%s)
+
 BASE_URL ?= http://127.0.0.1:8000/v1
 NEWMAN := postman/node_modules/.bin/newman
 
-.PHONY: help serve test check format docs postman newman clean
+.PHONY: help serve test fuzz check format docs postman newman clean
 
 help:
 	@echo "make serve    install everything and serve on http://127.0.0.1:8000 (PORT=... for another port)"
 	@echo "make test     run every test that this machine can run, and list the skipped tests"
+	@echo "make fuzz     send 20,000 requests that are made from the OpenAPI document (CASES=... SEED=...)"
 	@echo "make check    check formatting, style, types and import contracts"
 	@echo "make format   format the code"
 	@echo "make docs     generate docs/api.md from the code"
@@ -26,6 +30,9 @@ serve: $(VENV)/serve
 
 test: $(VENV)/test
 	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+fuzz: $(VENV)/test
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest -n $(CORES) tests/openapi/test_fuzz.py
 
 check: $(VENV)/test
 	$(BIN)/black --quiet --check --diff -l 120 $(CODE)

@@ -30,8 +30,21 @@ HTTP_ERROR_CODES = {
     405: "method_not_allowed",
     408: "request_timeout",
     413: "request_too_large",
+    414: "path_too_long",
     415: "unsupported_media_type",
+    417: "expectation_failed",
+    431: "headers_too_large",
+    501: "not_implemented",
 }
+
+SERVER_ERROR_WORDS = {
+    400: "The request is not valid HTTP: its first line, or one of its headers.",
+    414: "The path with its query is longer than this server takes; send the parameters as JSON in the body.",
+    417: "The server does not fulfil what the header Expect asks for.",
+    431: "The headers of the request are larger than this server takes.",
+    501: "The server does not know this Transfer-Encoding; it takes chunked.",
+}
+"""Sentences for gunicorn's own answers."""
 
 
 class Failure(marshmallow.Schema):

@@ -26,8 +26,10 @@ Its header `X-Request-Id` is the id of the request in the server's log:
 {"code": -1, "data": null, "message": "…", "elapsed_s": 0.0123, "error": "kb_not_found", "request_id": "…"}
 ```
 
-An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. With
-the setting `ERROR_HTTP_STATUS=200` failures have HTTP status 200 as well, and only `code` tells them apart.
+An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. A
+request that is not valid HTTP gets 400 `bad_request`, a path that is too long 414 `path_too_long`, and headers that are
+too large get 431 `headers_too_large`. With the setting `ERROR_HTTP_STATUS=200` other failures have HTTP status 200 as
+well, and only `code` tells them apart.
 
 The endpoints that create something accept the header `Idempotency-Key`: the three that ask the model,
 `document/upload`, `datasets/…/create_by_file` and `kb/create`. All others ignore it. Send a new key, such as a UUID,
@@ -61,6 +63,12 @@ SPEC_OPTIONS = {
 """Options of `apispec.APISpec`. The servers are relative, because the document does not know the gateway's address."""
 
 FAILURE = {"$ref": "#/components/schemas/Failure"}
+
+FORWARDED_REFUSAL = {
+    "type": "object",
+    "description": "Dify's own answer, unchanged",
+    "properties": {"code": {"type": "string"}, "message": {"type": "string"}, "status": {"type": "integer"}},
+}
 
 INPUT_ERRORS = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
 """Errors of every route that takes parameters."""
@@ -132,6 +140,19 @@ def _failure_response(kinds: list[ErrorKind]) -> Json:
     return {
         "description": "\n".join(f"- `{kind.code}`: {kind.meaning}" for kind in kinds),
         "content": {"application/json": {"schema": FAILURE, "examples": examples}},
+    }
+
+
+def with_forwarded_refusals(responses: dict[str, Json]) -> dict[str, Json]:
+    """The same responses, where each refusal (4xx) may also be Dify's own answer."""
+    schema = {"anyOf": [FAILURE, FORWARDED_REFUSAL]}
+    return {
+        status: (
+            {**response, "content": {kind: {**shown, "schema": schema} for kind, shown in response["content"].items()}}
+            if status.startswith("4")
+            else response
+        )
+        for status, response in responses.items()
     }
 
 

@@ -92,7 +92,6 @@ LIMITS = {
     "minimum": "at least",
     "maximum": "at most",
     "maxLength": "characters at most",
-    "minItems": "items at least",
     "maxItems": "items at most",
 }
 

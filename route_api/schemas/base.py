@@ -40,8 +40,10 @@ class Text(fields.String):
     def __init__(
         self, *, max_length: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any
     ) -> None:
-        limit = {} if max_length is None else {"maxLength": max_length}
-        super().__init__(metadata={**limit, **kwargs.pop("metadata", {})}, **kwargs)
+        limits = {} if blank else {"minLength": 1}
+        if max_length is not None:
+            limits["maxLength"] = max_length
+        super().__init__(metadata={**limits, **kwargs.pop("metadata", {})}, **kwargs)
         self.max_length = max_length
         self.blank = blank
         self.trim = trim
@@ -171,7 +173,8 @@ class Ids(fields.List):
     }
 
     def __init__(self, *, max_items: int, empty: bool = False, **kwargs: Any) -> None:
-        super().__init__(Id(), **kwargs)
+        limits = {"maxItems": max_items} if empty else {"minItems": 1, "maxItems": max_items}
+        super().__init__(Id(), metadata={**limits, **kwargs.pop("metadata", {})}, **kwargs)
         self.max_items = max_items
         self.empty = empty
 

@@ -28,6 +28,7 @@ HISTORY_SCHEMA = {
         {"type": "integer", "minimum": 0, "maximum": MAX_HISTORY},
         {
             "type": "array",
+            "maxItems": MAX_HISTORY_ENTRIES,
             "items": {
                 "type": "object",
                 "properties": {"role": {"enum": list(HISTORY_ROLES)}, "content": {"type": "string"}},
@@ -58,6 +59,8 @@ class History(fields.Field[int | list[dict[str, str]]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
         if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():  # JSON does not tell 5.0 from 5.
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_HISTORY:
             return value

@@ -124,7 +124,11 @@ class DocumentBatch(Parameters):
     batch = Text(
         max_length=64,
         required=True,
-        metadata={"description": "what the upload answered", "example": "20250811071149495508"},
+        metadata={
+            "description": "what the upload answered",
+            "pattern": "^[A-Za-z0-9]+$",
+            "example": "20250811071149495508",
+        },
     )
 
     @validates_schema

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Any
 
-from .answers import answer
+from .answers import OrNull, answer
 from .base import Parameters, Text
 from .conversation import UserParameters
 
@@ -41,7 +41,9 @@ class Password(Text):
     default_error_messages = {"too_short": "must have {minimum} characters or more."}
 
     def __init__(self, *, chosen: bool = False, **kwargs: Any) -> None:
-        super().__init__(max_length=PASSWORD_LENGTH[1], blank=True, required=True, **kwargs)
+        limits = {"minLength": PASSWORD_LENGTH[0]} if chosen else {}
+        metadata = {**limits, **kwargs.pop("metadata", {})}
+        super().__init__(max_length=PASSWORD_LENGTH[1], blank=True, required=True, metadata=metadata, **kwargs)
         self.chosen = chosen
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -78,10 +80,10 @@ class UserId(UserParameters):
 
 USER = {
     "id": "6d0c1b0f1c6f4c58a3f1d1b0a7f0c7e2",
-    "nickname": "yinglian",
+    "nickname": OrNull("yinglian"),
     "role": "user",
     "user_id": "6d0c1b0f1c6f4c58a3f1d1b0a7f0c7e2",
-    "username": "yinglian",
+    "username": OrNull("yinglian"),
 }
 LOGIN = {"expires_in": 86400, "token": "WyI2ZDBj….aR8m2g.…", "token_type": "Bearer", "user": USER}
 

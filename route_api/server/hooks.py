@@ -23,11 +23,15 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Take the application's own objects out of garbage collection.
+    """Put gunicorn's own answers into the envelope, and take the application's objects out of garbage collection.
 
     There are 150,000 of these objects, and none of them becomes garbage. Every few thousand requests, the collector
     would examine them all and so block all requests of a gevent worker for a tenth of a second.
     """
+    # Imported here: gunicorn's master imports this file before a gevent worker has patched the standard library.
+    from .protocol_errors import patch_write_error
+
+    patch_write_error()
     gc.collect()
     gc.freeze()
 

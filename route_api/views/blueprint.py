@@ -19,6 +19,7 @@ from ..openapi.document import (
     failure_responses,
     multipart_body,
     request_body,
+    with_forwarded_refusals,
 )
 from ..schemas.base import ID_SCHEMA
 from .parameters import ParametersParser
@@ -100,6 +101,12 @@ class ApiBlueprint(flask_smorest.Blueprint):
 
         return mark
 
+    @staticmethod
+    def forwards_refusals(view: View) -> View:
+        """Document that a refusal may be Dify's own answer, not in the envelope."""
+        setattr(view, "forwards_refusals", True)
+        return view
+
     def _store_endpoint_docs(self, endpoint: str, obj: Any, *args: Any, **options: Any) -> None:
         super()._store_endpoint_docs(endpoint, obj, *args, **options)
         for method, info in self._docs[endpoint].items():
@@ -129,15 +136,19 @@ class ApiBlueprint(flask_smorest.Blueprint):
         security: Json = {"security": []} if access == Access.PUBLIC else {}
         if is_idempotent(view):
             doc = {**doc, "parameters": [*doc.get("parameters", []), IDEMPOTENCY_KEY]}
-        responses = {**doc.get("responses", {}), **failure_responses(possible_codes(view))}
+        failures = failure_responses(possible_codes(view))
+        if getattr(view, "forwards_refusals", False):
+            failures = with_forwarded_refusals(failures)
+        responses = {**doc.get("responses", {}), **failures}
         return {"operationId": info["operation_id"], **doc, **security, "responses": responses}
 
 
 def possible_codes(view: Callable[..., Any]) -> set[str]:
     """The names of all errors that a view may answer with."""
     codes = {*ANY_ERRORS, *getattr(view, "raised_codes", ())}
-    given = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
-    if given:
+    described = getattr(view, "_apidoc", {})
+    given = described.get("arguments", {}).get("parameters", [])
+    if given or "requestBody" in described.get("manual_doc", {}):
         codes.update(INPUT_ERRORS)
     if is_idempotent(view):
         codes.update((IdempotencyKeyReused.code, RequestInProgress.code, "validation_failed", "database_unavailable"))

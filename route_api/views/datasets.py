@@ -28,6 +28,7 @@ blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", descripti
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
 @idempotent
+@blueprint.forwards_refusals
 def create_document_by_file(kb_id: str) -> Response:
     """Upload a file in Dify's own form and get Dify's own answer, unchanged. The Java backend calls this.
 

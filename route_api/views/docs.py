@@ -24,6 +24,7 @@ ASSETS = {
     "docs.js": OWN_FILES,
     "docs.css": OWN_FILES,
 }
+BINARY = {"type": "string", "format": "binary"}
 ASSETS_LIFETIME_S = 3600
 
 PAGE_POLICY = "; ".join(
@@ -66,7 +67,7 @@ def show_docs() -> Response:
 
 
 @blueprint.route("/docs/<name>", parameters=[in_path("name", enum=sorted(ASSETS))])
-@blueprint.response(200, {"type": "string"}, content_type="text/plain", description="The file, with a type of its own")
+@blueprint.response(200, BINARY, content_type="*/*", description="The file, with its own type")
 @public
 def send_docs_asset(name: str) -> Response:
     """A script, a style sheet or an image of that page.

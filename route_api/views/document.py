@@ -94,7 +94,7 @@ def save_document(given: dict[str, str]) -> Response:
 
 @blueprint.route("/download", methods=["POST", "GET"])
 @blueprint.arguments(schemas.DocumentFile)
-@blueprint.response(200, BINARY, content_type="application/octet-stream", description="the file itself")
+@blueprint.response(200, BINARY, content_type="*/*", description="the file itself, with its own type")
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def download_document(given: dict[str, str]) -> Response:
     """Download a document's file. It is streamed from Dify, which the caller cannot reach.

@@ -1,18 +1,14 @@
 """What a turn asks for reaches the model: proved by the sandbox, which shows what its model received."""
 
-import threading
-from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from werkzeug.serving import make_server
 
 from route_api.dify import ChatApi, DebuggerApi, Dify, override_model
 from route_api.errors import DifyNotFound, DifyRejected
-from route_api.sandbox.app import create_sandbox
-from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from ..support.dify_client import dify_client
+from ..support.running_sandbox import running_sandbox
 
 PROVIDER = "route-api/sandbox/sandbox"
 EXTRACTIVE, BRIEF = "sandbox-extractive", "sandbox-extractive-brief"
@@ -22,23 +18,16 @@ INPUTS = {"instructions": "", "context": "", "history": ""}
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dify]:
     """A client of a sandbox that runs on loopback."""
-    data_dir: Path = tmp_path_factory.mktemp("sandbox")
-    access = prepare_gateway_settings(data_dir)
-    server = make_server("127.0.0.1", 0, create_sandbox(data_dir), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    key = access["DIFY_APP_API_KEY"]
-    yield dify_client(
-        f"http://127.0.0.1:{server.server_port}",
-        dataset_api_key=access["DIFY_DATASET_API_KEY"],
-        app_api_key=key,
-        apps={"own": key},
-        console_email=access["DIFY_CONSOLE_EMAIL"],
-        console_password=access["DIFY_CONSOLE_PASSWORD"],
-    )
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as access:
+        key = access["DIFY_APP_API_KEY"]
+        yield dify_client(
+            access["DIFY_BASE_URL"],
+            dataset_api_key=access["DIFY_DATASET_API_KEY"],
+            app_api_key=key,
+            apps={"own": key},
+            console_email=access["DIFY_CONSOLE_EMAIL"],
+            console_password=access["DIFY_CONSOLE_PASSWORD"],
+        )
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,21 @@ The gateway has one worker process, so that an attack that blocks it would block
 protection by nginx.
 """
 
+import json
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from ..support.running_gateway import Gateway
+from ..support.running_gateway import Gateway, wait_for
 
 KEY, SECRET, PASSWORD = "e2e-service-key-of-the-backend", "e2e-what-signs-the-tokens", "e2e a long sentence"
 BEARER = f"Authorization: Bearer {KEY}"
@@ -172,6 +174,34 @@ def test_control_characters_in_a_header_are_refused(target: Gateway, line: str) 
 )
 def test_a_head_without_measure_is_refused(target: Gateway, sent: bytes) -> None:
     assert answers(target, sent) in ([414], [431], [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "error"),
+    [
+        (b"GET /kb/list?keywords=\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
+        (head("GET /kb/list", "X: \x0b"), 400, "bad_request"),
+        (head(f"GET /{'a' * 5000}"), 414, "path_too_long"),
+        (head("GET /kb/list", "Expect: <b>a miracle</b>"), 417, "expectation_failed"),
+        (head("GET /kb/list", f"X: {'a' * 100_000}"), 431, "headers_too_large"),
+        (head("POST /kb/list", "Transfer-Encoding: xchunked"), 501, "not_implemented"),
+    ],
+)
+def test_what_gunicorn_itself_refuses_is_answered_in_the_envelope(
+    target: Gateway, sent: bytes, status: int, error: str
+) -> None:
+    """gunicorn's own answers are HTML, and repeat what the caller sent."""
+    with connect(target) as connection:
+        connection.sendall(sent)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        body = json.loads(answer.read())
+    assert (answer.status, answer.getheader("Content-Type")) == (status, "application/json; charset=utf-8")
+    assert body.keys() == {"code", "data", "elapsed_s", "message", "error", "request_id"}
+    assert (body["code"], body["data"], body["error"]) == (-1, None, error)
+    assert "miracle" not in body["message"]
+    assert body["request_id"] == answer.getheader("X-Request-Id")
+    wait_for(lambda: f"request {body['request_id']} got {status}" in target.log_path.read_text(), 5)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,15 @@ Json = dict[str, Any]
 
 VERBS = ("get", "post", "put", "patch", "delete")
 ADDRESS = re.compile(r"https?://|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|[\w.]+@[\w.]+\.\w+")
-NO_ROUTE = {"route_not_found", "method_not_allowed"}
+NO_ROUTE = {
+    "route_not_found",
+    "method_not_allowed",
+    "bad_request",
+    "path_too_long",
+    "expectation_failed",
+    "headers_too_large",
+    "not_implemented",
+}
 """Errors of requests that reach no route, so that no route can document them."""
 
 
@@ -145,7 +153,7 @@ def test_every_error_is_an_example_of_the_document_and_every_route_error_belongs
         if status != "200"
         for code in response["content"]["application/json"]["examples"]
     }
-    assert named >= known - NO_ROUTE - {"bad_request"}
+    assert named >= known - NO_ROUTE
 
 
 def test_a_bearer_is_asked_for_everywhere_but_on_public_routes(document: Json) -> None:

@@ -16,6 +16,8 @@ import requests
 
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from ..support.hostile_files import endless_pdf
+from ..support.running_gateway import wait_for
 from ..support.sandbox_knowledge import RULE
 
 
@@ -38,6 +40,10 @@ def free_port() -> int:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A sandbox process that answers."""
+    yield from serve(tmp_path)
+
+
+def serve(tmp_path: Path) -> Iterator[Server]:
     credentials = prepare_gateway_settings(tmp_path / "data")
     port = free_port()
     command = [
@@ -97,6 +103,60 @@ def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Serv
             .get("records", [])
         )
     assert [record["segment"]["document"]["name"] for record in found] == ["葫芦.txt"]  # type: ignore[index]
+
+
+def upload_endless_pdf(server: Server) -> str:
+    """Upload a hostile file, and return the path of its document."""
+    answer = server.session.post(
+        f"{server.url}/v1/datasets", json={"name": "a", "indexing_technique": "high_quality"}, timeout=10
+    )
+    path = f"{server.url}/v1/datasets/{answer.json()['id']}"
+    form = {"data": json.dumps({"process_rule": RULE})}
+    files = {"file": ("a.pdf", endless_pdf())}
+    uploaded = server.session.post(f"{path}/document/create-by-file", data=form, files=files, timeout=10)
+    return f"{path}/documents/{uploaded.json()['document']['id']}"
+
+
+def readers_of(server: Server) -> list[int]:
+    """The processes in which the sandbox reads files."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            worker = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if b"text.preparation" in command and master == server.process.pid:
+            found.append(int(process.name))
+    return found
+
+
+def is_running(process: int) -> bool:
+    """Whether a process runs. A zombie has no command line."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the test looks into /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_file_that_is_read_when_the_sandbox_ends_is_read_again_at_the_next_start(
+    server: Server, tmp_path: Path, how: signal.Signals
+) -> None:
+    document = upload_endless_pdf(server)
+    wait_for(lambda: bool(readers_of(server)), 20)
+    (reader,) = readers_of(server)
+    worker = int(Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[1])
+    for process in (server.process.pid, worker) if how == signal.SIGKILL else (server.process.pid,):
+        os.kill(process, how)
+    server.process.wait(timeout=10)
+    wait_for(lambda: not is_running(reader), 10)
+    for again in serve(tmp_path):
+        address = document.replace(server.url, again.url)
+        wait_for(lambda: again.session.get(address, timeout=10).json()["indexing_status"] == "parsing", 20)
+        wait_for(lambda: bool(readers_of(again)), 20)
 
 
 def test_sigterm_ends_it_promptly_though_a_connection_is_open(server: Server) -> None:

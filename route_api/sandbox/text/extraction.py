@@ -5,29 +5,25 @@ import csv
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pypdfium2
-from bs4 import BeautifulSoup
 from charset_normalizer import from_bytes
 from docx import Document
 from docx.opc.exceptions import PackageNotFoundError
-from docx.table import Table
+from docx.table import Table, _Cell
 from docx.text.paragraph import Paragraph
+from lxml import etree
 
-BLOCK_TAGS = [
-    "p",
-    "div",
-    "br",
-    "li",
-    "tr",
-    "table",
-    "section",
-    "article",
-    "pre",
-    *(f"h{n}" for n in range(1, 7)),
-]
+BLOCK_TAGS = frozenset("p div br li tr table section article pre h1 h2 h3 h4 h5 h6".split())
+UNSHOWN_TAGS = frozenset("script style noscript template".split())
+MAX_UNPACKED_BYTES = 200_000_000
+"""A .docx is a ZIP archive. One of 15 MB can unpack to 15 GB."""
+MAX_CHARACTERS = 20_000_000
+"""The longest text that is indexed. A text file of 15 MB, the largest upload, is shorter."""
 FULL_LINE_SHARE = 0.85
 """A line of a PDF that has at least this share of the longest line's length ends at the margin, not with a
 paragraph."""
@@ -44,10 +40,14 @@ class ExtractionError(Exception):
 def extract_text(path: Path, extension: str) -> str:
     r"""Extract the text of a file. Lines end with `\n`; an empty line separates paragraphs and table rows.
 
+    This can take long and much memory, and the parser of a format can crash: see `preparation_process`.
+
     :param extension: one of `EXTENSIONS`
-    :raises ExtractionError: if the content does not fit the extension
+    :raises ExtractionError: if the content does not fit the extension, or has more than `MAX_CHARACTERS` of text
     """
     text = _EXTRACTORS[extension](path)
+    if len(text) > MAX_CHARACTERS:
+        raise ExtractionError(f"The text of the file has more than {MAX_CHARACTERS // 1_000_000} million characters.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -87,13 +87,37 @@ def _plain(path: Path) -> str:
     return decode_text(path.read_bytes())
 
 
+class _HtmlText:
+    """The target of an HTML parser. It collects the text that a browser would show, with an empty line after a block.
+
+    The parser builds no tree, because both a tree and a walk through it grow too large if the tags are nested deeply.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._unshown = 0
+
+    def start(self, tag: str, _attributes: dict[str, str]) -> None:
+        self._unshown += tag in UNSHOWN_TAGS
+
+    def end(self, tag: str) -> None:
+        self._unshown -= tag in UNSHOWN_TAGS
+        if tag in BLOCK_TAGS:
+            self._parts.append("\n\n")
+
+    def data(self, text: str) -> None:
+        if not self._unshown:
+            self._parts.append(text)
+
+    def close(self) -> str:
+        return "".join(self._parts)
+
+
 def _html(path: Path) -> str:
-    soup = BeautifulSoup(decode_text(path.read_bytes()), "lxml")
-    for tag in soup(["script", "style", "noscript", "template"]):
-        tag.decompose()
-    for tag in soup(BLOCK_TAGS):
-        tag.insert_after("\n\n")
-    lines = (" ".join(line.split()) for line in soup.get_text().splitlines())
+    content = decode_text(path.read_bytes())
+    parser = etree.HTMLParser(target=_HtmlText(), encoding="utf-8", huge_tree=True)
+    text = etree.fromstring(content.encode(errors="replace"), parser) if content.strip() else ""
+    lines = (" ".join(line.split()) for line in text.splitlines())
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
@@ -149,28 +173,62 @@ def join_broken_lines(text: str) -> str:
 
 def _docx(path: Path) -> str:
     try:
+        _refuse_zip_bomb(path)
         document = Document(str(path))
-    except (PackageNotFoundError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        blocks = [
+            "\n".join(_table_rows(block)) if isinstance(block, Table) else block.text
+            for block in document.iter_inner_content()
+            if isinstance(block, Paragraph | Table)
+        ]
+    except etree.XMLSyntaxError as error:
+        text = "its XML is broken, nested too deeply or too large"
+        raise ExtractionError(f"The DOCX file cannot be read: {text}") from error
+    except _NO_WORD_DOCUMENT as error:
         raise ExtractionError("The DOCX file cannot be read: it is no Word document") from error
-    blocks = (
-        "\n".join(_table_rows(block)) if isinstance(block, Table) else block.text
-        for block in document.iter_inner_content()
-        if isinstance(block, Paragraph | Table)
-    )
     return "\n\n".join(block for block in blocks if block.strip())
 
 
+def _refuse_zip_bomb(path: Path) -> None:
+    """Check how large an archive is when it is unpacked.
+
+    The archive's directory may lie: then `zipfile` gives no more bytes of an entry than the directory says, and what it
+    unpacks before that is limited by the memory of the process.
+
+    :raises ExtractionError: if it is larger than `MAX_UNPACKED_BYTES`
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MAX_UNPACKED_BYTES:
+        sizes = f"{unpacked // 1_000_000} MB; the sandbox takes {MAX_UNPACKED_BYTES // 1_000_000} MB"
+        raise ExtractionError(f"The DOCX file cannot be read: unpacked it has {sizes} at the most")
+
+
 def _table_rows(table: Table) -> Iterator[str]:
-    """Write a table's rows as Markdown. A merged cell is written once."""
+    """Write a table's rows as Markdown. A cell that is merged with its neighbours is written once in each row.
+
+    `row.cells` of python-docx would do the same in a time that grows with the cube of the number of merged rows.
+    """
+    above: list[str] = []
     for row in table.rows:
-        cells: list[str] = []
-        for cell in row.cells:
-            text = " ".join(cell.text.split())
-            if not cells or cells[-1] != text:
-                cells.append(text)
-        yield f"| {' | '.join(cells)} |"
+        texts: list[str] = []  # one for each column of the grid
+        for cell in row._tr.tc_lst:
+            place = len(texts)
+            merged = cell.vMerge == "continue" and place < len(above)
+            text = above[place] if merged else " ".join(_Cell(cell, table).text.split())
+            texts.extend([text] * cell.grid_span)
+        above = texts
+        yield f"| {' | '.join(text for text, _ in groupby(texts))} |"
 
 
+_NO_WORD_DOCUMENT = (
+    PackageNotFoundError,
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    ValueError,
+    NotImplementedError,  # a compression method that zipfile does not know
+    RuntimeError,  # an encrypted archive
+)
 _EXTRACTORS: dict[str, Callable[[Path], str]] = {
     "txt": _plain,
     "md": _plain,

@@ -15,6 +15,7 @@ MAX_KEYWORDS = 10
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
 _CJK_RUN = re.compile(rf"[{_CJK}]+")
+_SYMBOLS = re.compile(r"([^\w\s]{30})[^\w\s]+")
 _CHINESE_STOP_WORDS = re.compile(
     "请问|请告诉我|告诉我|介绍一下|说一说|为什么|是什么|叫什么|做什么|有什么|什么样|什么时候|什么|在哪里|在哪儿|在哪|哪里|哪儿|哪个"
     "|哪些|怎么样|怎么|怎样|如何|为何|多少|是谁|有谁|谁|是不是|有没有|是否|关于|以及|[的了吗呢吧啊呀是在叫]"
@@ -27,7 +28,12 @@ _ENGLISH_STOP_WORDS = frozenset(
 
 
 def normalize(text: str) -> str:
-    """Return the text in lower case, with full-width letters as plain letters. All comparisons use this form."""
+    """Return the text in lower case, with full-width letters as plain letters. All comparisons use this form.
+
+    Of more than 30 symbols in a row, the rest is left out: they are no words, and `unicodedata.normalize` sorts the
+    combining characters after a letter in a time that grows with the square of their number.
+    """
+    text = _SYMBOLS.sub(r"\1", text)
     return unicodedata.normalize("NFKC", text).lower()
 
 

@@ -1,7 +1,7 @@
 """Splits a text into chunks by Dify's rules. Pure functions."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,17 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
 _LEADING_SYMBOLS = re.compile(
     r"""^[\[\]\u2000-\u206f\u2e00-\u2e7f\u3000-\u3007\u3012\u3013\u301c-\u303f""" r""""#$%&'()*+,./:;<=>?@^_`{|}~\s]+"""
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _SPACES = re.compile(r"[\t\f\r \u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]{2,}")
-_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
+# The lookbehind and `++` keep the search linear: without them, a long word without "@" is read once for each letter.
+_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+", re.ASCII)
 _LINK = re.compile(r"https?://[!#-'*-;=?-Z_a-z~%]+")
-_PAIR = re.compile(
-    r"(?:^|[\n;；])\s*(?:q|question|问|问题)\d*\s*[:：]\s*(?P<question>.+?)"
-    r"[\n;；]\s*(?:a|answer|答|答案)\d*\s*[:：]\s*(?P<answer>.+?)"
-    r"(?=[\n;；]\s*(?:q|question|问|问题)\d*\s*[:：]|\Z)",
-    re.IGNORECASE | re.DOTALL,
+_PAIR_PART = re.compile(r"[^\n;；]+")
+_PAIR_MARK = re.compile(
+    r"\s*(?:(?P<question>q|question|问|问题)|a|answer|答|答案)\d*\s*[:：]",
+    re.IGNORECASE,
 )
+_PAIR_EDGES = " \t\r\n\f\v\u3000;；"
 
 
 class SplittingError(ValueError):
@@ -78,7 +79,7 @@ def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -
         rules = AUTOMATIC_RULES
     text = clean(text, rules.get("pre_processing_rules") or [])
     if doc_form == "qa_model":
-        return [Chunk(pair["question"].strip(), pair["answer"].strip()) for pair in _PAIR.finditer(text)]
+        return list(_pairs(text))
     if mode == "hierarchical" and rules.get("parent_mode") == "full-doc":
         parents = [text.strip()] if text.strip() else []
     else:
@@ -86,6 +87,24 @@ def split_document(text: str, doc_form: str, mode: str, rules: dict[str, Any]) -
     if doc_form != "hierarchical_model":
         return [Chunk(parent) for parent in parents]
     return [Chunk(parent, children=split_children(parent, rules)) for parent in parents]
+
+
+def _pairs(text: str) -> Iterator[Chunk]:
+    """Find the questions and answers that a text marks at the beginning of a line, or after a semicolon.
+
+    A pair without a question or without an answer is left out.
+    """
+    marks: list[re.Match[str]] = []
+    for part in _PAIR_PART.finditer(text):
+        mark = _PAIR_MARK.match(text, part.start(), part.end())
+        # Questions and answers take turns. Another mark, such as a second answer, belongs to the text.
+        if mark is not None and (mark["question"] is not None) == (len(marks) % 2 == 0):
+            marks.append(mark)
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    texts = [text[mark.end() : end].strip(_PAIR_EDGES) for mark, end in zip(marks, ends, strict=False)]
+    for question, answer in zip(texts[::2], texts[1::2], strict=False):
+        if question and answer:
+            yield Chunk(question, answer)
 
 
 def split_children(parent: str, rules: dict[str, Any]) -> tuple[str, ...]:

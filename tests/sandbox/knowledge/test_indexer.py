@@ -4,9 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from sqlite3 import Connection, OperationalError
 
 import pytest
 
+from route_api.sandbox.knowledge import indexer
+from route_api.sandbox.text import preparation_process
+
+from ...support.hostile_files import endless_pdf
 from ...support.sandbox_knowledge import CHAPTER, RULE, Knowledge
 
 
@@ -101,6 +106,77 @@ def test_a_broken_file_ends_in_error_with_a_reason(knowledge: Knowledge, name: s
     assert (document["indexing_status"], document["display_status"]) == ("error", "error")
     assert "cannot be read" in document["error"]
     assert knowledge.upload(dataset_id, "b.txt", "下一个照样完成。")
+
+
+def wait_until_it_is_read(knowledge: Knowledge, dataset_id: str, document_id: str) -> None:
+    """Wait until the process that reads a document's file has begun."""
+    while not knowledge.indexer._processes:
+        assert knowledge.document(dataset_id, document_id)["indexing_status"] in ("waiting", "parsing")
+        time.sleep(0.005)
+
+
+def test_a_hostile_file_is_an_error_of_its_own_and_the_others_are_indexed_meanwhile(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation_process, "CPU_S", 2)
+    dataset_id = knowledge.create_dataset()
+    hostile = knowledge.post_file(dataset_id, "没有尽头.pdf", endless_pdf()).json["document"]["id"]
+    html = knowledge.upload(dataset_id, "a.html", "<p>葫芦庙在仁清巷。</p>")
+    text = knowledge.upload(dataset_id, "b.txt", "大观园在都中。")
+    assert knowledge.document(dataset_id, hostile)["indexing_status"] == "parsing"
+    for document_id in (html, text):
+        assert knowledge.document(dataset_id, document_id)["indexing_status"] == "completed"
+    document = knowledge.wait(dataset_id, hostile, seconds=60)
+    assert (document["indexing_status"], document["error"]) == ("error", "The file takes more than 2 seconds to read.")
+    assert knowledge.contents(dataset_id, knowledge.upload(dataset_id, "c.html", "<p>下一个</p>")) == ["下一个"]
+
+
+def test_a_document_can_be_deleted_while_its_file_is_read(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation_process, "CPU_S", 2)
+    dataset_id = knowledge.create_dataset()
+    hostile = knowledge.post_file(dataset_id, "没有尽头.pdf", endless_pdf()).json["document"]["id"]
+    wait_until_it_is_read(knowledge, dataset_id, hostile)
+    assert knowledge.service("DELETE", f"/datasets/{dataset_id}/documents/{hostile}").status_code == 200
+    knowledge.upload(dataset_id, "b.html", "<p>大观园</p>")
+    knowledge.stop()
+    assert knowledge.store.connection().execute("SELECT name FROM document").fetchone()["name"] == "b.html"
+    assert len(list(knowledge.store.files_dir.iterdir())) == 1
+
+
+def test_a_stop_does_not_wait_for_a_file_which_the_next_start_reads_again(
+    knowledge: Knowledge, reopen: Callable[[], Knowledge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_id = knowledge.create_dataset()
+    hostile = knowledge.post_file(dataset_id, "没有尽头.pdf", endless_pdf()).json["document"]["id"]
+    wait_until_it_is_read(knowledge, dataset_id, hostile)
+    began = time.monotonic()
+    knowledge.stop()
+    assert time.monotonic() - began < preparation_process.CPU_S
+    assert knowledge.document(dataset_id, hostile)["indexing_status"] == "parsing"
+    monkeypatch.setattr(preparation_process, "CPU_S", 1)
+    again = reopen()
+    again.indexer.wake()
+    assert "more than 1 seconds" in again.wait(dataset_id, hostile, seconds=60)["error"]
+
+
+def test_the_indexer_goes_on_after_a_failure_of_the_database(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "RETRY_S", 0.01)
+    connection, failures = knowledge.store.connection, iter([OperationalError("disk I/O error")] * 4)
+
+    def fails_at_first() -> Connection:
+        if threading.current_thread().name.startswith("sandbox-indexer") and (failure := next(failures, None)):
+            raise failure
+        return connection()
+
+    monkeypatch.setattr(knowledge.store, "connection", fails_at_first)
+    dataset_id = knowledge.create_dataset()
+    knowledge.upload(dataset_id, "a.txt", "葫芦庙在仁清巷。")
+    assert next(failures, None) is None
+    assert knowledge.found(dataset_id, "葫芦庙") == ["葫芦庙在仁清巷。"]
 
 
 def test_data_survive_a_restart_and_unfinished_documents_are_gone_on_with(

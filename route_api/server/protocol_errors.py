@@ -1,0 +1,40 @@
+"""gunicorn's own answers, in the envelope: to a request that is no HTTP or too large, and after a worker's failure."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from gunicorn import util
+
+from ..envelope import HTTP_ERROR_CODES, JSON_TYPE, SERVER_ERROR_WORDS, envelope, internal_error
+
+log = logging.getLogger(__name__)
+
+
+def patch_write_error() -> None:
+    """Let gunicorn answer with :func:`write_error`. Its own function writes HTML that repeats what the caller sent."""
+    util.write_error = write_error
+
+
+def write_error(connection: Any, status: int, reason: str, detail: str) -> None:
+    """Answer a request that reached no view. gunicorn closes the connection afterwards.
+
+    :param reason: gunicorn's name of the status
+    :param detail: what gunicorn found wrong; it goes into the log, not into the answer
+    """
+    request_id = uuid4().hex
+    log.info("request %s got %d, because it reached no endpoint: %s", request_id, status, detail or reason)
+    code = HTTP_ERROR_CODES.get(status, internal_error().code)
+    message = SERVER_ERROR_WORDS.get(status, internal_error().message)
+    body = orjson.dumps(envelope(-1, None, message, error=code, request_id=request_id))
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Type: {JSON_TYPE}",
+        f"Content-Length: {len(body)}",
+        f"X-Request-Id: {request_id}",
+        "\r\n",
+    ]
+    util.write_nonblock(connection, "\r\n".join(head).encode() + body)
