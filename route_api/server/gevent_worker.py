@@ -13,7 +13,7 @@ import gevent
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
-from .gevent_patches import patch_sendall, patch_wait_for_socket
+from .gevent_patches import patch_sendall, patch_sockets_to_give_way, patch_wait_for_socket
 from .stopping import TurnStoppingMixin
 
 IDLE_AT_STOP_S = 0.5
@@ -38,6 +38,7 @@ class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
     def patch(self) -> None:
         """Patch the libraries. gunicorn calls this before it imports the application."""
         super().patch()
+        patch_sockets_to_give_way()
         patch_sendall()
         scrypt = hashlib.scrypt
 
