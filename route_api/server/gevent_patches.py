@@ -35,8 +35,8 @@ def patch_sockets_to_give_way() -> None:
 
     A greenlet of gevent runs until it must wait. A read from a socket on which data has already arrived does not wait,
     nor does a write to a socket with an empty buffer. So a fast caller who uploads 300 MB, or a Dify that sends 20,000
-    tokens at once, would block all other greenlets of the process until the last byte. Whatever receives, parses, copies
-    and sends data calls these methods for each piece, so others now run after LOOP_PAUSE_S + TURN_S + one piece.
+    tokens at once, would block all other greenlets of the process until the last byte. Whatever receives, parses,
+    copies and sends data calls these methods for each piece, so others now run after LOOP_PAUSE_S + TURN_S + one piece.
 
     The check costs 0.3 us for each read and write.
 
@@ -117,7 +117,7 @@ def patch_slow_functions() -> None:
             return FileObjectThread(descriptor, mode, *arguments, **options)
         return open_descriptor(descriptor, mode, *arguments, **options)
 
-    os.fdopen = fdopen
+    os.fdopen = fdopen  # type: ignore[assignment]
     _patch_uploads()
 
 
@@ -128,15 +128,18 @@ def _patch_uploads() -> None:
     class UploadedFile(SpooledTemporaryFile[bytes]):
         """An uploaded file, on the disk if it is larger than werkzeug keeps in memory."""
 
+        def rollover(self) -> None:
+            in_thread(super().rollover)()
+
         def write(self, data: Any) -> int:
             write = super().write
             return int(in_thread(write)(data) if self._rolled else write(data))  # type: ignore[attr-defined]
 
         def close(self) -> None:
             close = super().close
-            return in_thread(close)() if self._rolled else close()  # type: ignore[attr-defined]
+            in_thread(close)() if self._rolled else close()  # type: ignore[attr-defined]
 
-    formparser.SpooledTemporaryFile = UploadedFile  # type: ignore[misc]
+    setattr(formparser, "SpooledTemporaryFile", UploadedFile)
 
 
 def patch_sendall() -> None:
