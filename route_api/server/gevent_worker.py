@@ -12,6 +12,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from .gevent_patches import patch_sendall, patch_slow_functions, patch_sockets_to_give_way, patch_wait_for_socket
+from .request_reading import patch_unreader
 from .stopping import TurnStoppingMixin
 
 IDLE_AT_STOP_S = 0.5
@@ -40,9 +41,10 @@ class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
         patch_slow_functions()
 
     def load_wsgi(self) -> None:
-        """Load the application, which imports urllib3, then patch urllib3."""
+        """Load the application, which imports urllib3, then patch urllib3 and gunicorn's reads of requests."""
         super().load_wsgi()
         patch_wait_for_socket()
+        patch_unreader()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
