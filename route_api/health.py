@@ -1,8 +1,12 @@
 """Readiness: the database answers and has the tables of this version, and Dify answers."""
 
+import contextvars
 import logging
 import threading
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
+from typing import cast
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -19,18 +23,73 @@ log = logging.getLogger(__name__)
 CACHE_S = 1.0
 """Seconds for which the result of a check is returned again."""
 
+ANSWER_S = 2.0
+"""Seconds within which the database and Dify must answer. Load balancers wait a few seconds only, and the limits of our
+database connections are longer."""
+
 CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 2.0
-"""Short, because load balancers wait a few seconds only. A broken connection is tried twice (`dify/retries.py`)."""
+"""Of the call to Dify. A broken connection is tried twice (`dify/retries.py`)."""
+
+DATABASE_SILENT = "The database does not answer."
+DIFY_SILENT = "Dify did not answer in time."
+
+
+class Question:
+    """A question to a server, asked in a thread of its own, so that nobody must wait for the answer."""
+
+    def __init__(self, ask: Callable[[], str | None], late_text: str) -> None:
+        """
+        :param ask: returns a problem, or None if there is none
+        :param late_text: the problem if `ask` does not return in time
+        """
+        self._ask = ask
+        self._late_text = late_text
+        self._thread: threading.Thread | None = None
+        self._problem: str | None = None
+
+    def begin(self) -> None:
+        """Ask, unless the last question is still waiting for its answer: such questions must not become many."""
+        if self._thread is None or not self._thread.is_alive():
+            run = partial(contextvars.copy_context().run, self._run)  # For the X-Request-Id of the call to Dify.
+            self._thread = threading.Thread(target=run, name="health-check", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._problem = self._ask()
+        except Exception:
+            log.exception("not ready: a check met an unexpected error")
+            self._problem = "A check of the gateway failed; the log says why."
+
+    def problem(self, ends_at: float) -> str | None:
+        """Wait for the answer.
+
+        :param ends_at: the time at which the wait ends without an answer, as a value of `monotonic`
+        :returns: the problem; None if there is none
+        """
+        thread = cast(threading.Thread, self._thread)
+        thread.join(max(0.0, ends_at - monotonic()))
+        if thread.is_alive():
+            log.error("not ready: no answer within %g s: %s", ANSWER_S, self._late_text)
+            return self._late_text
+        return self._problem
 
 
 class HealthCheck:
-    """Checks the database and Dify, at most once per second however many requests come."""
+    """Checks the database and Dify side by side, at most once per second however many requests come.
+
+    A check takes ANSWER_S at the most. A request that comes during a check waits for its result.
+    """
 
     def __init__(self, engine: Engine, migrations: ScriptDirectory, dify: Transport, breaker: Breaker) -> None:
         self._engine = engine
         self._dify = dify
         self._breaker = breaker
+        self._questions = {
+            "database": Question(self._database_problem, DATABASE_SILENT),
+            "dify": Question(self._dify_problem, DIFY_SILENT),
+        }
         heads = set(migrations.get_heads())
         self._outdated = {script.revision for script in migrations.walk_revisions()} - heads
         self._lock = threading.Lock()
@@ -45,7 +104,10 @@ class HealthCheck:
         """
         with self._lock:
             if monotonic() >= self._check_at:
-                found = {"database": self._database_problem(), "dify": self._dify_problem()}
+                for question in self._questions.values():
+                    question.begin()
+                ends_at = monotonic() + ANSWER_S
+                found = {part: question.problem(ends_at) for part, question in self._questions.items()}
                 self._problems = {part: problem for part, problem in found.items() if problem is not None}
                 self._check_at = monotonic() + CACHE_S
             return self._problems
@@ -56,7 +118,7 @@ class HealthCheck:
                 revisions = set(MigrationContext.configure(connection).get_current_heads())
         except SQLAlchemyError as error:
             log.error("not ready: the database: %s", error)
-            return "The database does not answer."
+            return DATABASE_SILENT
         # An unknown revision belongs to a newer version, which is being deployed: meanwhile this one keeps serving.
         if revisions <= self._outdated:
             return "The database's tables are not those of this version: the operator should run `flask db upgrade`."

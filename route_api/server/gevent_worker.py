@@ -4,16 +4,15 @@ gunicorn's master imports this file too, before any worker has patched the stand
 the application, a database driver or an HTTP client at the top of the file.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import gevent
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
-from .gevent_patches import patch_sendall, patch_wait_for_socket
+from .gevent_patches import patch_sendall, patch_slow_functions, patch_sockets_to_give_way, patch_wait_for_socket
+from .request_reading import patch_unreader
 from .stopping import TurnStoppingMixin
 
 IDLE_AT_STOP_S = 0.5
@@ -22,12 +21,11 @@ this once a second, so a connection closes 0.5 to 1.5 seconds after SIGTERM."""
 
 
 class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
-    """gunicorn's gevent worker, with the patches of `gevent_patches.py` and three further changes.
+    """gunicorn's gevent worker, with the patches of `gevent_patches.py` and two further changes.
 
     - It ends running turns in time when it stops (`stopping.py`).
     - It closes idle connections when it stops. gunicorn counts each idle connection as a request in progress. nginx
       keeps idle connections open, so without this change each stop would take all of `graceful_timeout`.
-    - It hashes passwords in real threads. A hash takes 60 ms, and in a greenlet it would block all other greenlets.
     """
 
     def init_process(self) -> None:
@@ -38,19 +36,15 @@ class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
     def patch(self) -> None:
         """Patch the libraries. gunicorn calls this before it imports the application."""
         super().patch()
+        patch_sockets_to_give_way()
         patch_sendall()
-        scrypt = hashlib.scrypt
-
-        def scrypt_in_thread(*arguments: Any, **options: Any) -> bytes:
-            digest: bytes = gevent.get_hub().threadpool.apply(scrypt, arguments, options)
-            return digest
-
-        hashlib.scrypt = scrypt_in_thread
+        patch_slow_functions()
 
     def load_wsgi(self) -> None:
-        """Load the application, which imports urllib3, then patch urllib3."""
+        """Load the application, which imports urllib3, then patch urllib3 and gunicorn's reads of requests."""
         super().load_wsgi()
         patch_wait_for_socket()
+        patch_unreader()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:

@@ -10,7 +10,12 @@ from typing import Any
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
+from .request_reading import patch_unreader
 from .stopping import TurnStoppingMixin
+
+HEAD_TIMEOUT_S = 30.0
+"""Seconds within which the whole head of a request must arrive. gunicorn's class has no such limit; its gevent worker
+waits for `keepalive` seconds."""
 
 
 class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
@@ -21,8 +26,13 @@ class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
 
     gunicorn's class closes connections in its main thread, and waits there up to two seconds for each caller to close
     it too. The main thread also accepts all connections and calls `notify`, so this class waits in the thread of the
-    request.
+    request. It also limits the time for the head of a request, which would otherwise hold a thread without limit.
     """
+
+    def load_wsgi(self) -> None:
+        """Load the application, then patch gunicorn's reads of requests."""
+        super().load_wsgi()
+        patch_unreader()
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections.
@@ -41,12 +51,26 @@ class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
 
     def handle(self, conn: Any) -> Any:
         """Handle a request in a thread of the pool. If the connection is to be closed, wait here for the caller."""
-        keeps_open = super().handle(conn)
+        # Imported here because gunicorn's master, which must not load the application, imports this file.
+        from ..monitoring.deadlines import deadlines
+
+        conn.head_deadline = deadlines.begin(conn.sock, HEAD_TIMEOUT_S)
+        try:
+            keeps_open = super().handle(conn)
+        finally:
+            deadlines.end(conn.head_deadline)
         if not keeps_open:
             with suppress(OSError):  # The caller has already closed the connection.
                 close_graceful(conn.sock.dup())
                 conn.sock.shutdown(socket.SHUT_RDWR)  # The main thread, which closes the socket, finds it at its end.
         return keeps_open
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Handle a request whose head has arrived."""
+        from ..monitoring.deadlines import deadlines
+
+        deadlines.end(conn.head_deadline)
+        return super().handle_request(req, conn)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Handle SIGQUIT and Ctrl-C: stop as after SIGTERM, but end the running turns at the next call of `notify`.

@@ -4,11 +4,11 @@ SQLite is for a gateway on one machine, PostgreSQL and MySQL/MariaDB are for sev
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -24,7 +24,11 @@ from ..extensions import db
 
 T = TypeVar("T")
 
-SQLITE_BUSY_TIMEOUT_MS = 30_000
+SQLITE_WAIT_S = 10.0
+"""Seconds for which a statement waits while another connection or process has locked the SQLite database."""
+
+SQLITE_LONGEST_PAUSE_S = 0.05
+"""The longest pause in seconds between two tries of that statement. The first pause is a millisecond."""
 
 
 def to_json(value: Any) -> str:
@@ -61,9 +65,12 @@ def engine_options(database_uri: str) -> dict[str, Any]:
     """The arguments of SQLAlchemy's `create_engine` for this database. Creates the folder of a SQLite file."""
     url = make_url(database_uri)
     if url.get_backend_name() == "sqlite":
+        pool: dict[str, Any] = {}
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        return COMMON_OPTIONS
+            # Statements that wait for a lock hold their connections, and others should still be able to read.
+            pool = {"pool_size": POOL_SIZE, "max_overflow": 3 * POOL_SIZE, "pool_timeout": SQLITE_WAIT_S}
+        return {**COMMON_OPTIONS, **pool, "connect_args": {"timeout": 0, "factory": PatientConnection}}
     limits: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
     if url.get_backend_name() != "postgresql":  # For PostgreSQL, `TimedConnection` limits the time.
         limits |= {"read_timeout": RESULT_TIMEOUT_S, "write_timeout": RESULT_TIMEOUT_S}
@@ -146,6 +153,64 @@ class TimedConnection(psycopg.Connection[Any]):
             raise
 
 
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    """Whether another try may succeed. After SQLITE_BUSY_SNAPSHOT none can: a transaction that has begun with a read
+    cannot write once another connection has written. :func:`transaction` avoids this."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY and code != sqlite3.SQLITE_BUSY_SNAPSHOT
+
+
+def _try_until_unlocked(function: Callable[[], T], error: sqlite3.OperationalError) -> T:
+    """Repeat a statement with pauses until the database is not locked any more.
+
+    SQLite can wait by itself (`busy_timeout`), but does so in C, where gevent cannot run other greenlets meanwhile.
+
+    :param error: the error of the first try
+    :raises sqlite3.OperationalError: the database was locked for SQLITE_WAIT_S seconds, or another error
+    """
+    ends_at, pause = monotonic() + SQLITE_WAIT_S, 0.001
+    while _is_locked(error) and monotonic() < ends_at:
+        sleep(pause)
+        pause = min(2 * pause, SQLITE_LONGEST_PAUSE_S)
+        try:
+            return function()
+        except sqlite3.OperationalError as next_error:
+            error = next_error
+    raise error
+
+
+class PatientCursor(sqlite3.Cursor):
+    """A cursor of SQLite that waits for a lock and lets other greenlets run meanwhile.
+
+    `executemany` does not wait: outside of a transaction, a repetition would execute its first rows twice. Inside of
+    :func:`transaction` it need not wait.
+    """
+
+    def execute(self, sql: str, parameters: Any = (), /) -> "PatientCursor":
+        """Execute a statement.
+
+        :raises sqlite3.OperationalError: the database was locked for SQLITE_WAIT_S seconds, or another error
+        """
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            return _try_until_unlocked(partial(super().execute, sql, parameters), error)
+
+
+class PatientConnection(sqlite3.Connection):
+    """A connection to SQLite whose statements wait for a lock and let other greenlets run meanwhile."""
+
+    def cursor(self, factory: Any = PatientCursor) -> Any:
+        return super().cursor(factory)
+
+    def commit(self) -> None:
+        """Commit, and wait for a lock as :meth:`PatientCursor.execute` does."""
+        try:
+            super().commit()
+        except sqlite3.OperationalError as error:
+            _try_until_unlocked(super().commit, error)
+
+
 class WritePair:
     """Two writes that belong together.
 
@@ -205,16 +270,21 @@ class WritePair:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A connection for several statements that succeed or fail together."""
+    """A connection for several statements that succeed or fail together.
+
+    On SQLite the transaction takes the lock for writing at its beginning. If it began with a read and another
+    connection wrote before its first write, this write would fail at once, and could not be repeated.
+    """
     with engine.connect() as connection:
         connection.execution_options(isolation_level=connection.default_isolation_level)
         with connection.begin():
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    """Set SQLite's pragmas. With WAL, reads continue during a write. With `busy_timeout`, a write waits for another."""
+    """Set SQLite's pragmas. With WAL, reads continue during a write."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")

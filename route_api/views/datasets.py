@@ -15,7 +15,7 @@ from ..schemas import chunk as schemas
 from ..schemas import document
 from .blueprint import ApiBlueprint, in_path
 from .chunk import SWITCH_ERRORS
-from .parameters import path_id
+from .parameters import limit_body_time, path_id
 
 blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 
@@ -37,7 +37,8 @@ def create_document_by_file(kb_id: str) -> Response:
 
     Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """
-    answer = raw_uploads.forward_upload(path_id("kb_id", kb_id), request)
+    with limit_body_time(request):
+        answer = raw_uploads.forward_upload(path_id("kb_id", kb_id), request)
     return Response(answer.body, status=answer.status, content_type=answer.content_type)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, NoReturn, cast
 
 import orjson
@@ -31,7 +32,7 @@ all other requests of the process for 14 seconds. werkzeug itself limits the fie
 
 BODY_TIMEOUT_S = 60.0
 """Seconds within which a whole body must arrive, unless it is an upload. gunicorn has no such limit. nginx only limits
-the time between two reads."""
+the time between two reads. The limits of `monitoring/deadlines.py` apply to every body."""
 
 
 class ParametersParser(FlaskParser):
@@ -60,15 +61,17 @@ class ParametersParser(FlaskParser):
         req.max_content_length = current_app.config["MAX_JSON_MB"] * MEGABYTE
         if not has_body(req):
             return self._parameters(req, schema)
-        with limit_body_time(req):
+        with limit_body_time(req, BODY_TIMEOUT_S):
             return self._parameters(req, schema)
 
     def load_files(self, req: Request, schema: Schema) -> Any:
         limit_form(req)
-        return super().load_files(req, schema)
+        with limit_body_time(req):
+            return super().load_files(req, schema)
 
     def load_form(self, req: Request, schema: Schema) -> Any:
-        return self._parameters(req, schema)
+        with limit_body_time(req):
+            return self._parameters(req, schema)
 
     def _parameters(self, req: Request, schema: Schema) -> Any:
         given = _to_dict(req.args) if req.args else {}
@@ -134,16 +137,17 @@ def limit_form(req: Request) -> None:
 
 
 @contextmanager
-def limit_body_time(req: Request) -> Iterator[None]:
+def limit_body_time(req: Request, seconds: float = inf) -> Iterator[None]:
     """Limit the time in which the body must arrive. There is no limit without gunicorn, for example in tests.
 
-    :raises RequestTimeout: the body has not arrived within BODY_TIMEOUT_S seconds
+    :param seconds: for the whole body; the limits of `monitoring/deadlines.py` apply in any case
+    :raises RequestTimeout: the caller has not sent the body in time
     """
     connection = req.environ.get("gunicorn.socket")
     if connection is None:
         yield
         return
-    with deadlines.limit(connection, BODY_TIMEOUT_S) as deadline:
+    with deadlines.limit(connection, seconds) as deadline:
         try:
             yield
         finally:

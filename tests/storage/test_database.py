@@ -182,3 +182,67 @@ def test_a_server_that_hangs_is_given_up(server: str, first: str) -> None:
         program = [sys.executable, "-c", first + GIVEN_UP, url, SLEEP[server]]
         done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == ["given up: True True", "and again: 1"], done.stderr
+
+
+LOCKED = """
+import sqlite3, sys, threading, time
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from config import Config
+from route_api.app import create_app
+from route_api.storage import database
+from route_api.extensions import db
+from tests.support.settings import OPEN
+
+with create_app(Config.load(DATABASE_URL="sqlite:///" + sys.argv[1], **OPEN)).app_context():
+    engine = db.engine
+
+def write(value):
+    with engine.connect() as connection:
+        connection.execute(text("INSERT INTO t VALUES (:value)"), {"value": value})
+
+def write_both(value):
+    with database.transaction(engine) as connection:
+        connection.execute(text("SELECT count(*) FROM t")).all()
+        connection.execute(text("INSERT INTO t VALUES (:value)"), {"value": value})
+
+def ticks(work):
+    counted = 0
+    threads = [threading.Thread(target=each, args=(number,)) for number, each in enumerate(work)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(0.01)
+        counted += 1
+    return counted
+
+with engine.connect() as connection:
+    connection.execute(text("CREATE TABLE t (v INTEGER)"))
+other = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
+other.execute("BEGIN IMMEDIATE")
+threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+print("others go on:", ticks([write, write_both] * 3) > 10)
+ticks([write_both] * 10)
+with engine.connect() as connection:
+    print("written:", connection.scalar(text("SELECT count(*) FROM t")))
+database.SQLITE_WAIT_S = 0.2
+other.execute("BEGIN IMMEDIATE")
+for give_up in (write, write_both):
+    begun = time.monotonic()
+    try:
+        give_up(1)
+    except OperationalError as error:
+        print("given up:", error.orig, time.monotonic() - begun < 5)
+"""
+
+
+@pytest.mark.parametrize("first", ["from gevent import monkey\nmonkey.patch_all()\n", ""], ids=["gevent", "threads"])
+def test_a_wait_for_a_locked_sqlite_lets_others_go_on_and_ends(first: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", first + LOCKED, str(tmp_path / "locked.sqlite3")]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "others go on: True",
+        "written: 16",
+        "given up: database is locked True",
+        "given up: database is locked True",
+    ], done.stderr

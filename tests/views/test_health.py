@@ -1,6 +1,9 @@
 """`/readyz`: the database, Dify, and a gateway that is being stopped."""
 
 import shutil
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,10 +14,12 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 from flask.testing import FlaskClient
 from requests import exceptions as network
+from sqlalchemy import create_engine
 
 from route_api import health
 from route_api.dify.breaker import FAILURES
 from route_api.extensions import db
+from route_api.storage import database
 
 from ..support.fake_dify import FakeDify
 from ..support.recordings import DIFY
@@ -150,6 +155,44 @@ def test_what_is_wrong_with_both_is_said_without_addresses_and_sql(
     message = not_ready(app.test_client().get("/readyz"), database="failed", dify="failed")
     assert message == "The database does not answer. Dify cannot be reached, or broke the connection."
     assert "unable to open database file" in log.text
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that accepts connections and never answers, like a database that is paused."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
+def test_a_database_and_a_dify_that_are_paused_delay_nobody(
+    ready: FlaskClient, silent: int, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "ANSWER_S", 0.2)
+    monkeypatch.setattr(health, "CACHE_S", 0.0)
+    app = ready.application
+    uri = f"{driver}://nobody@127.0.0.1:{silent}/nothing"
+    engine = create_engine(uri, **database.engine_options(uri))
+    parts = app.extensions["route_api"]
+    parts.health_check = health.health_check_of(app, engine, f"http://127.0.0.1:{silent}", parts.dify_breaker)
+    begun = monotonic()
+    for _ in range(3):
+        message = not_ready(ready.get("/readyz"), database="failed", dify="failed")
+        assert message == "The database does not answer. Dify did not answer in time."
+    assert monotonic() - begun < 2, "longer limits of the connections do not count"
+    threads = [thread for thread in threading.enumerate() if thread.name == "health-check"]
+    assert len(threads) == 2, "questions without an answer do not become many"
+    for thread in threads:
+        thread.join(20)
+
+
+def test_a_bug_in_a_check_is_not_taken_for_readiness(
+    ready: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    any_dify.play("general/service-index")
+    monkeypatch.setattr(health.MigrationContext, "configure", lambda _: 1 / 0)
+    assert "the log says why" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
+    assert "ZeroDivisionError" in log.text
 
 
 def test_a_gateway_that_is_being_stopped_wants_no_more_requests(ready: FlaskClient) -> None:
