@@ -8,7 +8,7 @@ from marshmallow import Schema
 
 from ..access.callers import Access, access_of
 from ..chat.stream_events import example_stream
-from ..errors import ApiError, Forbidden
+from ..errors import ApiError
 from ..openapi.document import (
     ACCESS_WORDS,
     ANY_ERRORS,
@@ -127,13 +127,8 @@ def possible_codes(view: Callable[..., Any]) -> set[str]:
     given = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     if given:
         codes.update(INPUT_ERRORS)
-    access = access_of(view)
-    if access != Access.PUBLIC:
+    if access_of(view) != Access.PUBLIC:
         codes.update(CALLER_ERRORS)
-    if access not in (Access.PUBLIC, Access.AUTHENTICATED) or any(
-        "user_id" in schema["schema"].fields for schema in given
-    ):
-        codes.add(Forbidden.code)
     return codes
 
 
