@@ -1,4 +1,4 @@
-"""AUTH=open: which names of the gateway and which web pages are refused. Real browsers do this in test_open_access.py."""
+"""AUTH=open: which names of the gateway and which web pages are refused. test_open_access.py does it in a browser."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""AUTH=open, as `make serve` has it, and the browser of the developer who runs it: no page of elsewhere gets anything."""
+"""AUTH=open, as `make serve` has it, and a developer's browser: no page of another site gets anything."""
 
 import threading
 from collections.abc import Iterator
