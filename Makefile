@@ -26,7 +26,7 @@ help:
 	@echo "make clean    remove the virtual environment and newman"
 
 serve: $(VENV)/serve
-	@exec $(BIN)/python -m route_api
+	@ROUTE_API_PARENT_PID=$$PPID exec $(BIN)/python -m route_api
 
 test: $(VENV)/test
 	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder

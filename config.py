@@ -4,10 +4,11 @@ The settings are read from the environment and from the file `.env` in the folde
 All wrong settings are reported together.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from environs import Env, EnvError
 from marshmallow import ValidationError, validate
@@ -18,6 +19,9 @@ LONGEST_APP_NAME = 50
 
 SHORTEST_KEY = 16
 """Minimum number of characters of a key. A shorter key could be guessed."""
+
+DATABASES = ("sqlite", "postgres", "postgresql", "mysql", "mariadb")
+"""The schemes of DATABASE_URL. A driver may follow, as in `postgresql+psycopg`."""
 
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_DIR / 'var' / 'route_api.sqlite3'}"
 
@@ -39,14 +43,29 @@ def setting(default: Any, meaning: str, *, check: Any = None, secret: bool = Fal
     return field(default=default, metadata=metadata, repr=not secret)
 
 
+def split_address(value: str, wrong: str) -> SplitResult:
+    """Split an address into its parts.
+
+    :param wrong: the message if the value is no address
+    :raises ValidationError: the port is no number, or a bracket is missing
+    """
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # urllib checks the port only now.
+    except ValueError:
+        raise ValidationError(wrong) from None
+    return parts
+
+
 def dify_address(value: str) -> None:
     """Accept an http(s) address without `/v1`: the client appends `/v1` or `/console/api`.
 
     :raises ValidationError: the value is something else
     """
-    parts = urlsplit(value)
+    wrong = "must be an address such as http://dify.example.com"
+    parts = split_address(value, wrong)
     if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
-        raise ValidationError("must be an address such as http://dify.example.com")
+        raise ValidationError(wrong)
     if parts.path.rstrip("/").endswith("/v1"):
         raise ValidationError("must be Dify's address without /v1")
 
@@ -91,12 +110,38 @@ def cors_origins(values: list[str]) -> None:
 
     :raises ValidationError: an entry is something else
     """
+    wrong = "must be origins such as https://app.example.com, without a path, or *"
     for value in values:
-        parts = urlsplit(value)
+        parts = split_address(value, wrong)
         if value != "*" and (
             not parts.hostname or value != f"{parts.scheme}://{parts.netloc}" or set(value) & set("*?")
         ):
-            raise ValidationError("must be origins such as https://app.example.com, without a path, or *")
+            raise ValidationError(wrong)
+
+
+def host_names(values: list[str]) -> None:
+    """Accept names and IP addresses in the form in which the header Host has them, but without a port; or `*`.
+
+    :raises ValidationError: an entry is something else
+    """
+    for value in values:
+        if value != "*" and not re.fullmatch(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:]*", value):
+            raise ValidationError("must be host names such as api.example.com, without http:// and port, or *")
+
+
+def database_url(value: str) -> None:
+    """Accept an address of a database that we have a driver for.
+
+    :raises ValidationError: it is something else. The message does not repeat it, because it may have a password
+    """
+    scheme, separator, rest = value.partition("://")
+    host = re.split("[/?]", rest)[0].rpartition("@")[2]
+    port = host.rpartition("]")[2].partition(":")[2]
+    if scheme.partition("+")[0] not in DATABASES or not separator or not re.fullmatch(r"\d*", port):
+        raise ValidationError(
+            "must be an address such as sqlite:////srv/data.sqlite3, postgresql://user:password@host/name or"
+            " mysql://user:password@host/name"
+        )
 
 
 def limits_storage(value: str) -> None:
@@ -104,8 +149,9 @@ def limits_storage(value: str) -> None:
 
     :raises ValidationError: it is neither memory:// nor the address of a Redis
     """
-    if urlsplit(value).scheme not in ("memory", "redis", "rediss"):
-        raise ValidationError("must be memory:// or an address such as redis://127.0.0.1:6379/0")
+    wrong = "must be memory:// or an address such as redis://127.0.0.1:6379/0"
+    if split_address(value, wrong).scheme not in ("memory", "redis", "rediss"):
+        raise ValidationError(wrong)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +187,9 @@ class Config:
     )
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
     DIFY_EMBEDDING_PROVIDER: str = setting("", "the provider of that model, for example `langgenius/ollama/ollama`")
-    DATABASE_URL: str = setting(DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True)
+    DATABASE_URL: str = setting(
+        DEFAULT_DATABASE_URL, "SQLite, PostgreSQL or MySQL/MariaDB", secret=True, check=database_url
+    )
     AUTH: str = setting(
         "",
         "`open`: anybody who reaches the port may do everything; `required`: service keys and logged-in users;"
@@ -200,6 +248,12 @@ class Config:
     CORS_ORIGINS: list[str] = setting(
         [], "origins whose web pages may call the API, comma-separated; `*`: any origin", check=cors_origins
     )
+    ALLOWED_HOSTS: list[str] = setting(
+        [],
+        "with `AUTH=open`: names of this gateway in the header `Host`, beside those of loopback and `HOST`,"
+        " comma-separated; `*`: any name",
+        check=host_names,
+    )
     ERROR_HTTP_STATUS: int = setting(
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )
@@ -241,12 +295,12 @@ class Config:
         """Read the settings.
 
         :param overrides: values that replace the environment; `.env` is then not read. For tests
-        :raises ConfigError: at least one setting is wrong; the text names all of them
+        :raises ConfigError: at least one setting is wrong; the text names all of them. Or `.env` cannot be read
         """
         env = Env(eager=False)
         env.add_parser("pairs", pairs)
         if not overrides:
-            env.read_env(str(PROJECT_DIR / ".env"), recurse=False)
+            _read_env_file(env, PROJECT_DIR / ".env")
         values = {}
         for entry, kind in _typed_fields():
             if entry.name in overrides:
@@ -327,6 +381,23 @@ class Config:
 def _typed_fields() -> list[tuple[Any, Any]]:
     hints = get_type_hints(Config)
     return [(entry, hints[entry.name]) for entry in fields(Config)]
+
+
+def _read_env_file(env: Env, path: Path) -> None:
+    """Read the settings of a file, if there is one.
+
+    :raises ConfigError: the file cannot be read
+    """
+    try:
+        env.read_env(str(path), recurse=False)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}. It must belong to the user who starts Route API."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not a text in UTF-8.") from None
+    except ValueError:
+        raise ConfigError(f"{path} is a folder. It must be a file.") from None
 
 
 def _read(env: Env, name: str, kind: Any, check: Any) -> Any:

@@ -3,10 +3,9 @@
 Never add `--preload`: the application must be imported after a gevent worker has patched the standard library.
 """
 
-from config import Config
-from route_api.server.hooks import child_exit, on_exit, on_starting, post_worker_init
+from route_api.server.hooks import child_exit, load_settings, on_starting, post_fork, post_worker_init
 
-settings = Config.load()
+settings = load_settings()
 
 bind = f"{settings.HOST}:{settings.PORT}"
 worker_class = {
@@ -31,4 +30,4 @@ max_requests = 0
 control_socket_disable = True
 """gunicorn's control socket has one path for each Unix user, so two gateways of the same user would share it."""
 
-__all__ = ["child_exit", "on_exit", "on_starting", "post_worker_init"]
+__all__ = ["child_exit", "on_starting", "post_fork", "post_worker_init"]

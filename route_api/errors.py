@@ -95,7 +95,7 @@ class AccountsNotConfigured(ApiError):
 
 
 class Forbidden(ApiError):
-    """The caller is known and has no permission for this."""
+    """The caller has no permission for this; or, with AUTH=open, a web page of another site sent it."""
 
     status: int = HTTPStatus.FORBIDDEN
     code = "forbidden"

@@ -2,8 +2,11 @@
 
 If no Dify is configured, the sandbox is started, too. The gateway receives the sandbox's address and keys as it would
 receive a Dify's: no code of the gateway asks whether it runs on the sandbox.
+
+If this process is killed, the gateway and the sandbox notice it and end too (`parent_process.py`).
 """
 
+import errno
 import os
 import secrets
 import signal
@@ -19,6 +22,7 @@ from typing import NoReturn
 
 from config import PROJECT_DIR, Config, ConfigError
 
+from .parent_process import PARENT_VARIABLE, end_with_parent
 from .prompts.templates import load_templates
 from .sandbox.gateway_settings import prepare_gateway_settings
 
@@ -27,6 +31,9 @@ START_S = 30
 
 STOP_MARGIN_S = 5
 """After STOP_GRACE seconds gunicorn kills its workers itself. It may take this many more seconds to end."""
+
+FREE_PORT_S = 5
+"""Seconds to wait until the port is free: a gateway that has just been killed still holds it for a moment."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """A shell starts a background process with SIGINT ignored, so that SIGINT, too, needs a handler of ours."""
@@ -40,7 +47,8 @@ BIN = Path(sys.executable).parent
 def main() -> int:
     """Serve until a signal arrives, or one of the processes ends.
 
-    :returns: the exit status: 0 after a signal, 2 for wrong settings, else the status of the process that ended
+    :returns: the exit status: 0 after a signal, 1 if the port is in use, 2 for wrong settings, else the status of the
+        process that ended
     """
     try:
         config = Config.load()
@@ -50,13 +58,20 @@ def main() -> int:
         return 2
     for name in STOP_SIGNALS:
         signal.signal(name, _interrupt)
-    environment = dict(os.environ)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it.
+        signal.signal(signal.SIGHUP, _interrupt)
+    end_with_parent()
+    # Flask would read .env itself, and fail without a message of ours if it cannot. `Config.load` reads it too.
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), "FLASK_SKIP_DOTENV": "1"}
     if not config.LOG_FORMAT and sys.stderr.isatty():
         environment["LOG_FORMAT"] = "text"
     stop = partial(end_process, timeout_s=config.STOP_GRACE + STOP_MARGIN_S)
     with ExitStack() as at_the_end:
         processes: list[subprocess.Popen[bytes]] = []
         try:
+            if problem := wait_for_free_port(config.HOST, config.PORT):
+                print(f"Route API cannot start:\n{problem}", file=sys.stderr)
+                return 1
             if not config.DIFY_BASE_URL:
                 sandbox, settings = start_sandbox(config)
                 at_the_end.callback(stop, sandbox)
@@ -91,7 +106,8 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     port = config.SANDBOX_PORT or free_port()
     command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
     llm_arguments = ["--llm-url", llm["llm_url"], "--llm-model", llm["llm_model"]]
-    process = subprocess.Popen([*command, *llm_arguments], cwd=PROJECT_DIR)
+    parent = ["--parent-pid", str(os.getpid())]
+    process = subprocess.Popen([*command, *llm_arguments, *parent], cwd=PROJECT_DIR)
     wait_until_listening(process, port)
     address = f"http://127.0.0.1:{port}"
     print(f"No DIFY_BASE_URL is set: the embedded sandbox stands in for Dify at {address}.", file=sys.stderr)
@@ -105,6 +121,23 @@ def own_secret(data_dir: Path) -> str:
     if not path.read_text():  # The file is new, or an earlier start was killed before it wrote the key.
         path.write_text(secrets.token_urlsafe(32))
     return path.read_text()
+
+
+def wait_for_free_port(host: str, port: int) -> str:
+    """Wait until the gateway can listen.
+
+    :returns: why it cannot, after `FREE_PORT_S` seconds; empty if it can
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(FREE_PORT_S * 10):
+        try:
+            socket.create_server((host, port), family=family).close()
+            return ""
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return f"It cannot listen on {host}, port {port}: {error.strerror}. Set HOST and PORT."
+        time.sleep(0.1)
+    return f"Port {port} of {host} is in use, perhaps by another `make serve`. Stop it, or set another PORT."
 
 
 def free_port() -> int:

@@ -461,7 +461,8 @@ def test_no_link_or_redirect_is_made_of_what_a_request_calls_us(
     make_app: MakeApp, any_dify: FakeDify, header: str
 ) -> None:
     """Nor is there anything that a cache in between could be poisoned with."""
-    app = make_app(DIFY_CONSOLE_EMAIL="admin@example.com", DIFY_CONSOLE_PASSWORD="Secret123", PROXIES=1)
+    console = {"DIFY_CONSOLE_EMAIL": "admin@example.com", "DIFY_CONSOLE_PASSWORD": "Secret123"}
+    app = make_app(**console, PROXIES=1, ALLOWED_HOSTS=["evil.example"])
     client, evil = app.test_client(), {header: "/evil.example" if "URL" in header else "evil.example"}
     kb_id, document_id = play_file(any_dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id}

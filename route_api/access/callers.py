@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from flask import current_app, g, request
 
 from ..errors import ApiError, CredentialsInvalid, CredentialsMissing, Forbidden, LoginEnded
 from ..extensions import component, db
 from . import users
+from .other_sites import refuse_other_sites
 from .tokens import tokens
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -162,25 +162,9 @@ def _caller(header: str) -> Caller:
                 raise LoginEnded
             return Caller(f"user-{login.user_id}", user_id=login.user_id, may_administer=role == ADMIN)
     if current_app.config["AUTH"] == "open":
-        if _is_from_another_site():
-            raise Forbidden("A web page of another site sent this; the operator can let its origin in: CORS_ORIGINS.")
+        refuse_other_sites()
         return OPEN_ACCESS  # Even with unknown credentials: a client that used RAGFlow before still sends its token.
     raise CredentialsInvalid if secret else CredentialsMissing
-
-
-def _is_from_another_site() -> bool:
-    """Whether a browser sent this request for a web page of another site.
-
-    Such a page can post forms to every address that its visitor's computer reaches, this gateway among them. The
-    browser names the page's site in the header Origin. Ports are not compared: nginx may leave its port out of Host.
-    """
-    origin, allowed = request.headers.get("Origin"), current_app.config["CORS_ORIGINS"]
-    if origin is None or origin in allowed or "*" in allowed:
-        return False
-    try:
-        return urlsplit(origin).hostname != urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return True
 
 
 def _service(secret: str) -> Caller | None:

@@ -18,7 +18,7 @@ from ..dify import Dify
 from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden
 from .dify_check import Finding, check_everything
 from .dify_provision import Provisioner, Step
-from .env_file import EnvFileError, read_env, update_env
+from .env_file import EnvFileError, owner_of, read_env, update_env
 
 PROJECT_ENV_FILE = PROJECT_DIR / ".env"
 
@@ -75,11 +75,15 @@ def provision(
     except (EnvFileError, OSError) as error:
         raise click.ClickException(f"The settings could not be written: {error}") from error
     done = "Wrote" if is_written else "Nothing had to be changed in"
-    click.echo(f"{done} {env_file}, which only its owner may read: {', '.join(settings)}.")
+    click.echo(f"{done} {env_file}, which only its owner, {owner_of(env_file)}, may read: {', '.join(settings)}.")
+    if os.geteuid() == 0 and owner_of(env_file) == "root":
+        click.echo(f"Note: if the gateway runs as another user than root, give it this file: chown USER {env_file}")
     if show_secrets:
         for name, value in settings.items():
             click.echo(f"{name}={value}")
     _warn_about_environment(settings, project_settings)
+    if settings["AUTH"] != "open":
+        click.echo(f"Callers send the service key as 'Authorization: Bearer …'. It is API_KEYS in {env_file}.")
     if not is_complete:
         sys.exit(1)
     click.echo("Next: `flask --app wsgi db upgrade`, then `flask --app wsgi dify check`.")

@@ -24,8 +24,11 @@ def read_env(path: Path) -> dict[str, str]:
     """Read the settings in a file. A setting with an empty value counts as not set, as in `Config`.
 
     :returns: the values by name; empty if there is no file
-    :raises EnvFileError: the file is no text in UTF-8
+    :raises EnvFileError: the file is a folder, or no text in UTF-8
+    :raises OSError: the file cannot be read
     """
+    if path.is_dir():
+        raise EnvFileError(f"{path} is a folder.")
     try:
         return {name: value for name, value in dotenv_values(path).items() if value}
     except UnicodeDecodeError as error:
@@ -59,6 +62,14 @@ def update_env(path: Path, values: Mapping[str, str], removed: Collection[str] =
         _give_to_owner(path, new)
         os.replace(new, path)
     return True
+
+
+def owner_of(path: Path) -> str:
+    """The name of the user to whom a file belongs; the number if the user has no name."""
+    try:
+        return path.owner()
+    except KeyError:
+        return str(path.stat().st_uid)
 
 
 def _read_text(path: Path) -> str:

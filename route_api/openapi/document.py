@@ -73,8 +73,9 @@ FORWARDED_REFUSAL = {
 INPUT_ERRORS = ("validation_failed", "request_timeout", "request_too_large", "unsupported_media_type")
 """Errors of every route that takes parameters."""
 
-CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended", "database_unavailable")
-"""Errors of every route that needs credentials. The database is asked about the user of a token."""
+CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended", "forbidden", "database_unavailable")
+"""Errors of every route that needs credentials. The database is asked about the user of a token. `forbidden` is also
+the answer to a web page of another site, with `AUTH=open`."""
 
 ANY_ERRORS = ("internal_error", "too_many_requests")
 """Errors of every route."""

@@ -3,7 +3,10 @@
 import argparse
 import ipaddress
 import os
+import signal
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from flask import Flask
@@ -13,6 +16,8 @@ from .app import create_sandbox, start_indexing
 
 THREADS = 64
 KEEPALIVE_S = 75
+PARENT_INTERVAL_S = 0.5
+"""Seconds between two checks of whether the parent lives."""
 
 
 class SandboxServer(BaseApplication):
@@ -63,6 +68,13 @@ def _loopback_host(text: str) -> str:
     return f"[{text}]" if ":" in text else text
 
 
+def _end_with(parent: int) -> None:
+    """Send SIGTERM to this process when its parent has ended. A parent that is killed cannot do it."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_INTERVAL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
     """Parse the command line and serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m route_api.sandbox", description=__doc__)
@@ -78,7 +90,11 @@ def main() -> None:
     parser.add_argument(
         "--llm-model", default=os.environ.get("SANDBOX_LLM_MODEL", ""), help="its model (SANDBOX_LLM_MODEL)"
     )
-    SandboxServer(parser.parse_args()).run()
+    parser.add_argument("--parent-pid", type=int, help="end when the process with this id is not the parent any more")
+    arguments = parser.parse_args()
+    if arguments.parent_pid:
+        Thread(target=_end_with, args=(arguments.parent_pid,), daemon=True).start()
+    SandboxServer(arguments).run()
 
 
 if __name__ == "__main__":

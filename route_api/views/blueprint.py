@@ -9,7 +9,7 @@ from marshmallow import Schema
 from ..access.callers import Access, access_of
 from ..access.idempotency import MAX_KEY_LENGTH
 from ..chat.stream_events import example_stream
-from ..errors import ApiError, Forbidden, IdempotencyKeyReused, RequestInProgress
+from ..errors import ApiError, IdempotencyKeyReused, RequestInProgress
 from ..openapi.document import (
     ACCESS_WORDS,
     ANY_ERRORS,
@@ -152,13 +152,8 @@ def possible_codes(view: Callable[..., Any]) -> set[str]:
         codes.update(INPUT_ERRORS)
     if is_idempotent(view):
         codes.update((IdempotencyKeyReused.code, RequestInProgress.code, "validation_failed", "database_unavailable"))
-    access = access_of(view)
-    if access != Access.PUBLIC:
+    if access_of(view) != Access.PUBLIC:
         codes.update(CALLER_ERRORS)
-    if access not in (Access.PUBLIC, Access.AUTHENTICATED) or any(
-        "user_id" in schema["schema"].fields for schema in given
-    ):
-        codes.add(Forbidden.code)
     return codes
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 from ..support.running_gateway import PROJECT_DIR, Gateway
 
@@ -13,10 +14,17 @@ def commands_of_the_readme() -> str:
     return re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]  # type: ignore[index]
 
 
-def test_the_first_five_minutes_work_as_printed(gateway: Gateway) -> None:
-    commands = commands_of_the_readme().replace("127.0.0.1:8000", f"127.0.0.1:{gateway.port}")
+def assert_the_first_five_minutes_work(port: int, folder: Path, *, with_key: bool = False) -> None:
+    """Run the commands of the README.
+
+    :param with_key: set KEY as the comment of its line says, to the key in `.env`
+    """
+    commands = commands_of_the_readme().replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    if with_key:
+        commands, changed = re.subn(r"^KEY= .*(?=KEY=)", "", commands, flags=re.MULTILINE)
+        assert changed == 1
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert '"code":-1' not in done.stdout
@@ -28,3 +36,7 @@ def test_the_first_five_minutes_work_as_printed(gateway: Gateway) -> None:
     assert "门槛上坐着" in events[-2]["data"]["content"]
     assert 'data: {"code":0,"message":"","data":true}' in done.stdout
     assert "The knowledge base was deleted." in done.stdout
+
+
+def test_the_first_five_minutes_work_as_printed(gateway: Gateway) -> None:
+    assert_the_first_five_minutes_work(gateway.port, PROJECT_DIR)

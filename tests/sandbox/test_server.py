@@ -54,6 +54,8 @@ def serve(tmp_path: Path) -> Iterator[Server]:
         str(port),
         "--data-dir",
         str(tmp_path / "data"),
+        "--parent-pid",
+        str(os.getpid()),
     ]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     session = requests.Session()

@@ -17,7 +17,7 @@ import requests
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from . import databases
-from .running_gateway import PROJECT_DIR, START_S, free_port, wait_for
+from .running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 REDIS = "redis://127.0.0.1:6379/10"
@@ -99,7 +99,7 @@ class Sandbox(Process):
         self.port = free_port()
         keys = prepare_gateway_settings(folder)
         self.settings = {"DIFY_BASE_URL": f"http://127.0.0.1:{self.port}", **keys}
-        limits = ["--upload-limit-mb", str(UPLOAD_LIMIT_MB)]
+        limits = ["--upload-limit-mb", str(UPLOAD_LIMIT_MB), "--parent-pid", str(os.getpid())]
         command = [sys.executable, "-m", "route_api.sandbox", "--port", str(self.port), "--data-dir", str(folder)]
         super().__init__("sandbox", command + limits, folder)
 
@@ -113,7 +113,7 @@ class Gunicorn(Process):
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}/v1"
-        self.settings = {"PORT": str(self.port), "WORKERS": "2", "PROXIES": "1", **settings}
+        self.settings = {"PORT": str(self.port), "WORKERS": "2", "PROXIES": "1", **ENDS_WITH_US, **settings}
         super().__init__(name, [str(BIN / "gunicorn"), "wsgi:app"], folder, self.settings)
 
     def migrate(self) -> None:
@@ -156,7 +156,9 @@ class Nginx(Process):
         self._make_certificate(openssl)
         (folder / "site.conf").write_text(self._site(gateway_ports))
         (folder / "nginx.conf").write_text(self._main())
-        super().__init__("nginx", [executable, "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"], folder)
+        # If this process is killed, Linux sends SIGTERM to nginx.
+        command = [program("setpriv"), "--pdeathsig", "TERM", executable, "-p", str(folder), "-c", "nginx.conf"]
+        super().__init__("nginx", [*command, "-e", "error.log"], folder)
         self.http = self.client()
 
     def client(self) -> requests.Session:

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from route_api.dify import Dify
+from route_api.parent_process import PARENT_VARIABLE
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from .dify_client import dify_client
@@ -22,12 +23,22 @@ from .sandbox_console import SandboxConsole
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 START_S = 60
 INDEXING_S = 30
+ENDS_WITH_US = {PARENT_VARIABLE: str(os.getpid())}
+"""In the environment of gateways and their workers. If this process is killed, they end too."""
 
 
 class Gateway:
     """A running `python -m route_api`. It accepts settings."""
 
-    def __init__(self, data_dir: Path, database_url: str | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str | None = None,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "route_api"),
+        **settings: str,
+    ) -> None:
+        self._command = command
         self.data_dir = data_dir
         self._settings = settings
         self.database_url = database_url or f"sqlite:///{data_dir / 'gateway.sqlite3'}"
@@ -47,12 +58,13 @@ class Gateway:
             "SANDBOX_PORT": str(self.sandbox_port),
             "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
             "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
+            **ENDS_WITH_US,
             **self._settings,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFY_")}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "route_api"],
+                self._command,
                 cwd=PROJECT_DIR,
                 env={**inherited, **settings},
                 stdout=log,
@@ -68,6 +80,11 @@ class Gateway:
             except requests.RequestException:
                 time.sleep(0.1)
         raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def terminate(self) -> None:
         """Send SIGTERM to the process and to its gunicorn, as systemd may do."""
