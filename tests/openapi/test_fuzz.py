@@ -66,6 +66,7 @@ class Scene:
 
     def __init__(self, app: Flask) -> None:
         self.schema: BaseSchema = from_wsgi("/openapi.json", app)
+        self.schema.config.max_stream_events = 100_000  # After fewer events schemathesis would leave a stream.
         self._client: FlaskClient = app.test_client()
         self.callers = 7 * [{"Authorization": f"Bearer {KEY}"}]
         self._post("user/register", username="yinglian", password="good enough")
