@@ -225,8 +225,12 @@ def test_if_only_pings_are_answered_one_caller_at_a_time_waits(make: Make, scrip
     script.modes["/d"] = "silent"
     fail(dify)
     wait_for(lambda: breaker._circuits["read"].may_try, 5)
+    dify.transport._read_timeout = 10.0  # The trial waits until the test lets it fail.
     with ThreadPoolExecutor(20) as pool:
-        failures = list(pool.map(lambda _: failure(lambda: read(dify)), range(20)))
+        callers = [pool.submit(failure, lambda: read(dify)) for _ in range(20)]
+        wait_for(lambda: sum(each.done() for each in callers) == 19, 10)
+        script.may_end.set()
+        failures = [each.result(10) for each in callers]
     assert sum(not isinstance(each, DifyCircuitOpen) for each in failures) == 1
     assert breaker.refused_kinds() == ["read"]
     wait_for(lambda: breaker._circuits["read"].may_try, 5)
