@@ -43,7 +43,7 @@ import sqlalchemy
 from cost import BIN, HERE, free_port, load, settings, wait_for
 
 ROUND_S = 20
-"""Seconds of a round. A quarter of the time should have at least one round with each fault."""
+"""Seconds of a round, to which the load generator adds some. In 15 minutes each quarter has a round with each fault."""
 
 FAULTS = {
     "none": "",
@@ -62,8 +62,8 @@ MEMORY_GROWTH = 0.10
 """A tenth; but at least 10 MB, which a worker gains and loses with the number of its open streams."""
 
 FILES_GROWTH = 0.10
-"""A tenth; but at least as many as a quarter of all streams, because each stream needs two connections, and the number of
-open streams differs between the rounds. A leak in each stream would be many times as large."""
+"""A tenth; but at least as many as a quarter of all streams, because each stream needs two connections, and the number
+of open streams differs between the rounds. A leak in each stream would be many times as large."""
 
 SETTLE_S = 60
 """Seconds after the last request until everything must have ended."""
@@ -162,7 +162,7 @@ class Soak:
         helpers = [threading.Thread(target=work) for work in (self.sample, self.leave, self.probe)]
         for helper in helpers:
             helper.start()
-        faults = [name for fault in list(FAULTS)[1:] for name in ("none", fault)]  # Each fault is switched off again.
+        faults = list(FAULTS)
         number = 0
         while time.monotonic() < end:
             self.run_round(faults[number % len(faults)])
