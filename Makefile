@@ -4,15 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
-CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py config.py wsgi.py gunicorn.conf.py
+CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py benchmarks/soak.py config.py wsgi.py gunicorn.conf.py
 
 CASES ?= 20000
 SEED ?= $(shell date +%s)
 
 BASE_URL ?= http://127.0.0.1:8000/v1
+MINUTES ?= 15
+STREAMS ?= 500
 NEWMAN := postman/node_modules/.bin/newman
 
-.PHONY: help serve test fuzz check format docs postman newman clean
+.PHONY: help serve test fuzz soak check format docs postman newman clean
 
 help:
 	@echo "make serve    install everything and serve on http://127.0.0.1:8000 (PORT=... for another port)"
@@ -23,6 +25,7 @@ help:
 	@echo "make docs     generate docs/api.md from the code"
 	@echo "make postman  run the Postman collection against a running gateway (BASE_URL=... API_KEY=...)"
 	@echo "make newman   install newman, which runs the collection; needs npm"
+	@echo "make soak     run a gateway for 15 minutes under load and faults, and look for leaks (MINUTES=... STREAMS=...)"
 	@echo "make clean    remove the virtual environment and newman"
 
 serve: $(VENV)/serve
@@ -53,6 +56,9 @@ postman: newman
 		--working-dir . --env-var "base_url=$(BASE_URL)" $(if $(API_KEY),--env-var "api_key=$(API_KEY)")
 
 newman: $(NEWMAN)
+
+soak: $(VENV)/serve
+	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) --streams $(STREAMS)
 
 clean:
 	rm -rf $(VENV) postman/node_modules
