@@ -77,7 +77,7 @@ class ParametersParser(FlaskParser):
         given = _to_dict(req.args) if req.args else {}
         limit_form(req)
         if req.mimetype in FORM_TYPES:
-            if next(iter(req.form), "").lstrip().startswith(("{", "[")):
+            if (next(iter(req.form), None) or "").lstrip().startswith(("{", "[")):
                 raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
             given |= _to_dict(req.form)
         elif has_body(req):
@@ -101,8 +101,11 @@ def has_body(req: Request) -> bool:
 
 
 def _to_dict(values: MultiDict[str, str]) -> dict[str, Any]:
-    """The parameters of a query string or form. Empty values are left out; a repeated parameter becomes a list."""
-    given = {name: [text for text in texts if text != ""] for name, texts in values.lists()}
+    """The parameters of a query string or form. Empty values are left out; a repeated parameter becomes a list.
+
+    werkzeug gives a part of a multipart form that has no name the name None; it is left out, too.
+    """
+    given = {name: [text for text in texts if text != ""] for name, texts in values.lists() if name is not None}
     return {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items() if texts}
 
 

@@ -161,6 +161,7 @@ ODDITIES = {
     "multipart of no parts": ("", bytes(500), MULTIPART),
     "multipart with NUL in a name": ("", PART % b'"kb_id\0"', MULTIPART),
     "multipart with a file of no name": ("", PART % b"file; filename*=nonsense''%ff%00", MULTIPART),
+    "multipart with a part of no name": ("", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", MULTIPART),
     "multipart without a boundary": ("", b"x", "multipart/form-data"),
     "a type of nothing": ("", b"{}", "; ; =; charset"),
 }
@@ -172,6 +173,7 @@ def test_a_request_that_no_client_library_makes_gets_an_answer_of_the_document(s
     for name in OPERATIONS:
         answer = scene.send(name, *ODDITIES[oddity])
         method, path = name.split()
+        assert answer.status_code != 500, name
         if answer.status_code == 200 or path in OWN_FORM:
             assert answer.status_code in (200, 400, 404), name
             continue
@@ -184,8 +186,6 @@ def test_a_request_that_no_client_library_makes_gets_an_answer_of_the_document(s
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_answer_is_one_that_the_document_describes(scene: Scene, name: str) -> None:
     operation = scene.operation(name)
-    if "/rm" in name:
-        scene.renew()
     for mode in MODES:
         cases = operation.as_strategy(generation_mode=mode)
 
@@ -210,6 +210,8 @@ def test_every_answer_is_one_that_the_document_describes(scene: Scene, name: str
         except BaseException as error:
             error.add_note(f"{name}, {mode.value} cases of FUZZ_SEED={SEED} FUZZ_CASES={CASES}")
             raise
+    if "/rm" in name:
+        scene.renew()
 
 
 def put_in_ids(case: Case, ids: Json, data: st.DataObject) -> None:
