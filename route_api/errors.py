@@ -334,8 +334,9 @@ class DifyError(ApiError):
         dify_status: int | None = None,
         dify_code: str | None = None,
         unexplained: bool = False,
+        retry_after: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after=retry_after)
         self.dify_status = dify_status
         self.dify_code = dify_code
         self.unexplained = unexplained

@@ -91,11 +91,12 @@ def _pieces(raw: Any) -> Iterator[bytes]:
 
 
 def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join the pieces of a stream, and cut it at the blank lines. Each byte is looked at once, however small the pieces
-    are: a piece is searched from the last byte before it.
+    """Join the pieces of a stream, and cut it at the blank lines.
 
-    :returns: the lines between two blank lines; every line end is `\\n`
-    :raises DifyFailed: a block, or the whole stream, is too long
+    The time is linear however small the pieces are: each search for a blank line begins one byte before the new piece.
+
+    :returns: the lines between two blank lines, joined by `\\n`.
+    :raises DifyFailed: a block, or the whole stream, is too long.
     """
     pending = bytearray()
     received = 0
@@ -105,11 +106,12 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if received > MAX_STREAM_SIZE:
             raise DifyFailed("Dify sent an answer that is too long.")
         if ends_with_cr or b"\r" in piece:
-            # A line ends with \n, \r\n or \r. A \r at the end of a piece has ended its line, so a \n after it is dropped.
+            # Lines end with \n, \r\n or \r. A \r at the end of a piece ends its line at once; a \n after it is dropped.
             begins_with_lf = ends_with_cr and piece.startswith(b"\n")
             ends_with_cr = piece.endswith(b"\r")
             piece = piece[begins_with_lf:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if not pending and piece.endswith(b"\n\n") and piece.find(b"\n\n") == len(piece) - 2:  # Dify sends each event as one chunk.
+        if not pending and piece.endswith(b"\n\n") and piece.find(b"\n\n") == len(piece) - 2:
+            # The usual case, without copying: Dify sends each event as one chunk.
             yield piece[:-2]
             continue
         end = max(len(pending) - 1, 0)

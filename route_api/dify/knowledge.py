@@ -11,7 +11,7 @@ from .document_form import RawAnswer, SizedStream, document_form
 from .error_answers import error_from_response, is_safe_to_show
 from .retries import retry_while_indexing
 from .separators import escape_separators
-from .transport import Transport, read_body
+from .transport import Transport, read_body, read_error_body
 
 Json = dict[str, Any]
 
@@ -120,10 +120,12 @@ class KnowledgeApi:
             headers=headers,
             read_timeout=self._upload_timeout,
         ) as response:
-            answer = RawAnswer(response.status_code, response.headers.get("Content-Type", ""), read_body(response))
-        if not is_safe_to_show(answer.status, answer.body):
-            raise error_from_response(answer.status, answer.body, self._auth.setting)
-        return answer
+            status, answer_headers = response.status_code, response.headers
+            is_success = 200 <= status < 300
+            answer = read_body(response, self._transport.max_answer_size) if is_success else read_error_body(response)
+        if not is_safe_to_show(status, answer):
+            raise error_from_response(status, answer, self._auth.setting, answer_headers.get("Retry-After"))
+        return RawAnswer(status, answer_headers.get("Content-Type", ""), answer)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
         return self._get(f"/v1/datasets/{dataset_id}/documents", page=page, limit=limit, keyword=keyword)

@@ -114,7 +114,7 @@ def combined_error(failures: list[tuple[str, ApiError]], uploaded: list[Json]) -
     are_alike = all(type(error) is type(first) for _, error in failures)
     combined = UploadFailed(lines, data=uploaded or None)
     if are_alike and not uploaded:
-        combined.status, combined.code = first.status, first.code
+        combined.status, combined.code, combined.retry_after = first.status, first.code, first.retry_after
     return combined
 
 
