@@ -119,6 +119,7 @@ class Transport:
         :raises DifyTimeout: no answer came in time.
         :raises DifyCircuitOpen: the request was not sent, because Dify is away.
         :raises TooManyDifyCalls: the request was not sent, because too many are running.
+        :raises DifyFailed: the answer is compressed more than once.
         """
         if tracing.current().is_interrupted:
             raise DifyUnreachable(UNREACHABLE_TEXT)
@@ -164,11 +165,17 @@ class Transport:
             headers = {**(headers or {}), "X-Request-Id": trace.request_id}
         trace.dify_calls += 1
         try:
-            return self.session.request(method, url, headers=headers, timeout=timeout, **content)
+            response = self.session.request(method, url, headers=headers, timeout=timeout, **content)
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
         finally:
             trace.waited_since(sent_at)
+        if "," in response.headers.get("Content-Encoding", ""):
+            # No server needs this, and urllib3 keeps all that the first decoder gives until the second one takes it.
+            response.close()
+            text = "Dify's answer is compressed more than once. The operator should look at the proxy in front of Dify."
+            raise DifyFailed(text, dify_status=response.status_code)
+        return response
 
     def ping(self) -> None:
         """Check whether Dify answers.
