@@ -326,6 +326,8 @@ class DifyError(ApiError):
 
     status: int = HTTPStatus.BAD_GATEWAY
     code = "dify_failed"
+    was_repeated = False
+    """Whether this answers a request that was sent twice, because the connection of the first one broke."""
 
     def __init__(
         self,

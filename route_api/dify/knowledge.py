@@ -9,7 +9,7 @@ from typing import IO, Any, Callable
 from .credentials import Credential
 from .document_form import RawAnswer, SizedStream, document_form
 from .error_answers import error_from_response, is_safe_to_show
-from .retries import retry_while_indexing
+from .retries import accept_repeated_deletion, retry_while_indexing
 from .separators import escape_separators
 from .transport import Transport, read_body, read_error_body
 
@@ -53,7 +53,8 @@ class KnowledgeApi:
         return self._send("PATCH", f"/v1/datasets/{dataset_id}", body)
 
     def delete_dataset(self, dataset_id: str) -> None:
-        self._send("DELETE", f"/v1/datasets/{dataset_id}")
+        with accept_repeated_deletion():
+            self._send("DELETE", f"/v1/datasets/{dataset_id}")
 
     def retrieve(self, dataset_id: str, query: str, retrieval_model: Json | None = None) -> Json:
         """
@@ -134,7 +135,8 @@ class KnowledgeApi:
         return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}")
 
     def delete_document(self, dataset_id: str, document_id: str) -> None:
-        self._send("DELETE", f"/v1/datasets/{dataset_id}/documents/{document_id}")
+        with accept_repeated_deletion():
+            self._send("DELETE", f"/v1/datasets/{dataset_id}/documents/{document_id}")
 
     def set_document_status(self, dataset_id: str, action: str, document_ids: list[str]) -> None:
         """Switch documents. Dify ignores unknown ids and answers success. Waits while Dify is still indexing.

@@ -226,7 +226,10 @@ def expect_success(response: requests.Response, setting: str = "DIFY_BASE_URL") 
         return response
     with response:
         body = read_error_body(response)
-    raise error_from_response(response.status_code, body, setting, response.headers.get("Retry-After"))
+    error = error_from_response(response.status_code, body, setting, response.headers.get("Retry-After"))
+    retries = response.raw.retries
+    error.was_repeated = bool(retries and retries.history)
+    raise error
 
 
 def read_body(response: requests.Response, max_size: int) -> bytes:
