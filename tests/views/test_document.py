@@ -199,10 +199,10 @@ def test_a_file_is_saved_below_the_root_alone(console_client: FlaskClient, dify:
     kb_id, document_id = play_file(dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id, "download_dir": "reports/2026"}
     data = console_client.get("/document/get", query_string=query).json["data"]
-    saved = tmp_path / "downloads" / "reports" / "2026" / FILE_NAME
+    saved = tmp_path / "downloads" / "reports" / "2026" / kb_id / document_id / FILE_NAME
     assert saved.read_bytes() == FILE_CONTENT
     assert [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()] == [saved]
-    assert data["file_path"] == f"downloads/reports/2026/{FILE_NAME}"
+    assert data["file_path"] == str(saved)
     assert data["file_info"]["name"] == FILE_NAME and data["file_info"]["url"].startswith("/files/")
 
 
