@@ -51,8 +51,8 @@ def _segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> J
 
 
 def save_document(kb_id: str, document_id: str, download_dir: str) -> tuple[Json, Path]:
-    """Save a document's file on this server, below DOWNLOAD_ROOT, in a folder of its own: two documents may have files of
-    the same name.
+    """Save a document's file on this server, below DOWNLOAD_ROOT, in a folder of its own, because two documents may have
+    files of the same name.
 
     The file may be as large as Dify says that it is.
 
@@ -78,7 +78,7 @@ def save_document(kb_id: str, document_id: str, download_dir: str) -> tuple[Json
 
 
 def _at_most(size: Any, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a file, which must not have more bytes than Dify says. A file without an end would fill the disk."""
+    """The pieces of a file, which may have no more bytes than Dify says. A file without an end would fill the disk."""
     received = 0
     for chunk in chunks:
         received += len(chunk)
