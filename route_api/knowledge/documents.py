@@ -51,10 +51,9 @@ def _segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> J
 
 
 def save_document(kb_id: str, document_id: str, download_dir: str) -> tuple[Json, Path]:
-    """Save a document's file on this server, below DOWNLOAD_ROOT, in a folder of its own, because two documents may have
-    files of the same name.
+    """Save a document's file on this server, below DOWNLOAD_ROOT. The file may be as large as Dify says that it is.
 
-    The file may be as large as Dify says that it is.
+    The folder has the ids of the kb and of the document in its path, because two documents may have files of one name.
 
     :param download_dir: a folder below DOWNLOAD_ROOT
     :returns: Dify's description of the file, and the full path

@@ -26,7 +26,7 @@ blueprint = ApiBlueprint("kb", __name__, url_prefix="/kb", description="Knowledg
 def list_kbs(page: dict[str, Any]) -> Response:
     """List the knowledge bases, newest first.
 
-    Dify 1.8.1 gives knowledge bases that were created within the same second in another order with each call. Where there
+    Dify 1.8.1 gives knowledge bases that were created within the same second in another order with each call. If there
     are several, as after a script, pages of up to 100 rows may lose some of them and repeat others. With a `page_size`
     over 100 none is lost. Newer versions of Dify have no such fault.
 
