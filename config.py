@@ -185,6 +185,9 @@ class Config:
         " of `THREADS`",
         check=validate.Range(1, 10_000),
     )
+    DIFY_MAX_ANSWER_MB: int = setting(
+        32, "largest answer of Dify, in megabytes; files and streams may be larger", check=validate.Range(1, 1024)
+    )
     DIFY_EMBEDDING_MODEL: str = setting("", "embedding model of new knowledge bases; empty: Dify's default model")
     DIFY_EMBEDDING_PROVIDER: str = setting("", "the provider of that model, for example `langgenius/ollama/ollama`")
     DATABASE_URL: str = setting(

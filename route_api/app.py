@@ -172,4 +172,5 @@ def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
         pool_size=config.max_dify_calls,
         breaker=breaker,
         login_tries=tries,
+        max_answer_size=config.DIFY_MAX_ANSWER_MB * 1024 * 1024,
     )

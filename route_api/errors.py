@@ -326,6 +326,8 @@ class DifyError(ApiError):
 
     status: int = HTTPStatus.BAD_GATEWAY
     code = "dify_failed"
+    was_repeated = False
+    """Whether this answers a request that was sent twice, because the connection of the first one broke."""
 
     def __init__(
         self,
@@ -334,8 +336,9 @@ class DifyError(ApiError):
         dify_status: int | None = None,
         dify_code: str | None = None,
         unexplained: bool = False,
+        retry_after: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, retry_after=retry_after)
         self.dify_status = dify_status
         self.dify_code = dify_code
         self.unexplained = unexplained

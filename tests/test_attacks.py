@@ -329,8 +329,9 @@ def test_difys_name_of_a_file_does_not_lead_out_of_the_folder(
     any_dify.answer("GET", f"{document}/download", {"name": name, "url": SIGNED, "download_url": SIGNED})
     any_dify.mock.get(DIFY + SIGNED, body=b"x")
     answer = client.get("/document/get", query_string={"kb_id": KB_ID, "document_id": KB_ID})
-    assert answer.json["data"]["file_path"] == "downloads/evil.txt"
-    assert [path for path in tmp_path.rglob("evil*")] == [tmp_path / "downloads" / "evil.txt"]
+    saved = tmp_path / "downloads" / KB_ID / KB_ID / "evil.txt"
+    assert answer.json["data"]["file_path"] == str(saved)
+    assert [path for path in tmp_path.rglob("evil*")] == [saved]
 
 
 @pytest.mark.parametrize(

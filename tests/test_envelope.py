@@ -77,9 +77,12 @@ def test_a_refusal_in_sql_is_told_in_words(client: FlaskClient, any_dify: FakeDi
 
 
 def test_too_many_requests_stay_a_failure_that_says_so(client: FlaskClient, any_dify: FakeDify) -> None:
-    any_dify.answer("GET", LIST, {"code": "too_many_requests", "message": "", "status": 429}, 429)
-    body = failed(client.get("/kb/list"), 429, "dify_too_busy")
+    headers = {"X-Version": "1.12.1", "Retry-After": "17"}
+    any_dify.mock.get(DIFY + LIST, json={"code": "too_many_requests", "message": ""}, status=429, headers=headers)
+    answer = client.get("/kb/list")
+    body = failed(answer, 429, "dify_too_busy")
     assert "too many requests" in body["message"]
+    assert answer.headers["Retry-After"] == "17"
 
 
 def test_a_kb_that_is_closed_for_the_api_is_told(client: FlaskClient, any_dify: FakeDify) -> None:

@@ -15,7 +15,7 @@ from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
 from .provisioning import ProvisioningApi, ready_models
-from .transport import Transport
+from .transport import MAX_ANSWER_SIZE, Transport
 
 __all__ = [
     "CHAT_MODES",
@@ -64,6 +64,7 @@ class Dify:
         read_timeout: float,
         chat_timeout: float,
         upload_timeout: float,
+        max_answer_size: int = MAX_ANSWER_SIZE,
         event_timeout: float = EVENT_TIMEOUT,
         pool_size: int = POOL_SIZE,
         breaker: Breaker | None = None,
@@ -79,6 +80,7 @@ class Dify:
         :param read_timeout: seconds to wait for the next bytes of an answer.
         :param chat_timeout: the same for the answer of a blocking chat.
         :param upload_timeout: the same for the answer to an upload.
+        :param max_answer_size: bytes of the largest answer that is read as a whole. Files and streams are not.
         :param event_timeout: the same for the next event of a streamed chat.
         :param pool_size: how many idle connections are kept.
         :param breaker: refuses calls while Dify is away; None: every call is sent.
@@ -90,6 +92,7 @@ class Dify:
             read_timeout=read_timeout,
             pool_size=pool_size,
             breaker=breaker,
+            max_answer_size=max_answer_size,
         )
         dataset_key = ServiceKey(dataset_api_key, "DIFY_DATASET_API_KEY")
         self.knowledge = KnowledgeApi(self.transport, dataset_key, upload_timeout=upload_timeout)

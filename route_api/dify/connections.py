@@ -5,12 +5,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Lock
+from time import monotonic
+from typing import Any
 
 import requests
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ..monitoring import tracing
+from .retries import is_repeatable
+
+MAX_IDLE_S = 1.5
+"""Seconds for which a connection may have been idle if a request that cannot be repeated is sent on it. Dify's gunicorn
+closes idle connections after 2.0 seconds, and a request that meets the close is lost (tests/contract/README.md, 31)."""
 
 _lock = Lock()
 """Held while a connection changes hands or is shut down. Both are short, so one lock serves all connections."""
@@ -24,6 +31,8 @@ class Interruptible(HTTPConnection):
     the connection has a number, and a shutdown that is meant for an earlier use does nothing.
     """
 
+    idle_since = 0.0
+    """When the connection was returned to the pool, as a value of `monotonic`."""
     _use = 0
     shutdown: Callable[[], None] | None = None
     """Ends the wait of the request that has the connection now: its reads find the end of the connection."""
@@ -75,11 +84,34 @@ class InterruptibleHttpsConnection(Interruptible, HTTPSConnection):
     """A connection under TLS."""
 
 
-class HttpPool(HTTPConnectionPool):
+class CarefulPool(HTTPConnectionPool):
+    """A pool that sends no request on a connection which Dify may be closing, unless the request can be repeated."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = monotonic()
+        super()._put_conn(conn)
+
+    def _make_request(  # type: ignore[override]  # The other arguments are urllib3's affair.
+        self, conn: Any, method: str, url: str, *, retries: Any = None, **options: Any
+    ) -> BaseHTTPResponse:
+        """Send a request. It goes over a new connection if it is the repetition of one whose connection broke, or if it
+        cannot be repeated and the connection was idle for too long.
+
+        urllib3 opens a connection that is closed.
+        """
+        if conn.sock is not None and (
+            retries.history or monotonic() - conn.idle_since > MAX_IDLE_S and not is_repeatable(method, url)
+        ):
+            conn.close()
+        return super()._make_request(conn, method, url, retries=retries, **options)
+
+
+class HttpPool(CarefulPool, HTTPConnectionPool):
     ConnectionCls = InterruptibleHttpConnection
 
 
-class HttpsPool(HTTPSConnectionPool):
+class HttpsPool(CarefulPool, HTTPSConnectionPool):
     ConnectionCls = InterruptibleHttpsConnection
 
 

@@ -16,7 +16,7 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
 from ..monitoring import tracing
 from .credentials import BearerSession, ConsoleSession, CookieSession
-from .transport import Transport, read_body
+from .transport import MAX_ERROR_SIZE, Transport, read_body
 from .versions import version_tuple
 
 REFRESH_AFTER = 50 * 60.0
@@ -207,7 +207,7 @@ class ConsoleLogin:
         :raises DifyError: Dify has neither given nor refused a session.
         """
         with self._transport.send("POST", self._transport.base_url + path, **request) as response:
-            answer, status = read_body(response), response.status_code
+            answer, status = read_body(response, MAX_ERROR_SIZE), response.status_code
             if status == 200:
                 return _session_in(response, answer), status, answer
             if status in _REFUSED_STATUSES:

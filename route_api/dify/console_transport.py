@@ -29,7 +29,7 @@ class ConsoleTransport:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Make a call as :meth:`Transport.request` does."""
         with self.open(method, path, **options) as response:
-            return read_json(response)
+            return read_json(response, self._transport.max_answer_size)
 
     def open(self, method: str, path: str, **options: Any) -> requests.Response:
         """Make a call as :meth:`Transport.open` does. The caller must close the answer."""

@@ -2,10 +2,16 @@
 
 Some of Dify's texts help the caller ("Dataset name already exists"). Others must not be shown: SQL, pydantic texts that
 quote the request, HTML pages, addresses, lists of Dify's routes (tests/contract/README.md, 1 to 3).
+
+The texts come from outside. So a text is cut before a pattern sees it, and no pattern may need more than linear time:
+100,000 blanks once held a worker for 16 seconds. `tests/test_patterns.py` measures all patterns of the code.
 """
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Any
 
 import orjson
@@ -23,13 +29,19 @@ _KNOWN_ERRORS = (
     (re.compile(r"validation error for Data\nanswer\n"), EMPTY_ANSWER),
 )
 
-# flask-restx adds a guess to the text of a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?"
-_RESTX_GUESS = re.compile(r"\s*You have requested this URI.*", re.DOTALL)
+_RESTX_GUESS = "You have requested this URI"
+"""flask-restx adds a guess to the text of a 404: "... You have requested this URI [/v1/x] but did you mean /v1/y ?\""""
 
 # A pydantic text is "<field>\n  <reason> [type=..., input_value=...". The groups leave out the caller's data.
 _PYDANTIC_FIELD = re.compile(r"^(\S+)\n  (?:Value error, )?([^\n]+?) \[type=", re.MULTILINE)
 
+_MAX_TEXT_READ = 4096
+"""Characters of Dify's text that the patterns see. The first lines of an SQL or pydantic text say what it is."""
+
 _MAX_TEXT_LENGTH = 300
+
+MAX_RETRY_AFTER = 3600
+"""In seconds: the longest wait that we pass on."""
 
 _UNSAFE = re.compile(
     r"[<>{}\n\r]|http|://|/v1/|/api/"  # markup, dumps, addresses
@@ -41,8 +53,7 @@ _UNSAFE = re.compile(
 )
 
 _TEXT_OF_STATUS = {
-    400: "Dify found the request invalid and did not say why; with a file, its type may be"
-    " unsupported or its size over Dify's limit.",
+    400: "Dify found the request invalid and did not say why.",
     403: "Dify does not allow this.",
     404: "Dify does not know what was asked for.",
     409: "This conflicts with what Dify already has.",
@@ -52,12 +63,13 @@ _TEXT_OF_STATUS = {
 }
 
 
-def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
+def error_from_response(status: int, body: bytes, setting: str, retry_after: str | None = None) -> DifyError:
     """The error for an answer of Dify that is no success.
 
     :param status: the HTTP status, which decides on the class of the error.
     :param body: the raw body: JSON in any of Dify's five shapes, or HTML.
     :param setting: name of the setting that holds the credential of the request.
+    :param retry_after: the header Retry-After of the answer.
     """
     try:
         answer = orjson.loads(body)
@@ -68,6 +80,7 @@ def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
         "dify_status": status,
         "dify_code": code if isinstance(code, str) else None,
         "unexplained": not _text_in(answer),
+        "retry_after": _seconds_until_retry(retry_after) if status in (429, 503) else None,
     }
     if status == 401:
         text = f"Dify refused the gateway's own credentials. The operator should check {setting}."
@@ -97,18 +110,41 @@ def is_safe_to_show(status: int, body: bytes) -> bool:
         return False
     if 200 <= status < 300:
         return True
+    return 400 <= status < 500 and status != 401 and not any(map(_is_unsafe, _texts_in(answer)))
+
+
+def _is_unsafe(text: str) -> bool:
     # The callers of the raw upload use Dify's path, so a guess about routes tells them nothing new.
-    texts = (_RESTX_GUESS.sub("", text) for text in _texts_in(answer))
-    return 400 <= status < 500 and status != 401 and not any(map(_UNSAFE.search, texts))
+    text = text.partition(_RESTX_GUESS)[0]
+    return len(text) > _MAX_TEXT_READ or _UNSAFE.search(text) is not None
 
 
 def _texts_in(answer: Any) -> Iterator[str]:
-    """Every text in decoded JSON."""
-    if isinstance(answer, str):
-        yield answer
-    elif isinstance(answer, (dict, list)):
-        for inner in answer.values() if isinstance(answer, dict) else answer:
-            yield from _texts_in(inner)
+    """Every text in decoded JSON. JSON may be nested deeper than Python's functions may call each other."""
+    left = [answer]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, str):
+            yield inner
+        elif isinstance(inner, (dict, list)):
+            left.extend(inner.values() if isinstance(inner, dict) else inner)
+
+
+def _seconds_until_retry(header: str | None) -> int | None:
+    """Read a Retry-After, which is a number of seconds or a date (RFC 9110, 10.2.3).
+
+    :returns: 1 to MAX_RETRY_AFTER; None if there is no such header, or if it is neither
+    """
+    text = (header or "").strip()[:64]
+    try:
+        if text.isdecimal():
+            seconds = float(text)
+        else:
+            date = parsedate_to_datetime(text)
+            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(ceil(seconds), 1), MAX_RETRY_AFTER)
 
 
 def error_text(status: int, answer: Any) -> str:
@@ -117,7 +153,7 @@ def error_text(status: int, answer: Any) -> str:
     :param status: HTTP status of the answer, or `status` of an `error` event in a stream.
     :param answer: the decoded JSON of the answer, or the event; None where there was no JSON.
     """
-    text = _RESTX_GUESS.sub("", _text_in(answer)).strip()
+    text = _text_in(answer)[:_MAX_TEXT_READ].partition(_RESTX_GUESS)[0].strip()
     for pattern, sentence in _KNOWN_ERRORS:
         if pattern.search(text):
             return sentence

@@ -18,6 +18,10 @@ from .transport import NETWORK_ERRORS, network_error
 MAX_EVENT_SIZE = 4 * 1024 * 1024
 """In bytes. Dify's events are far smaller. A server that never ends an event must not fill our memory."""
 
+MAX_STREAM_SIZE = 256 * 1024 * 1024
+"""In bytes: all events of an answer. Dify sends about 300 bytes for each token, so no model reaches this. A server that
+never ends its answer does."""
+
 _READ_SIZE = 64 * 1024
 _LAST_EVENTS = ("message_end", "error")
 
@@ -62,23 +66,15 @@ class EventStream:
         :raises DifyTimeout: nothing, not even a ping, came within the read timeout.
         :raises DifyFailed: Dify sent something that is no event.
         """
-        pending = b""
         try:
             with self._trace.interruptible(self._shutdown):
-                for piece in self._pieces:
-                    pending += piece
-                    if b"\r" in pending:
-                        pending = pending.replace(b"\r\n", b"\n")
-                    *blocks, pending = pending.split(b"\n\n")
-                    for block in blocks:
-                        event = parse_event(block)
-                        if event is None:
-                            continue
-                        yield event
-                        if event.get("event") in _LAST_EVENTS:
-                            return
-                    if len(pending) > MAX_EVENT_SIZE:
-                        raise DifyFailed("Dify sent an event that is too long.")
+                for block in _blocks(self._pieces):
+                    event = parse_event(block)
+                    if event is None:
+                        continue
+                    yield event
+                    if event.get("event") in _LAST_EVENTS:
+                        return
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
         finally:
@@ -90,8 +86,43 @@ def _pieces(raw: Any) -> Iterator[bytes]:
     """The body in the pieces in which it arrives. Dify sends chunks; `read_chunked` takes a third of the CPU time of
     `read1`. A proxy in front of Dify may send the answer without chunks."""
     if raw.chunked and raw.supports_chunked_reads():
-        return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE))
-    return iter(partial(raw.read1, _READ_SIZE), b"")
+        return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE, decode_content=True))
+    return iter(partial(raw.read1, _READ_SIZE, decode_content=True), b"")
+
+
+def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join the pieces of a stream, and cut it at the blank lines.
+
+    The time is linear however small the pieces are: each search for a blank line begins one byte before the new piece.
+
+    :returns: the lines between two blank lines, joined by `\\n`.
+    :raises DifyFailed: a block, or the whole stream, is too long.
+    """
+    pending = bytearray()
+    received = 0
+    ends_with_cr = False
+    for piece in pieces:
+        received += len(piece)
+        if received > MAX_STREAM_SIZE:
+            raise DifyFailed("Dify sent an answer that is too long.")
+        if ends_with_cr or b"\r" in piece:
+            # Lines end with \n, \r\n or \r. A \r at the end of a piece ends its line at once; a \n after it is dropped.
+            begins_with_lf = ends_with_cr and piece.startswith(b"\n")
+            ends_with_cr = piece.endswith(b"\r")
+            piece = piece[begins_with_lf:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not pending and piece.endswith(b"\n\n") and piece.find(b"\n\n") == len(piece) - 2:
+            # The usual case, without copying: Dify sends each event as one chunk.
+            yield piece[:-2]
+            continue
+        end = max(len(pending) - 1, 0)
+        pending += piece
+        begin = 0
+        while (end := pending.find(b"\n\n", end)) >= 0:
+            yield bytes(pending[begin:end])
+            begin = end = end + 2
+        del pending[:begin]
+        if len(pending) > MAX_EVENT_SIZE:
+            raise DifyFailed("Dify sent an event that is too long.")
 
 
 def parse_event(block: bytes) -> Event | None:

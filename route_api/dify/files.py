@@ -31,8 +31,8 @@ class RemoteFile:
         length = headers.get("Content-Length", "")
         self.name = _filename(headers.get("Content-Disposition", ""))
         """The name of the file; None if Dify did not tell."""
-        self.size = int(length) if length.isdecimal() else None
-        """The number of bytes; None if Dify did not tell."""
+        self.size = int(length) if length.isdecimal() and "Content-Encoding" not in headers else None
+        """The number of bytes; None if Dify did not tell, or if the length is that of compressed bytes."""
         guessed = mimetypes.guess_type(self.name)[0] if self.name else None
         self.mime_type = guessed or headers.get("Content-Type", "application/octet-stream")
         """Guessed from the name, because Dify sends every attachment as application/octet-stream (tests/contract,

@@ -9,9 +9,9 @@ from typing import IO, Any, Callable
 from .credentials import Credential
 from .document_form import RawAnswer, SizedStream, document_form
 from .error_answers import error_from_response, is_safe_to_show
-from .retries import retry_while_indexing
+from .retries import accept_repeated_deletion, retry_while_indexing
 from .separators import escape_separators
-from .transport import Transport, read_body
+from .transport import Transport, read_body, read_error_body
 
 Json = dict[str, Any]
 
@@ -53,7 +53,8 @@ class KnowledgeApi:
         return self._send("PATCH", f"/v1/datasets/{dataset_id}", body)
 
     def delete_dataset(self, dataset_id: str) -> None:
-        self._send("DELETE", f"/v1/datasets/{dataset_id}")
+        with accept_repeated_deletion():
+            self._send("DELETE", f"/v1/datasets/{dataset_id}")
 
     def retrieve(self, dataset_id: str, query: str, retrieval_model: Json | None = None) -> Json:
         """
@@ -120,10 +121,12 @@ class KnowledgeApi:
             headers=headers,
             read_timeout=self._upload_timeout,
         ) as response:
-            answer = RawAnswer(response.status_code, response.headers.get("Content-Type", ""), read_body(response))
-        if not is_safe_to_show(answer.status, answer.body):
-            raise error_from_response(answer.status, answer.body, self._auth.setting)
-        return answer
+            status, answer_headers = response.status_code, response.headers
+            is_success = 200 <= status < 300
+            answer = read_body(response, self._transport.max_answer_size) if is_success else read_error_body(response)
+        if not is_safe_to_show(status, answer):
+            raise error_from_response(status, answer, self._auth.setting, answer_headers.get("Retry-After"))
+        return RawAnswer(status, answer_headers.get("Content-Type", ""), answer)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
         return self._get(f"/v1/datasets/{dataset_id}/documents", page=page, limit=limit, keyword=keyword)
@@ -132,7 +135,8 @@ class KnowledgeApi:
         return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}")
 
     def delete_document(self, dataset_id: str, document_id: str) -> None:
-        self._send("DELETE", f"/v1/datasets/{dataset_id}/documents/{document_id}")
+        with accept_repeated_deletion():
+            self._send("DELETE", f"/v1/datasets/{dataset_id}/documents/{document_id}")
 
     def set_document_status(self, dataset_id: str, action: str, document_ids: list[str]) -> None:
         """Switch documents. Dify ignores unknown ids and answers success. Waits while Dify is still indexing.

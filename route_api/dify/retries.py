@@ -2,9 +2,12 @@
 
 Here, for every call of this client:
 
-- A GET whose connection broke is sent once more (:data:`RETRY_POLICY`). Dify may have closed the connection while it
-  was idle in the pool. No other request is repeated when its connection breaks, because Dify may have carried it out:
-  an upload or a chat, for example.
+- A request whose connection broke before an answer came is sent once more, on a new connection, if Dify may carry it
+  out twice without harm (:func:`is_repeatable`). Dify may have closed the connection while it was idle in the pool.
+  These are every GET, every DELETE, and what :data:`_REPEATABLE` lists: a search, a switch of documents or chunks, a
+  stop. If Dify answers the second DELETE with a 404, the first one has succeeded (:func:`accept_repeated_deletion`).
+  No other request is repeated when its connection breaks, because Dify may have carried it out: an upload or a chat,
+  for example. Such a request is never sent on a connection that was idle for longer than `connections.MAX_IDLE_S`.
 - A change to a document or chunk that Dify refuses because it is still indexing is sent again after each of
   :data:`INDEXING_PAUSES` (:func:`retry_while_indexing`). Dify has changed nothing.
 - A call to the console whose session Dify refuses is sent once more with a new session (:func:`with_renewed_session`).
@@ -22,16 +25,18 @@ Elsewhere, where a second request is another one than the first:
   before the model sees the question.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from urllib3 import BaseHTTPResponse
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
-from ..errors import DifyAuthFailed, DifyRejected
+from ..errors import DifyAuthFailed, DifyNotFound, DifyRejected
 from ..monitoring import tracing
 from .credentials import ConsoleSession
 from .error_answers import STILL_INDEXING
@@ -42,8 +47,26 @@ INDEXING_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries."""
 
 
-class _RetryBrokenGet(Retry):
-    """urllib3's retry, for GET requests whose connection broke."""
+_REPEATABLE = re.compile(
+    r"POST .*/v1/datasets/[^/]+/retrieve"
+    r"|POST .*/v1/datasets/[^/]+/documents/[^/]+/segments/[^/]+"
+    r"|PATCH .*/v1/datasets/[^/]+/documents/status/[^/]+"
+    r"|PATCH .*/console/api/datasets/[^/]+/documents/[^/]+/segment/[^/]+"
+    r"|POST .*/chat-messages/[^/]+/stop"
+)
+"""The requests, other than GET and DELETE, that give the same result if they are carried out twice."""
+
+
+def is_repeatable(method: str, url: str) -> bool:
+    """Whether Dify may carry out a request twice without harm.
+
+    :param url: an address or a path, with or without a query.
+    """
+    return method in ("GET", "DELETE") or _REPEATABLE.fullmatch(f"{method} {url.partition('?')[0]}") is not None
+
+
+class _RetryBroken(Retry):
+    """urllib3's retry, for repeatable requests whose connection broke."""
 
     def increment(
         self,
@@ -55,18 +78,37 @@ class _RetryBrokenGet(Retry):
         _stacktrace: TracebackType | None = None,
     ) -> Self:
         """
-        :raises Exception: `error` itself, where the request must not be sent again. After a read timeout it would take
-            as long again. After an interruption nobody wants the answer.
+        :raises Exception: `error` itself, where the request must not be sent again. After a timeout it would take as
+            long again. A connection that could not be made did not break. After an interruption nobody wants the
+            answer.
         """
         if error is not None and (
-            method != "GET" or isinstance(error, ReadTimeoutError) or tracing.current().is_interrupted
+            not is_repeatable(method or "", url or "")
+            or isinstance(error, (ReadTimeoutError, ConnectTimeoutError, NewConnectionError))
+            or tracing.current().is_interrupted
         ):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
-RETRY_POLICY = _RetryBrokenGet(total=1, redirect=0, status=0, other=0, respect_retry_after_header=False)
+RETRY_POLICY = _RetryBroken(
+    total=1, redirect=0, status=0, other=0, allowed_methods=None, respect_retry_after_header=False
+)
 """For requests' adapter (tests/contract/README.md, 31)."""
+
+
+@contextmanager
+def accept_repeated_deletion() -> Iterator[None]:
+    """Accept a 404 to a DELETE that was sent twice: what it names is gone.
+
+    If it never existed, and the connection broke too, the caller gets a success instead of a 404. The opposite, a 404
+    for something that was just deleted, would be worse.
+    """
+    try:
+        yield
+    except DifyNotFound as error:
+        if not error.was_repeated:
+            raise
 
 
 def retry_while_indexing(call: Callable[[], T], sleep: Callable[[float], Any]) -> T:

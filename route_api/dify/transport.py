@@ -1,5 +1,6 @@
 """Sends all requests to Dify, with timeouts and metrics. If a request fails, it raises a :class:`DifyError`."""
 
+from io import BytesIO
 from time import perf_counter
 from typing import IO, Any, Mapping
 
@@ -17,6 +18,16 @@ from .session import DifySession
 
 NETWORK_ERRORS = (HTTPError, OSError)
 """The errors of urllib3, requests and sockets when the network fails. The errors of requests are OSErrors."""
+
+READ_SIZE = 64 * 1024
+"""The number of bytes that are read at a time. urllib3 decodes a compressed body in pieces of this size too."""
+
+MAX_ANSWER_SIZE = 32 * 1024 * 1024
+"""In bytes. A page of 100 chunks with the most that Dify puts into a chunk has less than 10 MB."""
+
+MAX_ERROR_SIZE = 64 * 1024
+"""In bytes: the largest body that is read if the answer is an error, or one that is always small. Dify's errors have a
+few hundred bytes."""
 
 TIMEOUT_TEXT = "Dify did not answer in time."
 UNREACHABLE_TEXT = "Dify cannot be reached, or broke the connection."
@@ -47,6 +58,7 @@ class Transport:
         read_timeout: float,
         pool_size: int,
         breaker: Breaker | None = None,
+        max_answer_size: int = MAX_ANSWER_SIZE,
     ) -> None:
         """
         :param base_url: address of the server, without `/v1`.
@@ -55,8 +67,10 @@ class Transport:
         :param read_timeout: seconds to wait for the next bytes of an answer. A call may set another value.
         :param pool_size: how many idle connections are kept.
         :param breaker: refuses calls while Dify is away; None: every call is sent.
+        :param max_answer_size: bytes of the largest answer that is read as a whole, decoded if it is compressed.
         """
         self.base_url = base_url.rstrip("/")
+        self.max_answer_size = max_answer_size
         self.session = DifySession(self.base_url, pool_size=pool_size)
         self.dify_version: str | None = None
         """Dify's version, from the X-Version header of its latest answer; None before the first answer."""
@@ -70,7 +84,7 @@ class Transport:
         :returns: the decoded JSON; None if the body is empty or is the number 204.
         """
         with self.open(method, path, **options) as response:
-            return read_json(response)
+            return read_json(response, self.max_answer_size)
 
     def open(self, method: str, path: str, *, auth: Credential | None = None, **options: Any) -> requests.Response:
         """Make a call and check the status of its answer.
@@ -105,6 +119,7 @@ class Transport:
         :raises DifyTimeout: no answer came in time.
         :raises DifyCircuitOpen: the request was not sent, because Dify is away.
         :raises TooManyDifyCalls: the request was not sent, because too many are running.
+        :raises DifyFailed: the answer is compressed more than once.
         """
         if tracing.current().is_interrupted:
             raise DifyUnreachable(UNREACHABLE_TEXT)
@@ -150,11 +165,17 @@ class Transport:
             headers = {**(headers or {}), "X-Request-Id": trace.request_id}
         trace.dify_calls += 1
         try:
-            return self.session.request(method, url, headers=headers, timeout=timeout, **content)
+            response = self.session.request(method, url, headers=headers, timeout=timeout, **content)
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
         finally:
             trace.waited_since(sent_at)
+        if "," in response.headers.get("Content-Encoding", ""):
+            # No server needs this, and urllib3 keeps all that the first decoder gives until the second one takes it.
+            response.close()
+            text = "Dify's answer is compressed more than once. The operator should look at the proxy in front of Dify."
+            raise DifyFailed(text, dify_status=response.status_code)
+        return response
 
     def ping(self) -> None:
         """Check whether Dify answers.
@@ -168,7 +189,7 @@ class Transport:
         """
         timeout = (self._connect_timeout, self._read_timeout)
         with self._send_uncounted("GET", self.base_url + "/v1/", timeout) as response:
-            read_body(response)
+            _read_up_to(response, MAX_ERROR_SIZE)
         if _outcome(response.status_code) == "failed":
             raise DifyFailed("Dify answers with an error.", dify_status=response.status_code)
         if "X-Version" not in response.headers:
@@ -204,33 +225,64 @@ def expect_success(response: requests.Response, setting: str = "DIFY_BASE_URL") 
     if 200 <= response.status_code < 300:
         return response
     with response:
-        raise error_from_response(response.status_code, read_body(response), setting)
+        body = read_error_body(response)
+    error = error_from_response(response.status_code, body, setting, response.headers.get("Retry-After"))
+    retries = response.raw.retries
+    error.was_repeated = bool(retries and retries.history)
+    raise error
 
 
-def read_body(response: requests.Response) -> bytes:
-    """Read the whole body.
+def read_body(response: requests.Response, max_size: int) -> bytes:
+    """Read the whole body. Memory never holds much more than `max_size` of it, also if the body is compressed.
 
+    :param max_size: in bytes, decoded.
+    :raises DifyFailed: the body is larger.
     :raises DifyUnreachable: the connection broke before the end, or the request was interrupted.
     :raises DifyTimeout: the next bytes did not come in time.
     """
+    body = _read_up_to(response, max_size)
+    if body is None:
+        text = f"Dify's answer is larger than {max_size / 1024 / 1024:g} MB. The operator may raise DIFY_MAX_ANSWER_MB."
+        raise DifyFailed(text, dify_status=response.status_code)
+    return body
+
+
+def read_error_body(response: requests.Response) -> bytes:
+    """Read the body of an error. Errors are those of :meth:`read_body`, without the one for its size.
+
+    :returns: the body; empty if it is larger than MAX_ERROR_SIZE. What is so large is no message of Dify's.
+    """
+    return _read_up_to(response, MAX_ERROR_SIZE) or b""
+
+
+def _read_up_to(response: requests.Response, max_size: int) -> bytes | None:
+    """Read the whole body, or as much of it as shows that it is larger than `max_size`.
+
+    :returns: the body; None if it is larger. The connection is then closed with the answer.
+    """
     trace, asked_at = tracing.current(), perf_counter()
+    raw, body = response.raw, BytesIO()
     try:
         with trace.interruptible(shutdown_of(response)):
-            body: bytes = response.raw.read(decode_content=True)
+            while piece := raw.read(READ_SIZE, decode_content=True):
+                body.write(piece)
+                if body.tell() > max_size:
+                    return None
     except NETWORK_ERRORS as error:
         raise network_error(error) from error
     finally:
         trace.waited_since(asked_at)
-    return body
+    return body.getvalue()
 
 
-def read_json(response: requests.Response) -> Any:
+def read_json(response: requests.Response, max_size: int) -> Any:
     """Read and decode the body of a 2xx answer.
 
+    :param max_size: in bytes.
     :returns: the decoded JSON; None if the body is empty or is the number 204 (tests/contract/README.md, 6).
-    :raises DifyFailed: the body is no JSON.
+    :raises DifyFailed: the body is no JSON, or larger than `max_size`.
     """
-    body = read_body(response)
+    body = read_body(response, max_size)
     if not body or body.strip() == b"204":
         return None
     try:

@@ -2,7 +2,7 @@
 
 import re
 
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 
 
 def version_tuple(version: str | None) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 
 from ..dify import RemoteFile
-from ..errors import ApiError, DifyError, DifyRejected, DocumentBusy
+from ..errors import ApiError, DifyError, DifyFailed, DifyRejected, DocumentBusy
 from ..extensions import dify
 from .downloads import folder_below, save_file
 from .not_found import document_must_exist, kb_must_exist
@@ -51,24 +51,39 @@ def _segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> J
 
 
 def save_document(kb_id: str, document_id: str, download_dir: str) -> tuple[Json, Path]:
-    """Save a document's file on this server, below DOWNLOAD_ROOT.
+    """Save a document's file on this server, below DOWNLOAD_ROOT. The file may be as large as Dify says that it is.
+
+    The folder has the ids of the kb and of the document in its path, because two documents may have files of one name.
 
     :param download_dir: a folder below DOWNLOAD_ROOT
-    :returns: Dify's description of the file, and the path relative to the parent of DOWNLOAD_ROOT
+    :returns: Dify's description of the file, and the full path
     :raises KbNotFound: there is no such kb
     :raises DocumentNotFound: the kb has no such document
     :raises ValidationFailed: the folder is not below DOWNLOAD_ROOT, or cannot be made
+    :raises DifyError: the file could not be read whole; nothing is saved
     """
     root: Path = current_app.config["DOWNLOAD_ROOT"]
-    folder = folder_below(root, download_dir)
+    folder_below(root, download_dir)  # Before Dify is asked, because Dify need not be asked in vain.
     with document_must_exist(kb_id, document_id):
         info = dify.files.describe(kb_id, document_id)
         file = dify.files.open_file(info)
     try:
-        path = save_file(root, folder, info.get("name") or file.name or document_id, file.chunks())
+        folder = folder_below(root, f"{download_dir}/{kb_id}/{document_id}".lstrip("/"))
+        chunks = _at_most(info.get("size"), file.chunks())
+        path = save_file(root, folder, info.get("name") or file.name or document_id, chunks)
     finally:
         file.close()
-    return info, path.relative_to(root.resolve().parent)
+    return info, path
+
+
+def _at_most(size: Any, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a file, which may have no more bytes than Dify says. A file without an end would fill the disk."""
+    received = 0
+    for chunk in chunks:
+        received += len(chunk)
+        if isinstance(size, int) and received > size:
+            raise DifyFailed(f"Dify sends more than the {size} bytes that the file has.")
+        yield chunk
 
 
 def open_document(kb_id: str, document_id: str) -> RemoteFile:
@@ -82,9 +97,29 @@ def open_document(kb_id: str, document_id: str) -> RemoteFile:
 
 
 def read_and_close(file: RemoteFile) -> Iterator[bytes]:
-    """The content of a file in pieces. The connection to Dify is closed at the end, and if the reader stops early."""
+    """The content of a file in pieces. The connection to Dify is closed at the end, and if the reader stops early.
+
+    Two pieces are read at once, so that an error in them is raised here, where it can still become an answer. A later
+    error is raised by the iterator; gunicorn then closes the connection, and the caller notices that bytes are missing.
+
+    :raises DifyError: Dify broke the connection, or fell silent, within the first two pieces
+    """
+    reading = _read_ahead(file)
+    next(reading)
+    return reading
+
+
+def _read_ahead(file: RemoteFile) -> Iterator[bytes]:
     try:
-        yield from file.chunks()
+        chunks = file.chunks()
+        piece, following = next(chunks, b""), next(chunks, b"")
+        yield b""  # For `read_and_close`, which starts the generator.
+        while piece:
+            yield piece
+            piece, following = following, next(chunks, b"")
+    except DifyError as error:
+        log.warning("the download of a file broke off: %s", error.message)
+        raise
     finally:
         file.close()
 

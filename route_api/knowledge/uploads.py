@@ -114,7 +114,7 @@ def combined_error(failures: list[tuple[str, ApiError]], uploaded: list[Json]) -
     are_alike = all(type(error) is type(first) for _, error in failures)
     combined = UploadFailed(lines, data=uploaded or None)
     if are_alike and not uploaded:
-        combined.status, combined.code = first.status, first.code
+        combined.status, combined.code, combined.retry_after = first.status, first.code, first.retry_after
     return combined
 
 
@@ -246,8 +246,13 @@ def explain_rejection(error: DifyRejected, name: str, size: int) -> ApiError:
     :param size: of the file, in bytes
     :returns: the error that says so; `error` itself if Dify gave a reason
     """
-    if error.dify_status == 413 or error.unexplained and size > file_size_limit_mb() * MB:
-        return FileTooLarge(f"The file has {size / MB:.1f} MB; Dify takes {file_size_limit_mb():g} MB at the most.")
+    if error.dify_status == 413 or error.unexplained:
+        limit_mb = file_size_limit_mb()
+        if size > limit_mb * MB:
+            limit = f"{limit_mb:g} MB, which is {limit_mb * MB:,.0f} bytes"
+            return FileTooLarge(f"The file has {size:,} bytes; Dify takes {limit}, at the most.")
+        if error.dify_status == 413:
+            return FileTooLarge(f"The file has {size:,} bytes, which is more than a server in front of Dify accepts.")
     if error.unexplained or error.dify_code == "unsupported_file_type":
         return FileTypeNotSupported(f"Dify does not take files of the type '{file_extension(name)}'.")
     return error

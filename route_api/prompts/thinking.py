@@ -1,11 +1,8 @@
 """Separates a model's thinking from its answer: in a whole text, and in a text that comes in pieces."""
 
-import re
 from enum import Enum, auto
 
 OPENING, CLOSING = "<think>", "</think>"
-
-THINKING = re.compile(r"\s*(?:<think>)?(.*?)</think>\s*(.*)", re.DOTALL)
 
 
 def split_thinking(answer: str) -> tuple[str, str]:
@@ -15,9 +12,9 @@ def split_thinking(answer: str) -> tuple[str, str]:
         thinking of an answer that was stopped
     :returns: the thinking and the content
     """
-    match = THINKING.fullmatch(answer)
-    if match:
-        return match[1].strip(), match[2]
+    thinking, closing, content = answer.partition(CLOSING)
+    if closing:
+        return thinking.lstrip().removeprefix(OPENING).strip(), content.lstrip()
     if answer.lstrip().startswith(OPENING):
         return answer.lstrip().removeprefix(OPENING).strip(), ""
     return "", answer

@@ -233,7 +233,13 @@ class Page(Parameters):
 
     page = page_number()
     page_size = PageSize()
-    keywords = Text(max_length=200, blank=True, load_default="", metadata={"description": "what the name must contain"})
+    keywords = Text(
+        max_length=200,
+        blank=True,
+        trim=True,
+        load_default="",
+        metadata={"description": "what the name must contain; blanks around it are ignored"},
+    )
 
 
 def describe_problems(messages: Any, path: str = "") -> list[str]:

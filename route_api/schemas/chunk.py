@@ -59,7 +59,13 @@ class ChunkPage(Parameters):
     doc_id = Id(required=True)
     page = page_number()
     size = PageSize(load_default=100, rows="chunks")
-    keywords = Text(max_length=200, blank=True, load_default="", metadata={"description": "what the text must contain"})
+    keywords = Text(
+        max_length=200,
+        blank=True,
+        trim=True,
+        load_default="",
+        metadata={"description": "what the text must contain; blanks around it are ignored"},
+    )
 
 
 class ChunkSwitch(Parameters):

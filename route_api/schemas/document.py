@@ -191,7 +191,7 @@ SAVED_FILE = {
         "size": 810648,
         "url": "/files/debad906-…/file-preview?timestamp=1752224762&…",
     },
-    "file_path": "downloads/水价测算导则.pdf",
+    "file_path": "/opt/route-api/var/downloads/44ec9e21-…/48bc77c2-…/水价测算导则.pdf",
 }
 INDEXING_STATUS = {
     "cleaning_completed_at": 1754889106,

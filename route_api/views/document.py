@@ -80,7 +80,10 @@ def list_documents(page: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.DocumentSaveAnswer)
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
 def save_document(given: dict[str, str]) -> Response:
-    """Save a document's file on this server, below DOWNLOAD_ROOT.
+    """Save a document's file on this server, below DOWNLOAD_ROOT, and tell its full path.
+
+    The path is `download_dir`, then the kb's id, the document's id and the name of the file, because two documents may
+    have files of the same name. Saving a document again replaces its file.
 
     Upstream calls: 2, for the file's address and for the file. 3 on Dify 1.12.1, where a third one is needed for the
     file's name, size and type.

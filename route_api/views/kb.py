@@ -26,7 +26,11 @@ blueprint = ApiBlueprint("kb", __name__, url_prefix="/kb", description="Knowledg
 def list_kbs(page: dict[str, Any]) -> Response:
     """List the knowledge bases, newest first.
 
-    Upstream calls: 1 for up to 100 rows.
+    Dify 1.8.1 gives knowledge bases that were created within the same second in another order with each call. If there
+    are several, as after a script, pages of up to 100 rows may lose some of them and repeat others. With a `page_size`
+    over 100 none is lost. Newer versions of Dify have no such fault.
+
+    Upstream calls: 1 for up to 100 rows. For more rows, 1 for each 100, and more while rows are missing.
     """
     datasets, total = kbs.list_kbs(page["page"], page["page_size"], page["keywords"])
     return success({"kbs": [kb_row(dataset) for dataset in datasets], "total": total})

@@ -1,11 +1,13 @@
 import re
+import time
+from email.utils import formatdate
 
 import orjson
 import pytest
 import responses
 
 from route_api.dify import Dify
-from route_api.dify.error_answers import NO_INDEX, STILL_INDEXING, error_from_response, error_text
+from route_api.dify.error_answers import NO_INDEX, STILL_INDEXING, error_from_response, error_text, is_safe_to_show
 from route_api.errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected
 
 from ..support.recordings import DIFY, VERSIONS, body_of, cases, load
@@ -131,3 +133,63 @@ def test_an_error_event_of_a_stream_has_a_text_too() -> None:
     events = load("1.12.1", "chat/error-mid-stream")["response"]["body"].strip().split("\n\n")
     event = orjson.loads(events[-1].removeprefix("data: "))
     assert error_text(event["status"], event) == "injected mid-stream failure: unavail"
+
+
+@pytest.mark.parametrize("piece", [" ", "\n", "\t ", "a\n  b", "You have requested this URI ", "<", "1.1.1.", "a "])
+def test_a_long_text_takes_no_longer_than_a_short_one(piece: str) -> None:
+    """Once 100,000 blanks held a worker for 16 seconds, and 200,000 for 64."""
+
+    def seconds(size: int) -> float:
+        body = orjson.dumps({"code": "invalid_param", "message": "x" + piece * (size // len(piece)) + "x"})
+        begun = time.process_time()
+        for _ in range(10):
+            error_from_response(400, body, "X")
+            is_safe_to_show(400, body)
+        return time.process_time() - begun
+
+    assert min(seconds(200_000) for _ in range(2)) < 30 * max(seconds(20_000) for _ in range(3))
+
+
+def test_an_error_that_is_nested_deeply_is_looked_through() -> None:
+    def nested(text: str) -> bytes:
+        return b'{"a":' + b"[" * 1000 + orjson.dumps(text) + b"]" * 1000 + b"}"
+
+    assert is_safe_to_show(400, nested("fine"))
+    assert not is_safe_to_show(400, nested("SELECT 1"))
+
+
+def test_a_refusal_without_a_reason_guesses_nothing_about_files() -> None:
+    """The same text is used where a model fails in a stream."""
+    assert error_text(400, {"event": "error", "status": 400}) == "Dify found the request invalid and did not say why."
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 1),
+        ("99999999", 3600),
+        ("9" * 5000, 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 1),
+        ("Wed, 21 Oct 2115 07:28:00 -0000", 3600),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_difys_wait_is_passed_on_within_limits(status: int, header: str | None, seconds: int | None) -> None:
+    assert error_from_response(status, b"", "X", header).retry_after == seconds
+
+
+def test_a_date_to_try_again_becomes_the_seconds_until_then() -> None:
+    date = formatdate(time.time() + 90, usegmt=True)
+    assert 85 <= (error_from_response(429, b"", "X", date).retry_after or 0) <= 91
+
+
+def test_other_errors_carry_no_wait() -> None:
+    assert error_from_response(500, b"", "X", "7").retry_after is None

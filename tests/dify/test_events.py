@@ -1,3 +1,4 @@
+import gzip
 import random
 import socket
 import time
@@ -34,7 +35,7 @@ class Pieces:
         self.raw = self
         self.closed = False
 
-    def read1(self, size: int) -> bytes:
+    def read1(self, size: int, *, decode_content: bool) -> bytes:
         return next(self._pieces, b"")
 
     def close(self) -> None:
@@ -65,12 +66,12 @@ def test_there_are_streams_of_both_versions_with_ends_errors_and_pings() -> None
     assert {(v, kind) for v in VERSIONS for kind in ("message", "message_end", "error", "ping")} <= kinds
 
 
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("version, case", STREAMS)
 def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(version: str, case: str, line_end: str) -> None:
     text = load(version, case)["response"]["body"]
     data = text.replace("\n", line_end).encode()
-    for seed in range(5):
+    for seed in range(3):
         assert read(cut(data, seed)) == events_in(text)
 
 
@@ -84,7 +85,7 @@ def test_reading_stops_at_message_end_and_closes_the_connection() -> None:
     response = Pieces([FIRST + END, FIRST])
     assert [e["event"] for e in EventStream(response)] == ["message", "message_end"]  # type: ignore[arg-type]
     assert response.closed
-    assert response.read1(1) == FIRST
+    assert response.read1(1, decode_content=True) == FIRST
 
 
 def test_data_over_several_lines_is_one_event() -> None:
@@ -110,7 +111,72 @@ def test_an_event_that_never_ends_is_not_collected_for_ever() -> None:
     response = Pieces(endless)
     with pytest.raises(DifyFailed, match="too long"):
         list(EventStream(response))  # type: ignore[arg-type]
-    assert response.read1(1)
+    assert response.read1(1, decode_content=True)
+
+
+def test_a_stream_that_never_ends_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("route_api.dify.events.MAX_STREAM_SIZE", 1000 * len(FIRST))
+    response = Pieces([FIRST] * 1001)
+    seen = []
+    with pytest.raises(DifyFailed, match="too long"):
+        seen.extend(event["event"] for event in EventStream(response))  # type: ignore[arg-type]
+    assert response.closed
+
+
+def test_an_event_in_small_pieces_is_read_in_linear_time() -> None:
+    """Ten times the bytes may not take a hundred times as long. 200 KB in pieces of one byte once held a worker for
+    18 s."""
+
+    def seconds(size: int) -> float:
+        data = b'data: {"event": "message_end", "answer": "' + b"x" * size + b'"}\n\n'
+        pieces = [data[at : at + 1] for at in range(len(data))]
+        begun = time.process_time()
+        assert len(read(pieces)) == 1
+        return time.process_time() - begun
+
+    assert min(seconds(200_000) for _ in range(2)) < 30 * max(seconds(20_000) for _ in range(2))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"data: ", b'{"event":"message_end"}\r', b"\n\r", b"\n"],
+        [b'data: {"event":"message_end"}\r', b"\r"],
+        [b'data: {"event":"message_end"}\n', b"\n"],
+        [b'\n\n\ndata: {"event":"message_end"}\n\n'],
+        [b': a comment\r\n: another\r\ndata: {"event":"message_end"}\r\n: more\r\n\r\n'],
+        [b": " + b"a long comment " * 1000 + b"\n\n", b'data: {"event":"message_end"}\n\n'],
+        [*(bytes([byte]) for byte in 'data: {"event":"message_end"}\n\n'.encode())],
+    ],
+)
+def test_line_ends_and_comments_may_be_cut_anywhere(pieces: list[bytes]) -> None:
+    assert read(pieces) == [{"event": "message_end"}]
+
+
+def test_a_carriage_return_at_the_end_of_a_piece_does_not_hold_its_event_back() -> None:
+    response = Pieces([b'data: {"event":"message"}\r\n\r', b"\n" + END])
+    stream = iter(EventStream(response))  # type: ignore[arg-type]
+    assert next(stream) == {"event": "message"}
+    assert response.read1(9, decode_content=True).startswith(b"\n")  # The next piece was not needed.
+
+
+def test_a_stream_that_a_proxy_compresses_is_read_all_the_same() -> None:
+    """The gateway asks for no compression. Each piece is decoded into pieces that are as small."""
+    bomb = gzip.compress(b": " + b"x" * 50_000_000 + b"\n\n" + END)
+
+    def send(connection: socket.socket, request: bytes) -> None:
+        head = CHUNKED_HEAD.removesuffix(b"\r\n") + b"Content-Encoding: gzip\r\n\r\n"
+        connection.sendall(head + chunk(gzip.compress(FIRST + END)) + b"0\r\n\r\n")
+
+    def send_bomb(connection: socket.socket, request: bytes) -> None:
+        head = PLAIN_HEAD.removesuffix(b"\r\n") + b"Content-Encoding: gzip\r\n\r\n"
+        connection.sendall(head + bomb)
+        connection.close()
+
+    with stream(send) as events:
+        assert [event["event"] for event in events] == ["message", "message_end"]
+    with stream(send_bomb) as events, pytest.raises(DifyFailed, match="too long"):
+        list(events)
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -1,13 +1,17 @@
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
 
 import pytest
 import responses
 
-from route_api.dify import Dify
+from route_api.dify import Dify, connections
 from route_api.dify.credentials import ServiceKey
-from route_api.errors import DifyAuthFailed, DifyFailed, DifyTimeout, DifyUnreachable
+from route_api.errors import DifyAuthFailed, DifyFailed, DifyNotFound, DifyTimeout, DifyUnreachable
 from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
@@ -40,12 +44,129 @@ def test_a_get_is_not_sent_a_third_time() -> None:
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
-def test_anything_but_a_get_is_never_sent_twice(method: str) -> None:
+ONCE = [
+    ("POST", "/v1/chat-messages"),
+    ("POST", "/v1/datasets"),
+    ("POST", "/v1/datasets/d/document/create-by-file"),
+    ("POST", "/v1/messages/m/feedbacks"),
+    ("POST", "/console/api/login"),
+    ("POST", "/console/api/apps/a/chat-messages"),
+    ("PATCH", "/v1/datasets/d"),
+    ("PATCH", "/v1/x"),
+    ("POST", "/v1/x/retrieve"),
+]
+TWICE: dict[str, Callable[[Dify], Any]] = {
+    "get": lambda dify: dify.knowledge.get_dataset("d"),
+    "retrieve": lambda dify: dify.knowledge.retrieve("d", "x"),
+    "enable a document": lambda dify: dify.knowledge.set_document_status("d", "enable", ["doc"]),
+    "disable a document": lambda dify: dify.knowledge.set_document_status("d", "disable", ["doc"]),
+    "switch a chunk": lambda dify: dify.knowledge.update_segment("d", "doc", "s", {"enabled": True}),
+    "delete a document": lambda dify: dify.knowledge.delete_document("d", "doc"),
+    "delete a kb": lambda dify: dify.knowledge.delete_dataset("d"),
+    "delete a conversation": lambda dify: dify.chat().delete_conversation("c", "u"),
+    "stop": lambda dify: dify.chat().stop("t", "u"),
+}
+
+
+@pytest.mark.parametrize("method, path", ONCE)
+def test_what_dify_may_have_done_already_is_never_sent_twice(method: str, path: str) -> None:
     with loopback(lambda connection, request: reset(connection)) as server:
         with pytest.raises(DifyUnreachable):
-            dify_client(server.url).transport.request(method, "/v1/x", json={"a": 1})
+            dify_client(server.url).transport.request(method, path, json={"a": 1})
         assert len(server.requests) == 1
+
+
+class Closing:
+    """A Dify that closes each connection when the second request comes, as its gunicorn does after two idle seconds.
+
+    The first three requests are answered together, so that there are three connections.
+    """
+
+    def __init__(self) -> None:
+        self._served: set[int] = set()
+        self._number = count()
+        self._begin = threading.Barrier(3)
+
+    def __call__(self, connection: socket.socket, request: bytes) -> None:
+        if connection.fileno() in self._served:
+            self._served.discard(connection.fileno())
+            connection.close()
+        else:
+            self._served.add(connection.fileno())
+            if next(self._number) < 3:
+                self._begin.wait(5)
+            ok(connection, request)
+
+
+@pytest.mark.parametrize("name", TWICE)
+@pytest.mark.parametrize("prefix", ["", "/below/a/path"])
+def test_what_may_be_done_twice_is_repeated_on_a_new_connection(name: str, prefix: str) -> None:
+    with loopback(Closing()) as server:
+        dify = dify_client(server.url + prefix)
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda _: dify.knowledge.get_dataset("d"), range(3)))
+        before = len(server.requests), server.connections
+        assert before == (3, 3)
+        TWICE[name](dify)
+        assert (len(server.requests) - before[0], server.connections - before[1]) == (2, 1)
+
+
+def test_a_console_switch_is_repeated() -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        switches = [request for request in server.requests if request.startswith(b"PATCH")]
+        if len(switches) == 1:
+            return reset(connection)
+        connection.sendall(answer(b'{"data":{"access_token":"a","refresh_token":"r"}}', headers="X-Version: 1.8.1\r\n"))
+
+    with loopback(send) as server:
+        dify = dify_client(server.url, console_email="a@b.c", console_password="Secret123")
+        dify.console.switch_segments("d", "doc", "enable", ["s"])
+        assert [request.split(b" ")[0] for request in server.requests].count(b"PATCH") == 2
+
+
+def test_a_connection_that_cannot_be_made_is_not_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[Any] = []
+
+    def refuse(*address: Any, **options: Any) -> None:
+        tries.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    with pytest.raises(DifyUnreachable):
+        dify_client("http://127.0.0.1:1").knowledge.get_dataset("d")
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("deletes", [lambda k: k.delete_dataset("d"), lambda k: k.delete_document("d", "doc")])
+def test_a_deletion_that_was_done_before_the_connection_broke_is_a_success(deletes: Callable[[Any], None]) -> None:
+    gone = answer(b'{"code":"not_found","message":"Dataset not found.","status":404}', "404 NOT FOUND")
+
+    def delete_and_break(connection: socket.socket, request: bytes) -> None:
+        reset(connection) if len(server.requests) == 1 else connection.sendall(gone)
+
+    with loopback(delete_and_break) as server:
+        knowledge = dify_client(server.url).knowledge
+        deletes(knowledge)
+        assert len(server.requests) == 2
+        with pytest.raises(DifyNotFound):
+            deletes(knowledge)
+
+
+def test_what_cannot_be_repeated_takes_no_connection_that_dify_may_be_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert connections.MAX_IDLE_S == 1.5  # Dify's gunicorn closes after 2.0 s.
+    monkeypatch.setattr(connections, "MAX_IDLE_S", 0.1)
+    with loopback(ok) as server:
+        dify = dify_client(server.url)
+        dify.knowledge.get_dataset("d")
+        dify.chat().send({"query": "x"})
+        assert server.connections == 1
+        time.sleep(0.15)
+        dify.knowledge.retrieve("d", "x")
+        assert server.connections == 1
+        time.sleep(0.15)
+        dify.chat().send({"query": "x"})
+        dify.chat().send({"query": "x"})
+        assert server.connections == 2
 
 
 def test_a_slow_get_times_out_and_is_not_sent_again() -> None:

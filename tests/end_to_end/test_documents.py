@@ -114,7 +114,8 @@ def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: P
     assert download.content == path.read_bytes()
     assert download.headers["Content-Type"] == "application/pdf"
     saved = gateway.get("document/get", **ids, download_dir="2025/水价")["data"]
-    assert (gateway.data_dir / saved["file_path"]).read_bytes() == path.read_bytes()
+    assert Path(saved["file_path"]).read_bytes() == path.read_bytes()
+    assert Path(saved["file_path"]).parts[-5:-1] == ("2025", "水价", kb_id, document["id"])
     assert (
         gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=30).content
         == path.read_bytes()

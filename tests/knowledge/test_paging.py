@@ -50,8 +50,9 @@ def test_a_page_of_250_has_every_row_once_however_dify_shuffles(seed: int, per_s
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_big_pages_one_after_the_other_lose_and_repeat_nothing(seed: int) -> None:
-    dify = ShufflingDify(seed, 430, 4)
+@pytest.mark.parametrize("per_second", [4, 7, 40])
+def test_big_pages_one_after_the_other_lose_and_repeat_nothing(seed: int, per_second: int) -> None:
+    dify = ShufflingDify(seed, 430, per_second)
     pages = [read_page(dify.fetch, page, 150)[0] for page in (1, 2, 3)]
     assert [len(page) for page in pages] == [150, 150, 130]
     assert len({row["id"] for page in pages for row in page}) == 430

@@ -194,7 +194,17 @@ def test_an_empty_refusal_of_a_big_file_is_about_its_size(client: FlaskClient, d
     refuse(dify, "documents/create-by-file-too-large")
     answer = upload(client, (b"x" * (15 * MB + 1), "big.txt"))
     assert (answer.status_code, answer.json["error"]) == (413, "file_too_large")
-    assert "15" in answer.json["message"]
+    assert "has 15,728,641 bytes; Dify takes 15 MB, which is 15,728,640 bytes" in answer.json["message"]
+
+
+def test_a_small_file_that_is_too_large_for_a_proxy_is_not_compared_with_difys_limit(
+    client: FlaskClient, any_dify: FakeDify
+) -> None:
+    refuse(any_dify)
+    any_dify.answer("POST", CREATE, {}, 413)
+    answer = upload(client, (b"x" * 1234, "a.txt"))
+    assert (answer.status_code, answer.json["error"]) == (413, "file_too_large")
+    assert "1,234 bytes" in answer.json["message"] and "15" not in answer.json["message"]
 
 
 def test_with_a_console_the_number_is_the_servers_own(console_client: FlaskClient, dify: FakeDify) -> None:

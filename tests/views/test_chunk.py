@@ -223,7 +223,7 @@ def test_a_list_of_chunks_brings_their_document(client: FlaskClient, dify: FakeD
 def test_page_size_and_keywords_of_chunks_reach_dify(client: FlaskClient, any_dify: FakeDify) -> None:
     kb_id, document_id = any_dify.play("segments/list-keyword")
     any_dify.play("documents/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}")
-    query = {"kb_id": kb_id, "doc_id": document_id, "page": 1, "size": 7, "keywords": "英莲"}
+    query = {"kb_id": kb_id, "doc_id": document_id, "page": 1, "size": 7, "keywords": " 英莲　"}
     assert client.get("/chunk/list", query_string=query).status_code == 200
     assert any_dify.calls[-1].endswith("/segments?page=1&limit=7&keyword=英莲")
 

@@ -42,7 +42,7 @@ def test_a_row_tells_what_dify_knows(client: FlaskClient, dify: FakeDify) -> Non
 
 def test_page_and_keywords_reach_dify(client: FlaskClient, any_dify: FakeDify) -> None:
     (kb_id,) = any_dify.play("documents/list-keyword")
-    rows_of(client, kb_id, page=2, page_size=3, keywords="红楼")
+    rows_of(client, kb_id, page=2, page_size=3, keywords=" 红楼 ")
     assert any_dify.calls == [f"GET /v1/datasets/{kb_id}/documents?page=2&limit=3&keyword=红楼"]
 
 
@@ -199,11 +199,39 @@ def test_a_file_is_saved_below_the_root_alone(console_client: FlaskClient, dify:
     kb_id, document_id = play_file(dify, with_details=True)
     query = {"kb_id": kb_id, "document_id": document_id, "download_dir": "reports/2026"}
     data = console_client.get("/document/get", query_string=query).json["data"]
-    saved = tmp_path / "downloads" / "reports" / "2026" / FILE_NAME
+    saved = tmp_path / "downloads" / "reports" / "2026" / kb_id / document_id / FILE_NAME
     assert saved.read_bytes() == FILE_CONTENT
     assert [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()] == [saved]
-    assert data["file_path"] == f"downloads/reports/2026/{FILE_NAME}"
+    assert data["file_path"] == str(saved)
     assert data["file_info"]["name"] == FILE_NAME and data["file_info"]["url"].startswith("/files/")
+
+
+def test_a_file_is_saved_apart_from_another_documents_file_of_the_same_name(
+    client: FlaskClient, any_dify: FakeDify, tmp_path: Path
+) -> None:
+    saved = {}
+    for number in (1, 2):
+        kb_id = document_id = f"00000000-0000-4000-8000-00000000000{number}"
+        link = f"/files/{number}"
+        found = {"name": FILE_NAME, "size": 1, "url": link, "download_url": link}
+        any_dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}/download", found)
+        any_dify.mock.get(DIFY + link, body=str(number).encode())
+        answer = client.get("/document/get", query_string={"kb_id": kb_id, "document_id": document_id})
+        saved[answer.json["data"]["file_path"]] = str(number)
+    assert {path: Path(path).read_text() for path in saved} == saved and len(saved) == 2
+
+
+def test_a_file_with_more_bytes_than_dify_says_is_not_saved(
+    client: FlaskClient, any_dify: FakeDify, tmp_path: Path
+) -> None:
+    """A file without an end would fill the disk."""
+    kb_id = document_id = UNKNOWN
+    found = {"name": FILE_NAME, "size": 8, "url": "/files/f", "download_url": "/files/f"}
+    any_dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}/download", found)
+    any_dify.mock.get(DIFY + "/files/f", body=b"123456789")
+    answer = client.get("/document/get", query_string={"kb_id": kb_id, "document_id": document_id})
+    assert (answer.status_code, answer.json["error"]) == (502, "dify_failed")
+    assert not [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()]
 
 
 def test_the_address_of_a_saved_file_is_ours_and_leads_to_it(console_client: FlaskClient, dify: FakeDify) -> None:

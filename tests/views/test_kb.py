@@ -15,7 +15,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 def test_a_list_tells_what_dify_counts(client: FlaskClient, dify: FakeDify) -> None:
     dify.play("datasets/list-keyword")
-    answer = client.get("/kb/list", query_string={"page": 2, "page_size": 5, "keywords": "鲁迅"}).json["data"]
+    answer = client.get("/kb/list", query_string={"page": 2, "page_size": 5, "keywords": " 鲁迅\t"}).json["data"]
     assert dify.calls == ["GET /v1/datasets?page=2&limit=5&keyword=鲁迅"]
     dataset = dify.body("datasets/list-keyword")["data"][0]
     row = answer["kbs"][0]

@@ -32,7 +32,7 @@ _QUESTION_MARK = re.compile(
     re.IGNORECASE,
 )
 _THINKING = re.compile(r"<think>.*?(?:</think>\s*|$)", re.DOTALL)
-_CONTEXT = re.compile(r"<context>(.*?)</context>", re.DOTALL)
+_CONTEXT = re.compile(r"<context>((?:(?!</?context>).)*)</context>", re.DOTALL)
 _SPEAKER = re.compile(r"^\s*(用户|user|human|助手|assistant|ai)\s*[：:]\s*", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:\[\d+\]|【[^】]*】|[-*•]|\(?\d+[.)、](?!\d))\s*")
 _HEADING = re.compile(r"[：:]\s*$|^None$|^\[\d+\].*\.\w{1,5}$")

@@ -17,7 +17,7 @@ from ..text.sentences import pieces
 from .extractive_model import Message, answer
 from .generation import ModelError
 
-_MARKER = re.compile(r"\[\[(\w+)(?::([^\]]*))?\]\]")
+_MARKER = re.compile(r"\[\[(\w+)(?::([^\[\]]*))?\]\]")
 WORDS_BEFORE_MIDFAIL = 8
 
 
