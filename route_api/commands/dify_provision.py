@@ -160,7 +160,7 @@ class Provisioner:
         lacking = [name for name in APP_VARIABLES if name not in declared_variables(config)]
         if not lacking:
             return
-        is_untouched = not config["pre_prompt"] and not config["user_input_form"]
+        is_untouched = not config.get("pre_prompt") and not config.get("user_input_form")
         if app["name"] == APP_NAME and is_untouched:
             if models:
                 self._dify.provisioning.configure_app(app["id"], app_config(config["model"], models))

@@ -15,7 +15,10 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 
 from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
 from ..monitoring import tracing
+from . import shapes
 from .credentials import BearerSession, ConsoleSession, CookieSession
+from .decoder import Misfit
+from .json_text import decode
 from .transport import Transport, read_body
 from .versions import version_tuple
 
@@ -226,9 +229,10 @@ def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | No
     try:
         if any(name.endswith("csrf_token") for name in cookies):  # A load balancer may set others.
             return CookieSession(cookies)
-        tokens = orjson.loads(body)["data"]
-        return BearerSession(tokens["access_token"], tokens["refresh_token"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        answer = decode(body)
+        shapes.LOGIN.check(answer)
+        return BearerSession(answer["data"]["access_token"], answer["data"]["refresh_token"])
+    except (orjson.JSONDecodeError, KeyError, Misfit):
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected, DifyTooBusy
+from .json_text import decode
 
 STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
 EMPTY_ANSWER = "The model gave an empty answer."
@@ -60,7 +61,7 @@ def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
     :param setting: name of the setting that holds the credential of the request.
     """
     try:
-        answer = orjson.loads(body)
+        answer = decode(body)
     except orjson.JSONDecodeError:
         answer = None
     code = answer.get("code") if isinstance(answer, dict) else None
@@ -92,7 +93,7 @@ def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
 def is_safe_to_show(status: int, body: bytes) -> bool:
     """Whether an answer of Dify may be sent to anybody unchanged: it is JSON, a success or an error with safe texts."""
     try:
-        answer = orjson.loads(body)
+        answer = decode(body)
     except orjson.JSONDecodeError:
         return False
     if 200 <= status < 300:

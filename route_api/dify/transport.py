@@ -12,7 +12,9 @@ from ..monitoring import metrics, tracing
 from .breaker import OUTAGE_STATUSES, Breaker, kind_of
 from .connections import shutdown_of
 from .credentials import Credential
+from .decoder import Kind, fit
 from .error_answers import error_from_response
+from .json_text import decode
 from .session import DifySession
 
 NETWORK_ERRORS = (HTTPError, OSError)
@@ -64,13 +66,15 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
 
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        """Make a call and read its answer. Arguments and errors are those of :meth:`open`.
+    def request(self, method: str, path: str, *, shape: Kind | None = None, **options: Any) -> Any:
+        """Make a call and read its answer. The other arguments and errors are those of :meth:`open`.
 
+        :param shape: the form that the answer must have, from `shapes.py`; None if nobody reads the answer
         :returns: the decoded JSON; None if the body is empty or is the number 204.
+        :raises DifyFailed: also if the answer has another form.
         """
         with self.open(method, path, **options) as response:
-            return read_json(response)
+            return read_json(response, f"{method} {path}", shape)
 
     def open(self, method: str, path: str, *, auth: Credential | None = None, **options: Any) -> requests.Response:
         """Make a call and check the status of its answer.
@@ -224,17 +228,18 @@ def read_body(response: requests.Response) -> bytes:
     return body
 
 
-def read_json(response: requests.Response) -> Any:
+def read_json(response: requests.Response, source: str, shape: Kind | None) -> Any:
     """Read and decode the body of a 2xx answer.
 
+    :param source: the request, for the log.
+    :param shape: the form that the answer must have; None if nobody reads the answer.
     :returns: the decoded JSON; None if the body is empty or is the number 204 (tests/contract/README.md, 6).
-    :raises DifyFailed: the body is no JSON.
+    :raises DifyFailed: the body is no JSON, or has another form.
     """
     body = read_body(response)
-    if not body or body.strip() == b"204":
-        return None
     try:
-        return orjson.loads(body)
+        answer = None if not body or body.strip() == b"204" else decode(body)
     except orjson.JSONDecodeError as error:
         text = "Dify's answer cannot be read. The operator should check that DIFY_BASE_URL is Dify's API."
         raise DifyFailed(text, dify_status=response.status_code) from error
+    return answer if shape is None else fit(answer, shape, source, response.status_code)
