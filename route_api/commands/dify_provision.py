@@ -195,7 +195,7 @@ def app_config(published: Json, models: list[tuple[str, str]]) -> Json:
     :param published: the app's `model`; it is replaced if it is not ready
     :param models: the models that are ready, the default first; not empty
     """
-    chosen = (published["provider"], published["name"])
+    chosen = (published.get("provider"), published.get("name"))
     provider, name = chosen if chosen in models else models[0]
     return {
         "model": {"provider": provider, "name": name, "mode": "chat", "completion_params": {}},

@@ -103,7 +103,7 @@ def override_model(
     :raises ValidationFailed: the model does not know a parameter, or does not take its value.
     """
     published = model_config["model"]
-    if model is None or model == (published["provider"], published["name"]):
+    if model is None or model == (published.get("provider"), published.get("name")):
         chosen = {**published, "completion_params": dict(published.get("completion_params") or {})}
     else:
         chosen = {"provider": model[0], "name": model[1], "completion_params": {}}

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import DifyFailed
+from ..errors import DifyUnreadable
 
 Json = dict[str, Any]
 Fields = Mapping[str, "Kind"]
@@ -173,7 +173,7 @@ def fit(value: Any, kind: Kind, source: str, status: int | None = None) -> Any:
     :param source: the request that Dify has answered, for the log
     :param status: the HTTP status of the answer
     :returns: the same value
-    :raises DifyFailed: a field that our code needs has another form. The log names the field; the error does not,
+    :raises DifyUnreadable: a field that our code needs has another form. The log names the field; the error does not,
         because callers do not know Dify's fields.
     """
     try:
@@ -183,8 +183,8 @@ def fit(value: Any, kind: Kind, source: str, status: int | None = None) -> Any:
     return value
 
 
-def unusable(misfit: Misfit, source: str, status: int | None) -> DifyFailed:
+def unusable(misfit: Misfit, source: str, status: int | None) -> DifyUnreadable:
     """The error for an answer with this misfit, which is logged here. The parameters are those of :func:`fit`."""
     log.error("Dify's answer to %s cannot be used: %s", source, misfit)
     text = "Dify's answer does not have the form that the gateway knows. The log of the gateway names the field."
-    return DifyFailed(text, dify_status=status)
+    return DifyUnreadable(text, dify_status=status)

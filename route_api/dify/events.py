@@ -10,7 +10,7 @@ from typing import Any, Generator, Iterator, cast
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyUnreachable
+from ..errors import DifyFailed, DifyUnreachable, DifyUnreadable
 from ..monitoring import tracing
 from . import shapes
 from .connections import shutdown_of
@@ -103,7 +103,7 @@ def parse_event(block: bytes) -> Event | None:
     A message is JSON in `data:` lines. A keep-alive is the single line `event: ping` (tests/contract/README.md, 24).
 
     :returns: the event, `{"event": "ping"}` for a keep-alive; None if there is none.
-    :raises DifyFailed: the data is no JSON object, or a field that our code reads has another type.
+    :raises DifyUnreadable: the data is no JSON object, or a field that our code reads has another type.
     """
     if block.startswith(b"data:") and b"\n" not in block:
         data = block[5:]
@@ -116,9 +116,9 @@ def parse_event(block: bytes) -> Event | None:
     try:
         event = decode(data)
     except orjson.JSONDecodeError as error:
-        raise DifyFailed("Dify sent an event that cannot be read.") from error
+        raise DifyUnreadable("Dify sent an event that cannot be read.") from error
     if not isinstance(event, dict):
-        raise DifyFailed("Dify sent an event that is no object.")
+        raise DifyUnreadable("Dify sent an event that is no object.")
     name = event.get("event")
     shape = shapes.EVENTS.get(name, shapes.OTHER_EVENT) if isinstance(name, str) else shapes.OTHER_EVENT
     try:

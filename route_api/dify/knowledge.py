@@ -170,10 +170,10 @@ class KnowledgeApi:
         path = f"/v1/datasets/{dataset_id}/documents/{document_id}/segments"
         return self._get(path, shapes.SEGMENTS, page=page, limit=limit, keyword=keyword, status=status)
 
-    def update_segment(self, dataset_id: str, document_id: str, segment_id: str, segment: Json) -> None:
+    def update_segment(self, dataset_id: str, document_id: str, segment_id: str, segment: Json) -> Any:
         """Change `content`, `answer`, `keywords` or `enabled`. Waits while Dify is still indexing."""
         path = f"/v1/datasets/{dataset_id}/documents/{document_id}/segments/{segment_id}"
-        retry_while_indexing(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
+        return retry_while_indexing(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
 
     def list_models(self, model_type: str) -> Json:
         """

@@ -228,8 +228,7 @@ MODEL_CONFIG = Shape(
     {
         "model": Shape(
             "model of an app",
-            {"provider": TEXT, "name": TEXT},
-            nullable={"completion_params": Kind("an object", dict)},
+            nullable={"provider": TEXT, "name": TEXT, "completion_params": Kind("an object", dict)},
         )
     },
     nullable={"pre_prompt": TEXT, "user_input_form": ListOf(MapOf(Shape("variable", {"variable": TEXT})))},

@@ -7,7 +7,7 @@ import orjson
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
+from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
 from ..monitoring import metrics, tracing
 from .breaker import OUTAGE_STATUSES, Breaker, kind_of
 from .connections import shutdown_of
@@ -71,7 +71,7 @@ class Transport:
 
         :param shape: the form that the answer must have, from `shapes.py`; None if nobody reads the answer
         :returns: the decoded JSON; None if the body is empty or is the number 204.
-        :raises DifyFailed: also if the answer has another form.
+        :raises DifyUnreadable: if the answer has another form.
         """
         with self.open(method, path, **options) as response:
             return read_json(response, f"{method} {path}", shape)
@@ -234,12 +234,12 @@ def read_json(response: requests.Response, source: str, shape: Kind | None) -> A
     :param source: the request, for the log.
     :param shape: the form that the answer must have; None if nobody reads the answer.
     :returns: the decoded JSON; None if the body is empty or is the number 204 (tests/contract/README.md, 6).
-    :raises DifyFailed: the body is no JSON, or has another form.
+    :raises DifyUnreadable: the body is no JSON, or has another form.
     """
     body = read_body(response)
     try:
         answer = None if not body or body.strip() == b"204" else decode(body)
     except orjson.JSONDecodeError as error:
         text = "Dify's answer cannot be read. The operator should check that DIFY_BASE_URL is Dify's API."
-        raise DifyFailed(text, dify_status=response.status_code) from error
+        raise DifyUnreadable(text, dify_status=response.status_code) from error
     return answer if shape is None else fit(answer, shape, source, response.status_code)
