@@ -13,7 +13,7 @@ import orjson
 import requests
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 
-from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
+from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreadable
 from ..monitoring import tracing
 from . import shapes
 from .credentials import BearerSession, ConsoleSession, CookieSession
@@ -199,6 +199,8 @@ class ConsoleLogin:
         if session is not None:
             return session, "accepted", answer
         known = _json_object(answer)  # A proxy in front of Dify answers something else.
+        if status == 200 and (known or {}).get("result") != "fail":  # The password is not wrong.
+            raise DifyUnreadable("Dify's console answered a login without a session.", dify_status=200)
         if known is not None and known.get("code") not in _NOT_READY_CODES:
             return None, "locked" if status == 429 else "refused", answer
         raise _failed(status)

@@ -93,7 +93,7 @@ def error_from_response(status: int, body: bytes, setting: str) -> DifyError:
 def is_safe_to_show(status: int, body: bytes) -> bool:
     """Whether an answer of Dify may be sent to anybody unchanged: it is JSON, a success or an error with safe texts."""
     try:
-        answer = decode(body)
+        answer = orjson.loads(body)  # The caller gets these bytes, so they must be JSON as they are.
     except orjson.JSONDecodeError:
         return False
     if 200 <= status < 300:

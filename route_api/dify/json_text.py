@@ -12,10 +12,12 @@ import orjson
 NUL_ESCAPE = b"\\u0000"
 """How JSON writes U+0000. There is no other spelling."""
 
+REPLACEMENT = "\ufffd".encode()
+
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a surrogate pair, which is one character
-    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})"  # a lone surrogate
-    rb"|.)",
+    rb"|(u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})"  # U+0000, or a lone surrogate
+    rb"|.)",  # any other escape, also that of a backslash
     re.DOTALL,
 )
 
@@ -25,25 +27,14 @@ def decode(body: bytes) -> Any:
 
     :raises orjson.JSONDecodeError: the body is no JSON
     """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # orjson refuses lone surrogates, the byte 0 in a text, and bytes that are not UTF-8.
-        value = orjson.loads(_mend(body))
-    return _clean(value) if NUL_ESCAPE in body else value
+    if NUL_ESCAPE not in body:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass  # It may have lone surrogates, the byte 0 in a text, or bytes that are not UTF-8.
+    return orjson.loads(_mend(body))
 
 
 def _mend(body: bytes) -> bytes:
-    text = body.replace(b"\0", b"\xef\xbf\xbd").decode(errors="replace").encode()
-    return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
-
-
-def _clean(value: Any) -> Any:
-    """Replace U+0000 in every text of decoded JSON."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd")
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
-    if isinstance(value, dict):
-        return {_clean(name): _clean(each) for name, each in value.items()}
-    return value
+    text = body.replace(b"\0", REPLACEMENT).decode(errors="replace").encode()
+    return _ESCAPES.sub(lambda found: REPLACEMENT if found[1] else found[0], text)
