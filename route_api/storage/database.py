@@ -155,7 +155,10 @@ class TimedConnection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer within {RESULT_TIMEOUT_S} seconds") from error
-        except UnicodeError:  # psycopg cannot encode a parameter. Nothing was sent, so the connection stays usable.
+        except (
+            UnicodeError,
+            TypeError,
+        ):  # A parameter cannot be converted. Nothing was sent: the connection is usable.
             raise
         except BaseException:  # For example, gunicorn has killed this greenlet.
             self.close()
