@@ -245,6 +245,9 @@ class Config:
     MAX_PAGE_SIZE: int = setting(1000, "largest page of a list, in rows", check=validate.Range(1, 1000))
     MAX_QUESTION_LENGTH: int = setting(100_000, "longest question, in characters", check=validate.Range(1, 100_000))
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
+    DEAD_LETTERS_DIR: Path = setting(
+        PROJECT_DIR / "var" / "dead_letters", "the folder for answers that the database refuses to store"
+    )
     PROMPTS_FILE: Path = setting(
         PROJECT_DIR / "prompts.toml", "the file with the prompt templates; `prompt_name` selects one of them"
     )

@@ -31,6 +31,7 @@ from .openapi.document import SPEC_OPTIONS
 from .prompts.templates import PromptTemplate, load_templates
 from .storage import database
 from .storage.console_logins import ConsoleLoginTries
+from .storage.dead_letters import DeadLetters
 from .views import BLUEPRINTS
 
 MEGABYTE = 1024 * 1024
@@ -139,7 +140,7 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         login_throttle=login_throttle,
         concurrency=concurrency,
         key_leases=KeyLeases(engine),
-        turn_monitor=TurnMonitor(engine),
+        turn_monitor=TurnMonitor(engine, DeadLetters(config.DEAD_LETTERS_DIR)),
         health_check=health_check_of(app, engine, config.DIFY_BASE_URL, breaker),
     )
 

@@ -420,6 +420,13 @@ class DifyFailed(DifyError):
     """Dify answered with a 5xx or with something that cannot be read."""
 
 
+class DifyUnreadable(DifyFailed):
+    """Dify answered with a 5xx or with something that cannot be read.
+
+    This class is for the second case: the answer is no JSON, or its fields are not those that the gateway knows.
+    """
+
+
 class ConsoleNotConfigured(DifyError):
     """The endpoint needs a login to Dify's console, and none is configured.
 

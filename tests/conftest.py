@@ -61,6 +61,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
             **OPEN,
             "DATABASE_URL": f"sqlite:///{tmp_path / f'{len(made)}.sqlite3'}",
             "DOWNLOAD_ROOT": tmp_path / "downloads",
+            "DEAD_LETTERS_DIR": tmp_path / "dead_letters",
         }
         app = create_app(Config.load(**{**defaults, **settings}))
         app.test_client_class = GatewayClient

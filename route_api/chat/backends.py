@@ -53,13 +53,15 @@ def choose_backend(options: ModelOptions) -> Backend:
     app_id = _app_id(model_with_app)
     published = dify_cache.get(("model_config", app_id), partial(dify.console.app_model_config, app_id))
     model = published["model"]
-    provider, name = model["provider"], model["name"]
+    provider, name = model.get("provider") or "", model.get("name") or ""
     if options.model_name not in (None, name) and not has_app:
         # The default app runs another model. The debugger can run the requested model instead.
         provider, name = find_model(options.model_name or "")
     elif not options.has_parameters:
         # The default app already runs the requested model, and there are no parameters that need the debugger.
         return _service_backend(model_with_app)
+    if not name:
+        raise NotSupported("The Dify app has no model. The operator should choose one on the app's page in Dify.")
     rules = dify_cache.get(("rules", provider, name), partial(dify.console.parameter_rules, provider, name))
     model_config = override_model(
         published,

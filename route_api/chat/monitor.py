@@ -13,8 +13,9 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from time import monotonic
 from typing import Any
 
@@ -22,10 +23,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..dify import EventStream
-from ..errors import GatewayStopped
+from ..errors import ApiError, GatewayStopped
 from ..extensions import component
 from ..monitoring import metrics
 from ..monitoring.tracing import Trace
+from ..storage.database import refuses_values
+from ..storage.dead_letters import DeadLetters
 from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
 
 Json = dict[str, Any]
@@ -42,6 +45,10 @@ LEASE_RENEWAL_S = TURN_LEASE_S / 4
 """Seconds after which the monitor renews a lease."""
 
 
+NOT_STORED = "not_stored"
+"""The reason of a failed turn whose answer the database has refused."""
+
+
 class TurnInProgress:
     """A running turn with the answer so far.
 
@@ -52,7 +59,9 @@ class TurnInProgress:
     :ivar passages: Dify's records that are in the prompt
     :ivar last_event: Dify's last event with a message id, or Dify's whole reply to a blocking call; None before that
     :ivar end_reason: why the turn must end early: `caller_left` or `gateway_stopped`; None if it need not end early
+    :ivar has_ended: whether the turn's end was given to the monitor
     :ivar unstored_end: the end of a turn that has ended, if the database has not accepted it yet; else None
+    :ivar has_dead_letter: whether the database has refused the answer so far, which is kept as a file
     """
 
     def __init__(self, row: TurnRow, trace: Trace, caller: socket.socket | None) -> None:
@@ -66,7 +75,9 @@ class TurnInProgress:
         self.passages: list[Json] = []
         self.last_event: Json | None = None
         self.end_reason: str | None = None
+        self.has_ended = False
         self.unstored_end: TurnEnd | None = None
+        self.has_dead_letter = False
         self._trace = trace
         self._events: EventStream | None = None
         self._caller = None if caller is None else _duplicate(caller)
@@ -146,6 +157,14 @@ class TurnInProgress:
         """Remember that the database has accepted this progress."""
         self._stored_text, self._stored_at = progress["m_response"], monotonic()
 
+    def acceptable_progress(self) -> Json:
+        """The progress without the new text, which the database refuses: the text that it has accepted before."""
+        return progress_of(self.row, self._stored_text, None)
+
+    def acceptable_end(self) -> TurnEnd:
+        """The end of a turn whose real end the database refuses."""
+        return TurnEnd(self._stored_text, "failed", NOT_STORED, self.row.dify_conversation)
+
     def close(self) -> None:
         """Close our duplicate of the caller's socket. The server's socket stays open."""
         caller, self._caller = self._caller, None
@@ -169,8 +188,9 @@ class TurnMonitor:
     the worker.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, dead_letters: DeadLetters) -> None:
         self._engine = engine
+        self._dead_letters = dead_letters
         self._turns: dict[str, TurnInProgress] = {}
         self._lock = threading.Lock()
         self._has_started = False
@@ -199,19 +219,64 @@ class TurnMonitor:
         """Store the end of a turn, and stop watching the turn.
 
         If the database fails, the monitor keeps the end and tries again each second. Otherwise a short failure of the
-        database would lose an answer that the caller has already received.
+        database would lose an answer that the caller has already received. If the database refuses the answer, the
+        monitor writes a dead letter, and the turn's row is completed without the answer.
         """
+        turn.has_ended = True
         turn.close()
         turn.count_pieces()
         try:
-            finish_turn(self._engine, turn.row, end)
-        except SQLAlchemyError as error:
+            self._store_end(turn, end)
+        except BaseException as error:
+            # A thread that is ended in the middle of the statement must leave the end for the next flush, too.
+            turn.unstored_end = end
+            self._turns[turn.row.message_id] = turn
+            if not isinstance(error, Exception):
+                raise
             log.error("the answer %s could not be stored yet: %s", turn.row.message_id, error)
             metrics.unstored_answers.inc()
-            turn.unstored_end = end
         else:
             self._turns.pop(turn.row.message_id, None)
             metrics.running_turns.set(len(self._turns))
+
+    @contextmanager
+    def ensure_end(self, turn: TurnInProgress, reason: str = ApiError.code) -> Iterator[None]:
+        """At the end of the block, end the turn if nothing else has done it.
+
+        Otherwise an unexpected error would leave the turn running: the monitor would renew its lease for ever, and the
+        conversation would accept no other turn.
+
+        :param reason: why the turn failed
+        """
+        try:
+            yield
+        finally:
+            if not turn.has_ended:
+                self.finish(turn, TurnEnd(turn.text, "failed", reason, turn.row.dify_conversation))
+
+    def _store_end(self, turn: TurnInProgress, end: TurnEnd) -> None:
+        """
+        :raises Exception: the database failed, or a dead letter is needed and cannot be written
+        """
+        try:
+            finish_turn(self._engine, turn.row, end)
+        except Exception as error:
+            if not refuses_values(error):
+                raise
+            self._write_dead_letter(turn, error, **asdict(end))
+            finish_turn(self._engine, turn.row, turn.acceptable_end())
+        else:
+            if turn.has_dead_letter:
+                self._dead_letters.discard(turn.row.message_id)
+
+    def _write_dead_letter(self, turn: TurnInProgress, refusal: Exception, **content: Any) -> None:
+        about = {
+            "user_id": turn.row.user_id,
+            "conversation_id": turn.row.conversation_id,
+            "position": turn.row.position,
+        }
+        self._dead_letters.write(turn.row.message_id, refusal, {**about, **content})
+        turn.has_dead_letter = True
 
     def end_turns(self) -> None:
         """End all running turns, because the gateway is stopped."""
@@ -241,14 +306,37 @@ class TurnMonitor:
         """Store the new progress of each turn, and the ends that the database has not accepted yet. The flushing thread
         calls this once a second."""
         running = self._running()
-        for first in range(0, len(running), TURNS_PER_TRANSACTION):
-            batch = running[first : first + TURNS_PER_TRANSACTION]
+        apart = [[turn] for turn in running if turn.has_dead_letter]  # The database would refuse a batch with them.
+        together = [turn for turn in running if not turn.has_dead_letter]
+        batches = range(0, len(together), TURNS_PER_TRANSACTION)
+        for batch in [*(together[first : first + TURNS_PER_TRANSACTION] for first in batches), *apart]:
             progress = [(turn, row) for turn in batch if (row := turn.progress()) is not None]
             if progress:
-                store_progress(self._engine, [row for _, row in progress])
-            for turn, row in progress:
-                turn.note_stored(row)
+                self._store_progress(progress)
         self.flush_ends()
+
+    def _store_progress(self, progress: list[tuple[TurnInProgress, Json]]) -> None:
+        """Store the progress of several turns. If the database refuses one of them, this holds up no other.
+
+        The refused progress is written to a dead letter. The turn goes on, and keeps its lease.
+
+        :raises Exception: the database failed
+        """
+        try:
+            store_progress(self._engine, [row for _, row in progress])
+        except Exception as error:
+            if not refuses_values(error):
+                raise
+            if len(progress) > 1:
+                for each in progress:
+                    self._store_progress([each])
+                return
+            ((turn, row),) = progress
+            store_progress(self._engine, [turn.acceptable_progress()])
+            self._write_dead_letter(turn, error, response=row["m_response"], meta_data=row["m_meta_data"])
+            return
+        for turn, row in progress:
+            turn.note_stored(row)
 
     def flush_ends(self) -> None:
         """Store the ends of turns that the database has not accepted yet."""

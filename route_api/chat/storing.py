@@ -12,7 +12,7 @@ from ..errors import ApiError, DifyError, GatewayStopped
 from ..monitoring import tracing
 from ..presenters.message import reference
 from ..storage.idempotency import KeyLease, StoredAnswer, note_turn
-from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn
+from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn, finish_turn
 from .answers import answer_for_repeats
 from .monitor import TurnInProgress, turn_monitor
 from .plan import Plan
@@ -46,7 +46,12 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         name=request.conversation_name,
         options={name: value for name, value in stored_options.items() if value not in (None, [])},
     )
-    return TurnInProgress(begin_turn(plan.engine, new), tracing.current(), caller)
+    row = begin_turn(plan.engine, new)
+    try:
+        return TurnInProgress(row, tracing.current(), caller)
+    except BaseException:  # For example, no file descriptor is left. The conversation must accept the next turn.
+        finish_turn(plan.engine, row, TurnEnd("", "failed", ApiError.code, row.dify_conversation))
+        raise
 
 
 @contextmanager
@@ -70,7 +75,8 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
                 raise GatewayStopped from error
             raise
     except BaseException as error:
-        turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
+        with turn_monitor.ensure_end(turn, failure_reason(error)):
+            turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
         raise
 
 

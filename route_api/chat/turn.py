@@ -49,7 +49,8 @@ def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
     with store_failure(plan, turn):
         prepared, reply = ask_dify(plan, turn, lambda body: plan.backend.api.send(body))
         turn.text, turn.last_event = reply["answer"], reply
-    turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
+    with turn_monitor.ensure_end(turn):
+        turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
     return complete_answer(plan, turn, prepared, "done")
 
 
@@ -65,9 +66,15 @@ def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator
     turn = store_question(plan, caller)
     with store_failure(plan, turn):
         prepared, events = ask_dify(plan, turn, lambda body: plan.backend.api.stream(body))
-    relay = relay_answer(plan, turn, prepared, events)
+    relay = with_ensured_end(turn, relay_answer(plan, turn, prepared, events))
     next(relay)
     return relay
+
+
+def with_ensured_end(turn: TurnInProgress, relay: Generator[bytes]) -> Generator[bytes]:
+    """The same events. When they end, for whatever reason, the turn has ended too."""
+    with turn_monitor.ensure_end(turn):
+        yield from relay
 
 
 def ask_dify(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tuple[PreparedTurn, T]:

@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 from config import PROJECT_DIR, Config, dify_address
 
 from ..dify import Dify
-from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden
+from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden, DifyUnreadable
 from .dify_check import Finding, check_everything
 from .dify_provision import Provisioner, Step
 from .env_file import EnvFileError, owner_of, read_env, update_env
@@ -165,12 +165,12 @@ def _provision(url: str, email: str, password: str, existing: dict[str, str]) ->
     except DifyForbidden as error:
         text = f"{email} may not do this in Dify; it takes an owner or admin of the workspace. ({error.message})"
         raise click.ClickException(text) from error
-    except DifyError as error:
-        raise click.ClickException(f"{url}: {error.message} Nothing was written; run this again.") from error
-    except (LookupError, TypeError) as error:
+    except DifyUnreadable as error:
         version = dify.transport.dify_version or "of an unknown version"
         text = f"Dify {version} answers in a form that we do not know. Nothing was written."
         raise click.ClickException(text) from error
+    except DifyError as error:
+        raise click.ClickException(f"{url}: {error.message} Nothing was written; run this again.") from error
     address = former if former.rstrip("/") == url else url  # The file keeps its own spelling of the address.
     login = dict(zip(LOGIN_SETTINGS, (email, password), strict=True))
     return {"DIFY_BASE_URL": address, **result.settings, **login}, result.is_complete

@@ -26,6 +26,7 @@ from ..errors import (
     DifyError,
     DifyForbidden,
     DifyNotFound,
+    DifyUnreadable,
     NotSupported,
 )
 from ..extensions import db
@@ -190,10 +191,10 @@ class DifyCheck:
             return Finding(capability, *check())
         except DifyAuthFailed as error:
             return Finding(capability, otherwise, error.message.rstrip("."), PROVISION)
+        except DifyUnreadable:
+            return Finding(capability, "unknown", "this version of Dify answers in a form that we do not know")
         except (DifyError, NotSupported) as error:
             return Finding(capability, otherwise, error.message.rstrip("."))
-        except (LookupError, TypeError):
-            return Finding(capability, "unknown", "this version of Dify answers in a form that we do not know")
 
     def _server(self) -> Finding:
         address = self._settings.DIFY_BASE_URL
@@ -296,9 +297,9 @@ class DifyCheck:
             text = f"{self._login_problem}, so it is not known; ready in the workspace: {_names(ready)}"
             return "unknown", text, "ask a question to see"
         model = self._model_of(model_name)
-        if not model["name"]:
+        if not model.get("name"):
             return "missing", "the app has no model", "choose one on the app's page in Dify, and publish it"
-        if (model["provider"], model["name"]) not in ready:
+        if (model.get("provider"), model["name"]) not in ready:
             remedy = f"fix it {MODELS_PAGE}, or choose another for the app"
             return "missing", f"{model['name']} is not ready", remedy
         return "works", f"{model['name']}; whether it answers, only a question shows", ""
@@ -356,7 +357,7 @@ class DifyCheck:
                 return "optional", self._login_problem, LOGIN_SETTINGS
             return "optional" if self._may_log_in else "unknown", self._login_problem, ""
         model = self._model_of(None)
-        rules = self._dify.console.parameter_rules(model["provider"], model["name"]) if model["name"] else []
+        rules = self._dify.console.parameter_rules(model["provider"], model["name"]) if model.get("name") else []
         if not rules:
             return "optional", "the app's model has no parameters", ""
         return "works", f"{model['name']} has {', '.join(rule['name'] for rule in rules)}", ""

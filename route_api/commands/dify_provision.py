@@ -160,7 +160,7 @@ class Provisioner:
         lacking = [name for name in APP_VARIABLES if name not in declared_variables(config)]
         if not lacking:
             return
-        is_untouched = not config["pre_prompt"] and not config["user_input_form"]
+        is_untouched = not config.get("pre_prompt") and not config.get("user_input_form")
         if app["name"] == APP_NAME and is_untouched:
             if models:
                 self._dify.provisioning.configure_app(app["id"], app_config(config["model"], models))
@@ -195,7 +195,7 @@ def app_config(published: Json, models: list[tuple[str, str]]) -> Json:
     :param published: the app's `model`; it is replaced if it is not ready
     :param models: the models that are ready, the default first; not empty
     """
-    chosen = (published["provider"], published["name"])
+    chosen = (published.get("provider"), published.get("name"))
     provider, name = chosen if chosen in models else models[0]
     return {
         "model": {"provider": provider, "name": name, "mode": "chat", "completion_params": {}},

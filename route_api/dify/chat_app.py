@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from ..errors import DifyRejected
+from . import shapes
 from .credentials import Credential
 from .empty_answers import accept_empty_answer
 from .events import EventStream
@@ -41,6 +42,7 @@ class ChatApi:
             lambda: self._transport.request(
                 "POST",
                 "/v1/chat-messages",
+                shape=shapes.ANSWER,
                 auth=self._auth,
                 json=_chat_body(body, "blocking"),
                 read_timeout=self._answer_timeout,
@@ -90,6 +92,7 @@ class ChatApi:
         answer = self._transport.request(
             "GET",
             f"/v1/messages/{message_id}/suggested",
+            shape=shapes.SUGGESTED,
             auth=self._auth,
             params={"user": user},
             read_timeout=self._answer_timeout,
@@ -104,12 +107,14 @@ class ChatApi:
 
     def parameters(self) -> dict[str, Any]:
         """The app's published settings. `user_input_form` lists the variables that the app declares."""
-        parameters: dict[str, Any] = self._transport.request("GET", "/v1/parameters", auth=self._auth)
+        parameters: dict[str, Any] = self._transport.request(
+            "GET", "/v1/parameters", shape=shapes.PARAMETERS, auth=self._auth
+        )
         return parameters
 
     def info(self) -> dict[str, Any]:
         """The app's `name` and `mode`. Only the modes in :data:`CHAT_MODES` take questions."""
-        info: dict[str, Any] = self._transport.request("GET", "/v1/info", auth=self._auth)
+        info: dict[str, Any] = self._transport.request("GET", "/v1/info", shape=shapes.APP_INFO, auth=self._auth)
         return info
 
 

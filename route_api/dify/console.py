@@ -6,6 +6,7 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 from ..errors import NotSupported
+from . import shapes
 from .console_transport import ConsoleTransport
 from .credentials import ServiceKey
 from .retries import retry_while_indexing
@@ -40,13 +41,14 @@ class ConsoleApi:
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
         """A page of documents with `completed_segments` and `total_segments`. The service API has no such counts."""
         params = {"page": page, "limit": limit, "keyword": keyword, "fetch": "true"}
-        documents: Json = self._console.request("GET", f"/console/api/datasets/{dataset_id}/documents", params=params)
+        path = f"/console/api/datasets/{dataset_id}/documents"
+        documents: Json = self._console.request("GET", path, shape=shapes.CONSOLE_DOCUMENTS, params=params)
         return documents
 
     def upload_limits(self) -> Json:
         """The server's limits. `file_size_limit` is for a document, in MB (tests/contract,
         documents/console-upload-limits)."""
-        limits: Json = self._console.request("GET", "/console/api/files/upload")
+        limits: Json = self._console.request("GET", "/console/api/files/upload", shape=shapes.UPLOAD_LIMITS)
         return limits
 
     def switch_segments(self, dataset_id: str, document_id: str, action: str, segment_ids: list[str]) -> None:
@@ -63,7 +65,7 @@ class ConsoleApi:
     def document_download(self, dataset_id: str, document_id: str) -> Json:
         """The signed `url` of the original file (tests/contract/DIFFERENCES.md, 33)."""
         path = f"/console/api/datasets/{dataset_id}/documents/{document_id}/download"
-        download: Json = self._console.request("GET", path)
+        download: Json = self._console.request("GET", path, shape=shapes.FILE)
         return download
 
     def find_app(self, key: ServiceKey) -> str:
@@ -75,12 +77,12 @@ class ConsoleApi:
         page, more = 1, True
         while more:
             params = {"page": page, "limit": APPS_IN_A_PAGE, "mode": "chat"}
-            apps = self._console.request("GET", "/console/api/apps", params=params)
+            apps = self._console.request("GET", "/console/api/apps", shape=shapes.APPS, params=params)
             for app in apps["data"]:
-                keys = self._console.request("GET", f"/console/api/apps/{app['id']}/api-keys")
+                keys = self._console.request("GET", f"/console/api/apps/{app['id']}/api-keys", shape=shapes.KEYS)
                 if any(key.is_key(each["token"]) for each in keys["data"]):
                     return str(app["id"])
-            page, more = page + 1, apps["has_more"]
+            page, more = page + 1, apps["has_more"] and apps["data"]
         raise NotSupported(
             f"Dify's console has no chat app with the key in {key.setting}, so that its model and parameters cannot be"
             " chosen per request. The operator should check that the app is a Chatbot in the workspace of"
@@ -89,7 +91,7 @@ class ConsoleApi:
 
     def app_model_config(self, app_id: str) -> Json:
         """The published configuration of a chat app (tests/contract, provisioning/app-get-with-variables)."""
-        app = self._console.request("GET", f"/console/api/apps/{app_id}")
+        app = self._console.request("GET", f"/console/api/apps/{app_id}", shape=shapes.APP)
         model_config: Json = app["model_config"]
         return model_config
 
@@ -100,5 +102,6 @@ class ConsoleApi:
         :param provider: the name in the lists of models, such as `langgenius/ollama/ollama`.
         """
         path = f"/console/api/workspaces/current/model-providers/{quote(provider)}/models/parameter-rules"
-        rules: list[Json] = self._console.request("GET", path, params={"model": model})["data"]
+        answer = self._console.request("GET", path, shape=shapes.PARAMETER_RULES, params={"model": model})
+        rules: list[Json] = answer["data"]
         return rules

@@ -13,9 +13,12 @@ import orjson
 import requests
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 
-from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed
+from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreadable
 from ..monitoring import tracing
+from . import shapes
 from .credentials import BearerSession, ConsoleSession, CookieSession
+from .decoder import Misfit
+from .json_text import decode
 from .transport import MAX_ERROR_SIZE, Transport, read_body
 from .versions import version_tuple
 
@@ -196,6 +199,8 @@ class ConsoleLogin:
         if session is not None:
             return session, "accepted", answer
         known = _json_object(answer)  # A proxy in front of Dify answers something else.
+        if status == 200 and (known or {}).get("result") != "fail":  # The password is not wrong.
+            raise DifyUnreadable("Dify's console answered a login without a session.", dify_status=200)
         if known is not None and known.get("code") not in _NOT_READY_CODES:
             return None, "locked" if status == 429 else "refused", answer
         raise _failed(status)
@@ -226,9 +231,10 @@ def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | No
     try:
         if any(name.endswith("csrf_token") for name in cookies):  # A load balancer may set others.
             return CookieSession(cookies)
-        tokens = orjson.loads(body)["data"]
-        return BearerSession(tokens["access_token"], tokens["refresh_token"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        answer = decode(body)
+        shapes.LOGIN.check(answer)
+        return BearerSession(answer["data"]["access_token"], answer["data"]["refresh_token"])
+    except (orjson.JSONDecodeError, KeyError, Misfit):
         return None
 
 

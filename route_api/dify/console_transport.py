@@ -7,6 +7,7 @@ import requests
 
 from .console_login import ConsoleLogin
 from .credentials import ConsoleSession
+from .decoder import Kind
 from .retries import with_renewed_session
 from .transport import Transport, read_json
 
@@ -26,10 +27,10 @@ class ConsoleTransport:
         """Whether there is a console login."""
         return self._login.is_configured
 
-    def request(self, method: str, path: str, **options: Any) -> Any:
+    def request(self, method: str, path: str, *, shape: Kind | None = None, **options: Any) -> Any:
         """Make a call as :meth:`Transport.request` does."""
         with self.open(method, path, **options) as response:
-            return read_json(response, self._transport.max_answer_size)
+            return read_json(response, self._transport.max_answer_size, f"{method} {path}", shape)
 
     def open(self, method: str, path: str, **options: Any) -> requests.Response:
         """Make a call as :meth:`Transport.open` does. The caller must close the answer."""

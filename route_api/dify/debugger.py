@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import DifyNotFound, ValidationFailed
+from . import shapes
 from .console_transport import ConsoleTransport
 from .empty_answers import accept_empty_answer
 from .events import EventStream
@@ -41,6 +42,7 @@ class DebuggerApi:
             lambda: self._console.request(
                 "POST",
                 f"{self._app}/chat-messages",
+                shape=shapes.ANSWER,
                 json=_debugger_body(body, "blocking"),
                 read_timeout=self._answer_timeout,
             )
@@ -67,7 +69,8 @@ class DebuggerApi:
             debugger/console-suggested).
         """
         path = f"{self._app}/chat-messages/{message_id}/suggested-questions"
-        questions: list[str] = self._console.request("GET", path, read_timeout=self._answer_timeout)["data"]
+        answer = self._console.request("GET", path, shape=shapes.SUGGESTED, read_timeout=self._answer_timeout)
+        questions: list[str] = answer["data"]
         return questions
 
     def delete_conversation(self, conversation_id: str, user: str) -> None:
@@ -100,8 +103,8 @@ def override_model(
     :raises ValidationFailed: the model does not know a parameter, or does not take its value.
     """
     published = model_config["model"]
-    if model is None or model == (published["provider"], published["name"]):
-        chosen = {**published, "completion_params": dict(published["completion_params"])}
+    if model is None or model == (published.get("provider"), published.get("name")):
+        chosen = {**published, "completion_params": dict(published.get("completion_params") or {})}
     else:
         chosen = {"provider": model[0], "name": model[1], "completion_params": {}}
     for parameter, value in (("temperature", temperature), ("max_tokens", max_tokens)):

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected, DifyTooBusy
+from .json_text import decode
 
 STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
 EMPTY_ANSWER = "The model gave an empty answer."
@@ -72,7 +73,7 @@ def error_from_response(status: int, body: bytes, setting: str, retry_after: str
     :param retry_after: the header Retry-After of the answer.
     """
     try:
-        answer = orjson.loads(body)
+        answer = decode(body)
     except orjson.JSONDecodeError:
         answer = None
     code = answer.get("code") if isinstance(answer, dict) else None
@@ -105,7 +106,7 @@ def error_from_response(status: int, body: bytes, setting: str, retry_after: str
 def is_safe_to_show(status: int, body: bytes) -> bool:
     """Whether an answer of Dify may be sent to anybody unchanged: it is JSON, a success or an error with safe texts."""
     try:
-        answer = orjson.loads(body)
+        answer = orjson.loads(body)  # The caller gets these bytes, so they must be JSON as they are.
     except orjson.JSONDecodeError:
         return False
     if 200 <= status < 300:

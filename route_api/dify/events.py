@@ -10,9 +10,12 @@ from typing import Any, Generator, Iterator, cast
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyUnreachable
+from ..errors import DifyFailed, DifyUnreachable, DifyUnreadable
 from ..monitoring import tracing
+from . import shapes
 from .connections import shutdown_of
+from .decoder import Misfit, unusable
+from .json_text import decode
 from .transport import NETWORK_ERRORS, network_error
 
 MAX_EVENT_SIZE = 4 * 1024 * 1024
@@ -131,7 +134,7 @@ def parse_event(block: bytes) -> Event | None:
     A message is JSON in `data:` lines. A keep-alive is the single line `event: ping` (tests/contract/README.md, 24).
 
     :returns: the event, `{"event": "ping"}` for a keep-alive; None if there is none.
-    :raises DifyFailed: the data is no JSON object.
+    :raises DifyUnreadable: the data is no JSON object, or a field that our code reads has another type.
     """
     if block.startswith(b"data:") and b"\n" not in block:
         data = block[5:]
@@ -142,9 +145,15 @@ def parse_event(block: bytes) -> Event | None:
             names = [line[6:].strip().decode(errors="replace") for line in lines if line.startswith(b"event:")]
             return {"event": names[-1]} if names else None
     try:
-        event = orjson.loads(data)
+        event = decode(data)
     except orjson.JSONDecodeError as error:
-        raise DifyFailed("Dify sent an event that cannot be read.") from error
+        raise DifyUnreadable("Dify sent an event that cannot be read.") from error
     if not isinstance(event, dict):
-        raise DifyFailed("Dify sent an event that is no object.")
+        raise DifyUnreadable("Dify sent an event that is no object.")
+    name = event.get("event")
+    shape = shapes.EVENTS.get(name, shapes.OTHER_EVENT) if isinstance(name, str) else shapes.OTHER_EVENT
+    try:
+        shape.check(event)
+    except Misfit as misfit:
+        raise unusable(misfit, f"a question, in the event {name},", None) from misfit
     return event

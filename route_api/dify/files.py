@@ -105,13 +105,13 @@ class FilesApi:
             gives them: `url` to show the file, `download_url` to save it.
         """
         found = self.locate(dataset_id, document_id)
-        if "download_url" in found:
+        if found.get("download_url"):
             return found
         source = self._knowledge.get_document(dataset_id, document_id).get("data_source_info") or {}
         download_url = found["url"]
         # The signature does not cover the parameter as_attachment (tests/contract, documents/preview-url).
         return {
-            **source.get("upload_file", {}),
+            **(source.get("upload_file") or {}),
             "url": download_url.replace(_AS_ATTACHMENT, ""),
             "download_url": download_url,
         }

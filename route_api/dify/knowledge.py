@@ -6,7 +6,9 @@ The callers check that ids are UUIDs: Dify answers any other id with an HTML pag
 import time
 from typing import IO, Any, Callable
 
+from . import shapes
 from .credentials import Credential
+from .decoder import Kind
 from .document_form import RawAnswer, SizedStream, document_form
 from .error_answers import error_from_response, is_safe_to_show
 from .retries import accept_repeated_deletion, retry_while_indexing
@@ -39,18 +41,18 @@ class KnowledgeApi:
         self._sleep = sleep
 
     def list_datasets(self, page: int, limit: int, keyword: str | None = None) -> Json:
-        return self._get("/v1/datasets", page=page, limit=limit, keyword=keyword)
+        return self._get("/v1/datasets", shapes.DATASETS, page=page, limit=limit, keyword=keyword)
 
     def get_dataset(self, dataset_id: str) -> Json:
-        return self._get(f"/v1/datasets/{dataset_id}")
+        return self._get(f"/v1/datasets/{dataset_id}", shapes.DATASET)
 
     def create_dataset(self, body: Json) -> Json:
-        return self._send("POST", "/v1/datasets", body)
+        return self._send("POST", "/v1/datasets", body, shapes.DATASET)
 
     def update_dataset(self, dataset_id: str, body: Json) -> Json:
         """Send `body` as it is. 1.8.1 deletes a retrieval_model that is left out, so merge first
         (tests/contract/FINDINGS.md, c)."""
-        return self._send("PATCH", f"/v1/datasets/{dataset_id}", body)
+        return self._send("PATCH", f"/v1/datasets/{dataset_id}", body, shapes.DATASET)
 
     def delete_dataset(self, dataset_id: str) -> None:
         with accept_repeated_deletion():
@@ -65,7 +67,7 @@ class KnowledgeApi:
         body: Json = {"query": query}
         if retrieval_model is not None:
             body["retrieval_model"] = retrieval_model
-        return self._send("POST", f"/v1/datasets/{dataset_id}/retrieve", body)
+        return self._send("POST", f"/v1/datasets/{dataset_id}/retrieve", body, shapes.RECORDS)
 
     def enable_built_in_metadata(self, dataset_id: str) -> None:
         """Let searches filter on `document_name` and the like, for present and future documents
@@ -93,6 +95,7 @@ class KnowledgeApi:
         document: Json = self._transport.request(
             "POST",
             f"/v1/datasets/{dataset_id}/document/create-by-file",
+            shape=shapes.CREATED_DOCUMENT,
             auth=self._auth,
             data=form,
             headers={"Content-Type": form.content_type, "Content-Length": str(form.len)},
@@ -129,10 +132,12 @@ class KnowledgeApi:
         return RawAnswer(status, answer_headers.get("Content-Type", ""), answer)
 
     def list_documents(self, dataset_id: str, page: int, limit: int, keyword: str | None = None) -> Json:
-        return self._get(f"/v1/datasets/{dataset_id}/documents", page=page, limit=limit, keyword=keyword)
+        return self._get(
+            f"/v1/datasets/{dataset_id}/documents", shapes.DOCUMENTS, page=page, limit=limit, keyword=keyword
+        )
 
     def get_document(self, dataset_id: str, document_id: str) -> Json:
-        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}")
+        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}", shapes.DOCUMENT)
 
     def delete_document(self, dataset_id: str, document_id: str) -> None:
         with accept_repeated_deletion():
@@ -147,15 +152,15 @@ class KnowledgeApi:
         retry_while_indexing(lambda: self._send("PATCH", path, {"document_ids": document_ids}), self._sleep)
 
     def indexing_status(self, dataset_id: str, batch: str) -> Json:
-        return self._get(f"/v1/datasets/{dataset_id}/documents/{batch}/indexing-status")
+        return self._get(f"/v1/datasets/{dataset_id}/documents/{batch}/indexing-status", shapes.INDEXING_STATUS)
 
     def document_download(self, dataset_id: str, document_id: str) -> Json:
         """The `url` of the original file. Only versions after 1.12.1 have this route."""
-        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/download")
+        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/download", shapes.FILE)
 
     def upload_file(self, dataset_id: str, document_id: str) -> Json:
         """The original file: name, size, type, addresses. Not in 1.12.1 (tests/contract/DIFFERENCES.md, 33)."""
-        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/upload-file")
+        return self._get(f"/v1/datasets/{dataset_id}/documents/{document_id}/upload-file", shapes.FILE)
 
     def list_segments(
         self,
@@ -167,23 +172,22 @@ class KnowledgeApi:
         status: str | None = None,
     ) -> Json:
         path = f"/v1/datasets/{dataset_id}/documents/{document_id}/segments"
-        return self._get(path, page=page, limit=limit, keyword=keyword, status=status)
+        return self._get(path, shapes.SEGMENTS, page=page, limit=limit, keyword=keyword, status=status)
 
-    def update_segment(self, dataset_id: str, document_id: str, segment_id: str, segment: Json) -> Json:
+    def update_segment(self, dataset_id: str, document_id: str, segment_id: str, segment: Json) -> Any:
         """Change `content`, `answer`, `keywords` or `enabled`. Waits while Dify is still indexing."""
         path = f"/v1/datasets/{dataset_id}/documents/{document_id}/segments/{segment_id}"
-        updated: Json = retry_while_indexing(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
-        return updated
+        return retry_while_indexing(lambda: self._send("POST", path, {"segment": segment}), self._sleep)
 
     def list_models(self, model_type: str) -> Json:
         """
         :param model_type: llm, text-embedding, rerank, tts or speech2text.
         """
-        return self._get(f"/v1/workspaces/current/models/model-types/{model_type}")
+        return self._get(f"/v1/workspaces/current/models/model-types/{model_type}", shapes.MODELS)
 
-    def _get(self, path: str, **params: Any) -> Json:
-        answer: Json = self._transport.request("GET", path, auth=self._auth, params=params)
+    def _get(self, path: str, shape: Kind, **params: Any) -> Json:
+        answer: Json = self._transport.request("GET", path, shape=shape, auth=self._auth, params=params)
         return answer
 
-    def _send(self, method: str, path: str, body: Json | None = None) -> Any:
-        return self._transport.request(method, path, auth=self._auth, json=body)
+    def _send(self, method: str, path: str, body: Json | None = None, shape: Kind | None = None) -> Any:
+        return self._transport.request(method, path, shape=shape, auth=self._auth, json=body)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import DifyFailed
+from . import shapes
 from .console_transport import ConsoleTransport
 from .transport import Transport
 
@@ -34,16 +35,17 @@ class ProvisioningApi:
 
     def dataset_keys(self) -> list[str]:
         """The workspace's dataset keys, oldest first. The console shows keys in full."""
-        return _tokens(self._console.request("GET", DATASET_KEYS))
+        return _tokens(self._console.request("GET", DATASET_KEYS, shape=shapes.KEYS))
 
     def create_dataset_key(self) -> str:
         """Make a dataset key. A workspace has at most ten (tests/contract, provisioning/dataset-api-key-limit)."""
-        return str(self._console.request("POST", DATASET_KEYS)["token"])
+        return str(self._console.request("POST", DATASET_KEYS, shape=shapes.NEW_KEY)["token"])
 
     def chat_apps(self, name: str) -> list[Json]:
         """The chat apps with exactly this name, oldest first. Names need not be unique."""
         return sorted(
-            (app for app in self._apps_containing(name) if app["name"] == name), key=lambda app: app["created_at"]
+            (app for app in self._apps_containing(name) if app["name"] == name),
+            key=lambda app: app.get("created_at") or 0,
         )
 
     def create_chat_app(self, name: str, description: str) -> str:
@@ -52,11 +54,12 @@ class ProvisioningApi:
         :returns: its id.
         """
         body = {"name": name, "mode": "chat", "description": description, "icon_type": "emoji", "icon": "🤖"}
-        return str(self._console.request("POST", APPS, json={**body, "icon_background": "#FFEAD5"})["id"])
+        body["icon_background"] = "#FFEAD5"
+        return str(self._console.request("POST", APPS, shape=shapes.NEW_APP, json=body)["id"])
 
     def app(self, app_id: str) -> Json:
         """An app with `name`, `enable_api` and `model_config`, its published configuration."""
-        app: Json = self._console.request("GET", f"{APPS}/{app_id}")
+        app: Json = self._console.request("GET", f"{APPS}/{app_id}", shape=shapes.APP)
         return app
 
     def configure_app(self, app_id: str, model_config: Json) -> None:
@@ -69,11 +72,11 @@ class ProvisioningApi:
 
     def app_keys(self, app_id: str) -> list[str]:
         """The app's keys, oldest first."""
-        return _tokens(self._console.request("GET", f"{APPS}/{app_id}/api-keys"))
+        return _tokens(self._console.request("GET", f"{APPS}/{app_id}/api-keys", shape=shapes.KEYS))
 
     def create_app_key(self, app_id: str) -> str:
         """Make a key for the app."""
-        return str(self._console.request("POST", f"{APPS}/{app_id}/api-keys")["token"])
+        return str(self._console.request("POST", f"{APPS}/{app_id}/api-keys", shape=shapes.NEW_KEY)["token"])
 
     def models(self, model_type: str) -> list[tuple[str, str]]:
         """Provider and name of each model that is ready for use, Dify's default first.
@@ -81,23 +84,24 @@ class ProvisioningApi:
         :param model_type: llm, text-embedding or rerank.
         """
         path = f"/console/api/workspaces/current/models/model-types/{model_type}"
-        ready = ready_models(self._console.request("GET", path))
+        ready = ready_models(self._console.request("GET", path, shape=shapes.MODELS))
         default = self.default_model(model_type)
         return sorted(ready, key=lambda model: model != default)
 
     def default_model(self, model_type: str) -> tuple[str, str] | None:
         """Provider and name of the workspace's default model of a type."""
         path = "/console/api/workspaces/current/default-model"
-        default = self._console.request("GET", path, params={"model_type": model_type})["data"]
+        params = {"model_type": model_type}
+        default = self._console.request("GET", path, shape=shapes.DEFAULT_MODEL, params=params).get("data")
         return (default["provider"]["provider"], default["model"]) if default else None
 
     def _apps_containing(self, name: str) -> Iterator[Json]:
         page, more = 1, True
         while more:
             params = {"page": page, "limit": PAGE, "name": name, "mode": "chat"}
-            apps = self._console.request("GET", APPS, params=params)
+            apps = self._console.request("GET", APPS, shape=shapes.APPS, params=params)
             yield from apps["data"]
-            page, more = page + 1, apps["has_more"]
+            page, more = page + 1, apps["has_more"] and apps["data"]
 
 
 def ready_models(answer: Json) -> list[tuple[str, str]]:
@@ -109,9 +113,9 @@ def ready_models(answer: Json) -> list[tuple[str, str]]:
         (provider["provider"], model["model"])
         for provider in answer["data"]
         for model in provider["models"]
-        if model["status"] == "active"
+        if model.get("status") == "active"
     ]
 
 
 def _tokens(answer: Json) -> list[str]:
-    return [key["token"] for key in sorted(answer["data"], key=lambda key: key["created_at"])]
+    return [key["token"] for key in sorted(answer["data"], key=lambda key: key.get("created_at") or 0)]

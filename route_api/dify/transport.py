@@ -8,12 +8,14 @@ import orjson
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable
+from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
 from ..monitoring import metrics, tracing
 from .breaker import OUTAGE_STATUSES, Breaker, kind_of
 from .connections import shutdown_of
 from .credentials import Credential
+from .decoder import Kind, fit
 from .error_answers import error_from_response
+from .json_text import decode
 from .session import DifySession
 
 NETWORK_ERRORS = (HTTPError, OSError)
@@ -78,13 +80,15 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
 
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        """Make a call and read its answer. Arguments and errors are those of :meth:`open`.
+    def request(self, method: str, path: str, *, shape: Kind | None = None, **options: Any) -> Any:
+        """Make a call and read its answer. The other arguments and errors are those of :meth:`open`.
 
+        :param shape: the form that the answer must have, from `shapes.py`; None if nobody reads the answer
         :returns: the decoded JSON; None if the body is empty or is the number 204.
+        :raises DifyUnreadable: if the answer has another form.
         """
         with self.open(method, path, **options) as response:
-            return read_json(response, self.max_answer_size)
+            return read_json(response, self.max_answer_size, f"{method} {path}", shape)
 
     def open(self, method: str, path: str, *, auth: Credential | None = None, **options: Any) -> requests.Response:
         """Make a call and check the status of its answer.
@@ -275,18 +279,20 @@ def _read_up_to(response: requests.Response, max_size: int) -> bytes | None:
     return body.getvalue()
 
 
-def read_json(response: requests.Response, max_size: int) -> Any:
+def read_json(response: requests.Response, max_size: int, source: str, shape: Kind | None) -> Any:
     """Read and decode the body of a 2xx answer.
 
     :param max_size: in bytes.
+    :param source: the request, for the log.
+    :param shape: the form that the answer must have; None if nobody reads the answer.
     :returns: the decoded JSON; None if the body is empty or is the number 204 (tests/contract/README.md, 6).
-    :raises DifyFailed: the body is no JSON, or larger than `max_size`.
+    :raises DifyFailed: the body is larger than `max_size`.
+    :raises DifyUnreadable: the body is no JSON, or has another form.
     """
     body = read_body(response, max_size)
-    if not body or body.strip() == b"204":
-        return None
     try:
-        return orjson.loads(body)
+        answer = None if not body or body.strip() == b"204" else decode(body)
     except orjson.JSONDecodeError as error:
         text = "Dify's answer cannot be read. The operator should check that DIFY_BASE_URL is Dify's API."
-        raise DifyFailed(text, dify_status=response.status_code) from error
+        raise DifyUnreadable(text, dify_status=response.status_code) from error
+    return answer if shape is None else fit(answer, shape, source, response.status_code)

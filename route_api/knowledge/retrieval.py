@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dify import NO_INDEX
 from ..dify.records import embedding_model, score
-from ..errors import DifyFailed, DifyRejected
+from ..errors import DifyFailed, DifyRejected, DifyUnreadable
 from ..extensions import dify
 from .not_found import document_must_exist, kb_must_exist
 from .retrieval_settings import retrieval_model, search_method_for
@@ -115,6 +115,8 @@ def _search(kb_id: str, query: str, settings: Json | None, filters: Json | None 
     model = retrieval_model(settings, embedding=embedding) if settings else None
     try:
         return _retrieve(kb_id, query, model, filters)
+    except DifyUnreadable:
+        raise
     except (DifyRejected, DifyFailed) as error:
         # Dify refuses three searches that a caller expects to work (recorded in tests/contract/dify-*/):
         # - in a kb without an index, with SQL text (retrieve/empty-dataset);

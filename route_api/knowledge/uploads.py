@@ -180,6 +180,8 @@ def documents_containing(kb_id: str, text: str) -> Iterator[Json]:
         answer = dify.knowledge.list_documents(kb_id, page, DIFY_MAX_LIMIT, text)
         total = answer["total"]
         yield from answer["data"]
+        if not answer["data"]:  # The list has become shorter meanwhile.
+            break
         page += 1
 
 

@@ -91,6 +91,11 @@ _unstored = Counter(
     registry=_REGISTRY,
 )
 
+dead_letters = Counter(
+    "route_api_dead_letters",
+    "Answers that the database refuses to store. Each is a file in DEAD_LETTERS_DIR.",
+    registry=_REGISTRY,
+)
 first_token_seconds = Histogram(
     "route_api_stream_first_token_seconds",
     "Seconds from a request for a stream to the first token of the answer.",

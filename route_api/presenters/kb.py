@@ -89,4 +89,5 @@ def embedding_id(dataset: Json) -> str:
 def vector_weight(retrieval_model: Json) -> float:
     """Read the weight of the vector search, 0 to 1, from a stored retrieval model; the rest is for keywords."""
     vector_setting = (retrieval_model.get("weights") or {}).get("vector_setting") or {}
-    return float(vector_setting.get("vector_weight", DEFAULT_VECTOR_WEIGHT))
+    weight = vector_setting.get("vector_weight")
+    return DEFAULT_VECTOR_WEIGHT if weight is None else float(weight)

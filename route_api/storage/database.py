@@ -17,7 +17,14 @@ from flask import Flask
 from psycopg.abc import PQGen
 from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..extensions import db
@@ -148,6 +155,11 @@ class TimedConnection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer within {RESULT_TIMEOUT_S} seconds") from error
+        except (
+            UnicodeError,
+            TypeError,
+        ):  # A parameter cannot be converted. Nothing was sent: the connection is usable.
+            raise
         except BaseException:  # For example, gunicorn has killed this greenlet.
             self.close()
             raise
@@ -209,6 +221,25 @@ class PatientConnection(sqlite3.Connection):
             super().commit()
         except sqlite3.OperationalError as error:
             _try_until_unlocked(super().commit, error)
+
+
+MYSQL_REFUSALS = (1153, 1300)
+"""Error numbers for a text that is too long or that is no UTF-8. PyMySQL makes them OperationalErrors."""
+
+
+def refuses_values(error: Exception) -> bool:
+    """Whether a statement failed because the database, or its driver, refuses the values, so that no repetition helps.
+
+    A lost connection, a lock and a full disk are no refusals. Some other errors count as one although they are none,
+    for example that of a database that is read-only for a moment. So the caller must try the same statement with other
+    values: if that fails too, the values are not the reason.
+    """
+    if isinstance(error, OperationalError):
+        number = error.orig.args[0] if error.orig is not None and error.orig.args else None
+        return number in MYSQL_REFUSALS
+    if isinstance(error, DBAPIError):
+        return not error.connection_invalidated and not isinstance(error, InterfaceError)
+    return isinstance(error, StatementError) or not isinstance(error, SQLAlchemyError)
 
 
 class WritePair:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -14,6 +15,7 @@ from route_api.errors import GatewayStopped
 from route_api.extensions import db
 from route_api.monitoring.tracing import Trace
 from route_api.storage import turns
+from route_api.storage.dead_letters import DeadLetters
 from route_api.storage.models import Message
 from route_api.storage.turns import NewTurn, TurnEnd, begin_turn
 
@@ -27,10 +29,10 @@ def engine(app: Flask) -> Engine:
 
 
 @pytest.fixture
-def monitor(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> TurnMonitor:
+def monitor(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TurnMonitor:
     """A monitor whose threads do nothing. The test calls `poll` and `flush` itself."""
     monkeypatch.setattr("route_api.chat.monitor.CHECK_INTERVAL_S", 1000.0)
-    return TurnMonitor(engine)
+    return TurnMonitor(engine, DeadLetters(tmp_path / "dead_letters"))
 
 
 @pytest.fixture
@@ -188,7 +190,10 @@ def be_away(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
 
 
 def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noticed(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, connection: tuple[socket.socket, socket.socket]
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    connection: tuple[socket.socket, socket.socket],
+    tmp_path: Path,
 ) -> None:
     hangs, answers = threading.Event(), threading.Event()
     noticed = threading.Event()
@@ -204,7 +209,7 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
     monkeypatch.setattr("route_api.chat.monitor.CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr("route_api.chat.monitor.store_progress", store_progress)
     ours, callers = connection
-    monitor, turn = TurnMonitor(engine), turn_of(engine, ours)
+    monitor, turn = TurnMonitor(engine, DeadLetters(tmp_path)), turn_of(engine, ours)
     turn.attach_events(Interrupted())  # type: ignore[arg-type]
     turn.text, turn.last_event = "部分", {"task_id": "t"}
     monitor.register(turn)

@@ -328,9 +328,9 @@ def test_an_answer_in_no_known_shape_ends_the_turn(app: Flask, client: FlaskClie
     without_variables(any_dify)
     any_dify.answer("POST", "/v1/chat-messages", {"result": "success"})
     answer = client.post("/chat/chat", json={"user_id": "alice", "query": "?", "temperature": None})
-    assert (answer.status_code, answer.json["error"]) == (500, "internal_error")
+    assert (answer.status_code, answer.json["error"]) == (502, "dify_failed")
     (stored,) = messages(app)
-    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "internal_error")
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "dify_failed")
     assert stored.claimed_until is None
 
 

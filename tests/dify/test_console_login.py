@@ -226,7 +226,7 @@ class Console:
             self.good = f"token-{self.logins}-{self.refreshes}"
             return "200 OK", {"data": {"access_token": self.good, "refresh_token": "r"}}
         if f"Bearer {self.good}\r\n".encode() in request:
-            return "200 OK", {"data": []}
+            return "200 OK", {"file_size_limit": 15}
         return "401 Unauthorized", {"code": "unauthorized", "message": "Token has expired.", "status": 401}
 
 
@@ -277,7 +277,7 @@ def test_eight_threads_make_one_login(console: tuple[Console, Dify]) -> None:
     server, dify = console
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: dify.console.upload_limits(), range(8)))
-    assert answers == [{"data": []}] * 8
+    assert answers == [{"file_size_limit": 15}] * 8
     assert (server.logins, server.refreshes) == (1, 0)
 
 
@@ -313,5 +313,5 @@ def test_eight_threads_whose_session_is_refused_make_one_refresh(console: tuple[
     server.good = "another"
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: dify.console.upload_limits(), range(8)))
-    assert answers == [{"data": []}] * 8
+    assert answers == [{"file_size_limit": 15}] * 8
     assert (server.logins, server.refreshes) == (1, 1)

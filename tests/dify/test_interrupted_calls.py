@@ -16,7 +16,7 @@ from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, FIRST, chunk
-from ..support.loopback import Loopback, answer, loopback, ok
+from ..support.loopback import OK, OK_BODY, Loopback, answer, loopback, ok
 
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "GET": lambda dify: dify.knowledge.get_dataset("d"),
@@ -32,7 +32,7 @@ class Pausing:
     :param before: the bytes that it sends before it waits
     """
 
-    def __init__(self, before: bytes = b"", after: bytes = answer(b'{"ok":true}')) -> None:
+    def __init__(self, before: bytes = b"", after: bytes = answer(OK_BODY)) -> None:
         self._before, self._after = before, after
         self.has_request = threading.Event()
         self.may_answer = threading.Event()
@@ -83,7 +83,7 @@ def test_a_wait_for_an_answer_is_ended_and_the_call_is_not_sent_again(threads: T
 
 @pytest.mark.parametrize("cut", [-3, -11])
 def test_a_wait_for_the_rest_of_an_answer_is_ended(threads: ThreadPoolExecutor, cut: int) -> None:
-    whole = answer(b'{"ok":true}')
+    whole = answer(OK_BODY)
     with loopback(dify := Pausing(whole[:cut], whole[cut:])) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
@@ -94,7 +94,7 @@ def test_a_wait_for_the_rest_of_an_answer_is_ended(threads: ThreadPoolExecutor, 
 
 def test_a_wait_for_an_answer_after_which_dify_closes_is_ended(threads: ThreadPoolExecutor) -> None:
     """The connection has let go of its socket by then."""
-    head = answer(b'{"ok":true}', headers="Connection: close\r\n")[:-3]
+    head = answer(OK_BODY, headers="Connection: close\r\n")[:-3]
     with loopback(dify := Pausing(head, b"")) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
@@ -130,7 +130,7 @@ def test_other_requests_go_on_also_on_the_connection_of_the_one_that_was_interru
         first.interrupt()
         assert ends_well(second, dify)
         assert server.connections == 1
-        assert in_a_request(CALLS["POST"], client, tracing.Trace("c")) == {"ok": True}
+        assert in_a_request(CALLS["POST"], client, tracing.Trace("c")) == OK
 
 
 def test_a_shutdown_that_comes_late_does_not_end_the_next_request_on_the_connection(
@@ -156,9 +156,9 @@ def test_a_connection_that_was_shut_down_while_it_was_idle_is_not_used_again() -
             shutdown = shutdown_of(response)
             response.raw.read()
         shutdown()
-        assert CALLS["POST"](client) == {"ok": True}
+        assert CALLS["POST"](client) == OK
         shutdown()
-        assert CALLS["POST"](client) == {"ok": True}
+        assert CALLS["POST"](client) == OK
         assert server.connections == 2
 
 
@@ -175,7 +175,7 @@ def waiting_call(threads: ThreadPoolExecutor, dify: Pausing, client: Dify) -> Fu
 def ends_well(future: Future[Any], dify: Pausing) -> bool:
     time.sleep(0.1)
     dify.may_answer.set()
-    return bool(future.result(5) == {"ok": True})
+    return bool(future.result(5) == OK)
 
 
 def test_many_requests_on_few_connections_are_interrupted_and_no_other_fails(threads: ThreadPoolExecutor) -> None:
@@ -212,7 +212,7 @@ def test_the_events_of_a_stream_end_with_their_request(threads: ThreadPoolExecut
 
 def test_a_stream_that_is_interrupted_alone_leaves_its_request_as_it_is() -> None:
     def send(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(CHUNKED_HEAD + chunk(FIRST) if request.startswith(b"POST") else answer(b'{"ok":true}'))
+        connection.sendall(CHUNKED_HEAD + chunk(FIRST) if request.startswith(b"POST") else answer(OK_BODY))
 
     with loopback(send) as server:
         dify, trace = dify_client(server.url), tracing.Trace("a")
@@ -220,4 +220,4 @@ def test_a_stream_that_is_interrupted_alone_leaves_its_request_as_it_is() -> Non
         stream.interrupt()
         with pytest.raises(DifyUnreachable):
             list(stream)
-        assert in_a_request(CALLS["GET"], dify, trace) == {"ok": True} and not trace.is_interrupted
+        assert in_a_request(CALLS["GET"], dify, trace) == OK and not trace.is_interrupted

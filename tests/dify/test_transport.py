@@ -15,14 +15,14 @@ from route_api.errors import DifyAuthFailed, DifyFailed, DifyNotFound, DifyTimeo
 from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
-from ..support.loopback import answer, loopback, ok, reset
+from ..support.loopback import OK, OK_BODY, answer, loopback, ok, reset
 from ..support.recordings import DIFY, load, play
 
 
 def test_calls_share_a_connection_and_carry_the_key() -> None:
     with loopback(ok) as server:
         dify = dify_client(server.url + "/")
-        assert [dify.knowledge.get_dataset("d") for _ in range(3)] == [{"ok": True}] * 3
+        assert [dify.knowledge.get_dataset("d") for _ in range(3)] == [OK] * 3
         assert server.connections == 1
     assert server.requests[0].startswith(b"GET /v1/datasets/d HTTP/1.1\r\n")
     assert b"Authorization: Bearer dataset-secret\r\n" in server.requests[0]
@@ -33,7 +33,7 @@ def test_a_get_on_a_connection_that_dify_reset_is_sent_once_more() -> None:
         ok(connection, request) if len(server.requests) > 1 else reset(connection)
 
     with loopback(reset_first) as server:
-        assert dify_client(server.url).knowledge.get_dataset("d") == {"ok": True}
+        assert dify_client(server.url).knowledge.get_dataset("d") == OK
         assert len(server.requests) == 2
 
 
@@ -179,7 +179,7 @@ def test_a_slow_get_times_out_and_is_not_sent_again() -> None:
 
 def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
     def half(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(answer(b'{"ok":true}')[:-3])
+        connection.sendall(answer(OK_BODY)[:-3])
         connection.close()
 
     with loopback(half) as server:
@@ -189,7 +189,7 @@ def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
 
 def test_an_answer_that_stalls_is_a_timeout() -> None:
     def stall(connection: socket.socket, request: bytes) -> None:
-        connection.sendall(answer(b'{"ok":true}')[:-3])
+        connection.sendall(answer(OK_BODY)[:-3])
         time.sleep(0.5)
 
     with loopback(stall) as server:
@@ -221,11 +221,11 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with loopback(ok) as server:
-        assert dify_client(server.url).knowledge.get_dataset("d") == {"ok": True}
+        assert dify_client(server.url).knowledge.get_dataset("d") == OK
 
 
 def test_cookies_are_not_kept() -> None:
-    with_cookie = answer(b"{}", headers="Set-Cookie: session=1; Path=/\r\n")
+    with_cookie = answer(OK_BODY, headers="Set-Cookie: session=1; Path=/\r\n")
     with loopback(lambda connection, request: connection.sendall(with_cookie)) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
@@ -311,7 +311,7 @@ def test_outside_of_a_request_no_id_is_sent() -> None:
 
 def test_the_trace_has_the_calls_and_the_time_spent_waiting(trace: tracing.Trace) -> None:
     def slow(connection: socket.socket, request: bytes) -> None:
-        head, _, body = answer(b'{"ok":true}').partition(b"\r\n\r\n")
+        head, _, body = answer(OK_BODY).partition(b"\r\n\r\n")
         time.sleep(0.1)
         connection.sendall(head + b"\r\n\r\n")
         time.sleep(0.1)

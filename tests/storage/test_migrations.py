@@ -8,6 +8,9 @@ from flask import Flask
 from sqlalchemy import inspect
 
 from route_api.extensions import db
+from route_api.storage.conversations import delete_conversations, list_conversations
+from route_api.storage.messages import list_messages
+from route_api.storage.turns import NewTurn, TurnEnd, begin_turn, finish_turn
 
 from ..support import databases
 
@@ -29,6 +32,22 @@ def test_up_down_and_up_again_ends_at_what_the_models_say(migrated: Flask) -> No
         flask_migrate.upgrade()
         flask_migrate.check()
     assert tables(migrated) == TABLES
+
+
+def test_a_nul_in_old_meta_data_is_replaced_so_that_lists_work_again(migrated: Flask) -> None:
+    """PostgreSQL reads no field of such JSON."""
+    references = ["a\0b", "\\u0000", "葫芦庙"]
+    with migrated.app_context():
+        flask_migrate.downgrade(revision="0003")
+        row = begin_turn(db.engine, NewTurn("alice", "?", "chat"))
+        finish_turn(db.engine, row, TurnEnd("a", "done", None, None, meta_data={"references": references}))
+        flask_migrate.upgrade()
+        (listed,), total = list_conversations(db.engine, "alice", page=1, page_size=20)
+        (message,), _ = list_messages(db.engine, "alice", row.conversation_id, page=1, page_size=20, order="asc")
+        delete_conversations(db.engine, "alice", [row.conversation_id])
+    assert (listed.last_status, total) == ("done", 1)
+    kept = message.meta_data["references"]
+    assert kept[2] == "葫芦庙" and kept[0] in ("a\0b", "a\ufffdb") and kept[1] in ("\\u0000", "\\ufffd")
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,7 @@ def deploy(folder: Path, number: int, settings: dict[str, str]) -> Iterator[Depl
             "API_KEYS": SERVICE_KEY,
             "RATE_LIMIT": str(USER_LIMIT),
             "DOWNLOAD_ROOT": str(folder / "downloads"),
+            "DEAD_LETTERS_DIR": str(folder / "dead_letters"),
             **settings,
         }
         gateways = [Gunicorn(f"gateway-{index}", folder, common) for index in range(number)]

@@ -5,6 +5,8 @@ import threading
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
+import orjson
+
 
 class Loopback:
     """Accepts connections until it is closed. `handle` gets each request and writes the answer to the socket."""
@@ -77,9 +79,15 @@ def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     return head.encode() + body
 
 
+OK = {"id": "d", "name": "d", "answer": "ok"}
+"""An answer that has the form of a dataset and of a chat's answer."""
+
+OK_BODY = orjson.dumps(OK)
+
+
 def ok(connection: socket.socket, request: bytes) -> None:
     """A handler that answers every request with success."""
-    connection.sendall(answer(b'{"ok":true}'))
+    connection.sendall(answer(OK_BODY))
 
 
 def reset(connection: socket.socket) -> None:

@@ -57,6 +57,7 @@ class Gateway:
             "DATABASE_URL": self.database_url,
             "SANDBOX_PORT": str(self.sandbox_port),
             "DOWNLOAD_ROOT": str(self.data_dir / "downloads"),
+            "DEAD_LETTERS_DIR": str(self.data_dir / "dead_letters"),
             "SANDBOX_DATA_DIR": str(self.data_dir / "sandbox"),
             **ENDS_WITH_US,
             **self._settings,
