@@ -86,8 +86,8 @@ def test_every_recorded_event_has_its_form(version: str) -> None:
 
 ANSWER = {"answer": "好", "message_id": "m", "metadata": {"usage": {"total_tokens": 1}}}
 WRONG: list[tuple[Shape, Any, str]] = [
-    (shapes.APP_INFO, None, "the app is null or missing, not an object"),
-    (shapes.APP_INFO, [], "the app is a list, not an object"),
+    (shapes.APP_INFO, None, "the answer is null or missing, not an object"),
+    (shapes.APP_INFO, [], "the answer is a list, not an object"),
     (shapes.EVENTS["message"], {**ANSWER, "answer": None}, "answer is null or missing, not a text"),
     (shapes.EVENTS["message"], {**ANSWER, "answer": 1}, "answer is a number, not a text"),
     (shapes.EVENTS["message"], {**ANSWER, "message_id": "x" * 37}, "message_id is a text, not an id of at most 36"),
