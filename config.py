@@ -174,7 +174,14 @@ class Config:
     )
     DIFY_READ_TIMEOUT: float = setting(30.0, "seconds to wait for Dify's answer", check=validate.Range(min=0.1))
     DIFY_CHAT_TIMEOUT: float = setting(
-        300.0, "seconds that a whole blocking answer may take", check=validate.Range(min=11)
+        300.0,
+        "seconds that a whole blocking answer may take, and for which a stream may have nothing but Dify's pings",
+        check=validate.Range(min=11),
+    )
+    DIFY_EVENT_TIMEOUT: float = setting(
+        60.0,
+        "seconds to wait for the next event of an answer; Dify sends a ping every 10 seconds",
+        check=validate.Range(min=11),
     )
     DIFY_UPLOAD_TIMEOUT: float = setting(
         300.0, "seconds to wait for the answer to an upload", check=validate.Range(min=1)
@@ -241,6 +248,9 @@ class Config:
         8, "uploads that one caller may run at the same time; `0`: no limit", check=validate.Range(0)
     )
     MAX_UPLOAD_MB: int = setting(600, "largest upload request, in megabytes", check=validate.Range(1))
+    WRITE_TIMEOUT: float = setting(
+        30.0, "seconds for which a caller may read nothing of an answer", check=validate.Range(min=1)
+    )
     MAX_JSON_MB: int = setting(4, "largest body of any other request, in megabytes", check=validate.Range(1, 100))
     MAX_PAGE_SIZE: int = setting(1000, "largest page of a list, in rows", check=validate.Range(1, 1000))
     MAX_QUESTION_LENGTH: int = setting(100_000, "longest question, in characters", check=validate.Range(1, 100_000))

@@ -27,6 +27,7 @@ from .dify.breaker_board import RedisBoard
 from .extensions import api, db, migrate
 from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HealthCheck, health_check_of
 from .monitoring import logs
+from .monitoring.write_deadlines import WriteDeadlines
 from .openapi.document import SPEC_OPTIONS
 from .prompts.templates import PromptTemplate, load_templates
 from .storage import database
@@ -81,6 +82,7 @@ def create_app(config: Config | None = None) -> Flask:
         proxies = config.PROXIES
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/v1": app.wsgi_app})  # type: ignore[method-assign]
+    app.wsgi_app = WriteDeadlines(app.wsgi_app, config.WRITE_TIMEOUT)  # type: ignore[method-assign]
     return app
 
 
@@ -174,4 +176,5 @@ def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
         breaker=breaker,
         login_tries=tries,
         max_answer_size=config.DIFY_MAX_ANSWER_MB * 1024 * 1024,
+        event_timeout=config.DIFY_EVENT_TIMEOUT,
     )

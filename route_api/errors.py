@@ -249,16 +249,6 @@ class IdempotencyKeyReused(ApiError):
         )
 
 
-class TurnNotStoppable(ApiError):
-    """An answer is on its way, but the model has not begun yet, and Dify can stop it only after that."""
-
-    status: int = HTTPStatus.CONFLICT
-    code = "turn_not_stoppable"
-
-    def __init__(self) -> None:
-        super().__init__("The model has not begun to answer, so Dify has nothing to stop yet; try again in a moment.")
-
-
 class GatewayStopped(ApiError):
     """The gateway was stopped before the answer was complete; the question and the part that had come are stored."""
 

@@ -604,7 +604,7 @@ def test_half_of_a_surrogate_pair_never_gets_in(client: FlaskClient, nothing_ups
 def test_what_a_user_wrote_goes_to_the_model_and_is_no_template(client: FlaskClient, any_dify: FakeDify) -> None:
     question = "{{7*7}} {% for x in y %} {{ config }} {{context}} {{#context#}} ${7*7} #{7*7} <%= 7*7 %>"
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     answer = client.post("/conversation/completion", json={"user_id": "alice", "message": question})
     assert answer.json["code"] == 0
     assert any_dify.sent()["query"] == question and "49" not in str(any_dify.sent())

@@ -1,4 +1,4 @@
-"""Create the tables that remember refused console logins and the answers to requests with an Idempotency-Key."""
+"""Create the tables that remember refused console logins, requests with an Idempotency-Key, and requests to stop."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,8 +45,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_idempotent_request_create_time", "idempotent_request", ["create_time"])
     op.create_index("ix_idempotent_request_message_id", "idempotent_request", ["message_id"])
+    op.create_table(
+        "stop_request",
+        sa.Column("message_id", sa.String(32), nullable=False),
+        sa.Column("create_time", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("message_id", name="pk_stop_request"),
+        **UTF8MB4,
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("stop_request")
     op.drop_table("idempotent_request")
     op.drop_table("console_refusal")

@@ -24,17 +24,19 @@ MAX_STORED_BYTES = 4 * 1024 * 1024
 and the end of the turn is stored in the same transaction."""
 
 
-def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> tuple[Json, Json]:
+def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str) -> tuple[Json, Json]:
     """The body of the complete answer.
 
+    :param prepared: None if the turn was stopped before Dify began to answer
     :returns: the body's `data`; the further keys of the body beside `data`
     """
-    request, prompt = plan.request, prepared.prompt
+    request = plan.request
     passages = turn.passages if request.has_kb else None
     data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)
     if not request.has_kb:
         return data, {}
-    return data, {"rag_info": rag_info(request.kb_ids, prompt.context, prompt.passages)}
+    context = prepared.prompt.context if prepared is not None else ""
+    return data, {"rag_info": rag_info(request.kb_ids, context, turn.passages)}
 
 
 def answer_for_repeats(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str) -> StoredAnswer | None:

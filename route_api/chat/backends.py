@@ -38,17 +38,25 @@ class Backend:
         return self.model_config is not None
 
 
+def check_options(options: ModelOptions) -> None:
+    """Refuse options that need settings that the operator has not made. Calls nothing.
+
+    :raises NotSupported: the message names these settings
+    """
+    if not _is_for_service(options) and not dify.console.is_configured:
+        raise NotSupported(_missing_settings(options))
+
+
 def choose_backend(options: ModelOptions) -> Backend:
     """Choose the backend for a turn. Calls Dify only for data that are not in the cache.
 
-    :raises NotSupported: the options need settings that the operator has not made; the message names these settings
+    :raises NotSupported: as :func:`check_options`, or the console does not have the app
     :raises ValidationFailed: Dify has no such model, or the model's provider has no such parameter
     """
-    has_app = options.model_name in dify.models_with_app
-    if not options.has_parameters and (options.model_name is None or has_app):
+    check_options(options)
+    if _is_for_service(options):
         return _service_backend(options.model_name)
-    if not dify.console.is_configured:
-        raise NotSupported(_missing_settings(options, has_app))
+    has_app = options.model_name in dify.models_with_app
     model_with_app = options.model_name if has_app else None
     app_id = _app_id(model_with_app)
     published = dify_cache.get(("model_config", app_id), partial(dify.console.app_model_config, app_id))
@@ -110,6 +118,12 @@ def find_model(model_name: str) -> tuple[str, str]:
     raise ValidationFailed(f"model_name '{model_name}' is not a model of this Dify; it has: {known}.")
 
 
+def _is_for_service(options: ModelOptions) -> bool:
+    """Whether the service API of an app answers this turn, without a look at the console."""
+    has_app = options.model_name is None or options.model_name in dify.models_with_app
+    return has_app and not options.has_parameters
+
+
 def _service_backend(model_with_app: str | None) -> Backend:
     api = dify.chat(model_with_app)
     variables = dify_cache.get(("variables", model_with_app), lambda: declared_variables(api.parameters()))
@@ -133,7 +147,7 @@ def _backend_name(kind: str, model_with_app: str | None) -> str:
     return f"{kind}:{model_with_app}" if model_with_app else kind
 
 
-def _missing_settings(options: ModelOptions, has_app: bool) -> str:
+def _missing_settings(options: ModelOptions) -> str:
     """The message for a caller whose options need settings that the operator has not made."""
     console = "DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD, a login to Dify's console"
     if options.has_parameters:

@@ -1,6 +1,6 @@
-"""Forwards ratings and deletions to Dify, and gets suggested questions from Dify.
+"""Forwards ratings, deletions and requests to stop to Dify, and gets suggested questions from Dify.
 
-Ratings and deletions are already stored in our database. If Dify rejects one, the caller's request still succeeds, and
+All of them are already stored in our database. If Dify rejects one, the caller's request still succeeds, and
 the log has a warning.
 """
 
@@ -11,7 +11,7 @@ from time import monotonic
 from ..dify.chat_app import Rating
 from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected, DifyTimeout, DifyUnreachable, NotSupported
 from ..storage.conversations import DifyConversationReference
-from ..storage.messages import DifyMessageReference
+from ..storage.messages import DifyMessageReference, RunningTurn
 from .backends import api_of, service_api_of
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,19 @@ def forward_rating(on_dify: DifyMessageReference, user_id: str, score: int | Non
         log.warning("Dify did not take the feedback on its message %s: %s", on_dify.dify_message_id, error.message)
         return False
     return True
+
+
+def stop_on_dify(turn: RunningTurn, user_id: str) -> None:
+    """Stop a running answer on Dify, if Dify's task is known.
+
+    The process of the turn stops it as well, up to a second later. But that process may have died.
+    """
+    if turn.task_id is None:
+        return
+    try:
+        api_of(turn.backend).stop(turn.task_id, user_id)
+    except DifyError as error:
+        log.warning("Dify did not stop its task %s: %s", turn.task_id, error.message)
 
 
 def suggested_questions(on_dify: DifyMessageReference, user_id: str) -> list[str]:

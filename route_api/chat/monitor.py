@@ -1,16 +1,15 @@
 """The running turns of this process, and the two threads that check all of them once a second.
 
-The polling thread detects callers who have left. It calls neither Dify nor the database, so neither can delay it.
+The polling thread detects callers who have left, and blocking answers that take too long. It calls neither Dify nor
+the database, so neither can delay it.
 
-The flushing thread stores the progress of each streamed answer, so that a killed process loses at most the last second
-of the answer. It also renews the leases on the conversations.
+The flushing thread stores the progress of each answer, so that a killed process loses at most the last second of the
+answer. It also renews the leases on the conversations, and reads which turns `conversation/stop` wants to stop.
 
 When the gateway is stopped, the worker (`server/stopping.py`) calls :meth:`TurnMonitor.end_turns`.
 """
 
-import _socket
 import logging
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -27,9 +26,10 @@ from ..errors import ApiError, GatewayStopped
 from ..extensions import component
 from ..monitoring import metrics
 from ..monitoring.tracing import Trace
+from ..monitoring.write_deadlines import duplicate
 from ..storage.database import refuses_values
 from ..storage.dead_letters import DeadLetters
-from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, store_progress
+from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, stop_requests, store_progress
 
 Json = dict[str, Any]
 
@@ -48,6 +48,13 @@ LEASE_RENEWAL_S = TURN_LEASE_S / 4
 NOT_STORED = "not_stored"
 """The reason of a failed turn whose answer the database has refused."""
 
+PATIENT_REASONS = ("caller_left", "stop_requested")
+"""After these reasons, a turn still waits until Dify has named its task, because only then the model can be stopped."""
+
+
+class TurnStopped(Exception):
+    """The turn ended before Dify began to answer, because its caller left or somebody asked to stop it."""
+
 
 class TurnInProgress:
     """A running turn with the answer so far.
@@ -57,8 +64,9 @@ class TurnInProgress:
     :ivar text: the answer so far
     :ivar pieces: the number of pieces that were streamed
     :ivar passages: Dify's records that are in the prompt
-    :ivar last_event: Dify's last event with a message id, or Dify's whole reply to a blocking call; None before that
-    :ivar end_reason: why the turn must end early: `caller_left` or `gateway_stopped`; None if it need not end early
+    :ivar last_event: Dify's last event with a message id; None before that
+    :ivar end_reason: why the turn must end early: `caller_left`, `stop_requested`, `dify_timeout` or `gateway_stopped`;
+        None if it need not end early
     :ivar has_ended: whether the turn's end was given to the monitor
     :ivar unstored_end: the end of a turn that has ended, if the database has not accepted it yet; else None
     :ivar has_dead_letter: whether the database has refused the answer so far, which is kept as a file
@@ -79,10 +87,13 @@ class TurnInProgress:
         self.unstored_end: TurnEnd | None = None
         self.has_dead_letter = False
         self._trace = trace
+        self._is_asked = False
+        self._answer_by: float | None = None
         self._events: EventStream | None = None
-        self._caller = None if caller is None else _duplicate(caller)
+        self._caller = None if caller is None else duplicate(caller)
         self._counted_pieces = 0
         self._stored_text = ""
+        self._stored_reason: str | None = None
         self._stored_at = monotonic()
 
     @property
@@ -95,25 +106,49 @@ class TurnInProgress:
         """Whether Dify has sent the event that completes the answer."""
         return self.last_event is not None and self.last_event.get("event") == "message_end"
 
+    def prepare(self) -> None:
+        """Begin to prepare the question. From now on :meth:`interrupt` ends the turn at once."""
+        self._is_asked = False
+
+    def begin_asking(self, answer_timeout: float | None) -> None:
+        """Begin to ask Dify. Dify may start the model from now on.
+
+        :param answer_timeout: seconds that the whole answer may take; None: no limit
+        :raises TurnStopped: the turn was interrupted before
+        """
+        # In this order, and `interrupt` in the opposite order: so one of the two threads always sees the other.
+        self._is_asked = True
+        if self.end_reason is not None:
+            raise TurnStopped
+        self._answer_by = None if answer_timeout is None else monotonic() + answer_timeout
+
     def attach_events(self, events: EventStream) -> None:
         """Set the stream of Dify's events, so that :meth:`interrupt` can end a wait for the next event."""
         self._events = events
-        if self.end_reason == "gateway_stopped":
+        if self.end_reason is not None and self.end_reason not in PATIENT_REASONS:
             events.interrupt()
 
     def interrupt(self, reason: str) -> None:
-        """End the turn early. A wait for Dify's next event fails, and the turn stores the answer so far.
+        """End the turn early. A wait for Dify fails, and the turn stores the answer so far.
 
-        Before Dify has sent the id of its task, only `gateway_stopped` ends a wait. After `caller_left` the turn still
-        waits for this id, because the call that stops the model needs it.
+        When Dify was asked, but has not sent the id of its task yet, `caller_left` and `stop_requested` do not end the
+        wait. The turn still waits for this id, because the call that stops the model needs it.
 
-        :param reason: `caller_left` or `gateway_stopped`
+        :param reason: a value of `end_reason`
         """
         self.end_reason = self.end_reason or reason
-        if reason == "gateway_stopped" and self._events is None:
-            self._trace.interrupt()
-        elif self._events is not None and (reason == "gateway_stopped" or self.task_id is not None):
+        if reason in PATIENT_REASONS and self._is_asked and self.task_id is None:
+            return
+        if self._events is not None:
             self._events.interrupt()
+        else:
+            self._trace.interrupt()
+
+    def check_time(self) -> None:
+        """Interrupt the turn if the whole answer takes too long."""
+        if self._answer_by is not None and self._answer_by < monotonic():
+            self._answer_by = None
+            self.interrupt("dify_timeout")
 
     def check_caller(self) -> None:
         """Interrupt the turn if its caller has closed the connection."""
@@ -146,16 +181,19 @@ class TurnInProgress:
     def progress(self) -> Json | None:
         """The progress that must be stored now.
 
-        :returns: parameters for `store_progress`; None if there is no new text and the lease needs no renewal
+        :returns: parameters for `store_progress`; None if there is nothing new and the lease needs no renewal
         """
         text, now = self.text, monotonic()
-        if text is self._stored_text and now - self._stored_at < LEASE_RENEWAL_S:
+        stop_reason = self.end_reason if self.end_reason in PATIENT_REASONS else None
+        is_stored = text is self._stored_text and stop_reason == self._stored_reason
+        if is_stored and now - self._stored_at < LEASE_RENEWAL_S:
             return None
-        return progress_of(self.row, text, self.task_id)
+        return progress_of(self.row, text, self.task_id, stop_reason)
 
     def note_stored(self, progress: Json) -> None:
         """Remember that the database has accepted this progress."""
         self._stored_text, self._stored_at = progress["m_response"], monotonic()
+        self._stored_reason = progress["m_meta_data"].get("reason")
 
     def acceptable_progress(self) -> Json:
         """The progress without the new text, which the database refuses: the text that it has accepted before."""
@@ -170,15 +208,6 @@ class TurnInProgress:
         caller, self._caller = self._caller, None
         if caller is not None:
             caller.close()
-
-
-def _duplicate(caller: socket.socket) -> _socket.socket:
-    """A duplicate of the caller's socket, which stays open when the server closes the original.
-
-    Its class is the one of the C module `_socket`. gevent replaces the class in the module `socket`, and the `recv` of
-    gevent's class waits even with MSG_DONTWAIT.
-    """
-    return _socket.socket(fileno=os.dup(caller.fileno()))
 
 
 class TurnMonitor:
@@ -297,15 +326,17 @@ class TurnMonitor:
         return [turn for turn in list(self._turns.values()) if turn.unstored_end is None]
 
     def poll(self) -> None:
-        """Check each turn for a caller who has left. The polling thread calls this once a second."""
+        """Check each turn for a caller who has left, and for the time. The polling thread calls this once a second."""
         for turn in self._running():
             turn.check_caller()
+            turn.check_time()
             turn.count_pieces()
 
     def flush(self) -> None:
         """Store the new progress of each turn, and the ends that the database has not accepted yet. The flushing thread
         calls this once a second."""
         running = self._running()
+        self._note_stop_requests(running)
         apart = [[turn] for turn in running if turn.has_dead_letter]  # The database would refuse a batch with them.
         together = [turn for turn in running if not turn.has_dead_letter]
         batches = range(0, len(together), TURNS_PER_TRANSACTION)
@@ -337,6 +368,21 @@ class TurnMonitor:
             return
         for turn, row in progress:
             turn.note_stored(row)
+
+    def _note_stop_requests(self, running: list[TurnInProgress]) -> None:
+        """Interrupt the turns that `conversation/stop` wants to stop. That call may have reached another process."""
+        requested = stop_requests(self._engine) if running else ()
+        for turn in running:
+            if turn.row.message_id in requested and turn.end_reason is None:
+                turn.interrupt("stop_requested")
+
+    def has_stop_request(self, turn: TurnInProgress) -> bool:
+        """Whether `conversation/stop` was called for this turn. If the database does not answer: yes."""
+        try:
+            return turn.end_reason == "stop_requested" or turn.row.message_id in stop_requests(self._engine)
+        except SQLAlchemyError as error:
+            log.warning("the requests to stop an answer could not be read: %s", error)
+            return True
 
     def flush_ends(self) -> None:
         """Store the ends of turns that the database has not accepted yet."""

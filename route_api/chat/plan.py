@@ -1,58 +1,55 @@
-"""The decisions about a turn before its question is stored: prompt template and backend."""
+"""The decisions about a turn: before its question is stored, what needs no Dify; after that, the backend."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from ..errors import DifyError, ValidationFailed
+from ..errors import ValidationFailed
 from ..extensions import component, db
 from ..prompts.templates import DEFAULT_TEMPLATE, PromptTemplate
-from .backends import Backend, choose_backend
+from .backends import Backend, check_options, choose_backend
 from .request import ChatRequest
 
 prompt_templates: dict[str, PromptTemplate] = component("prompt_templates")
 """The templates of the current application by name, in the order of the operator's file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """The prompt template and the backend of a turn.
 
-    :param chosen_backend: None if Dify failed while the backend was chosen
-    :param problem: that failure. It is raised only after the question is stored, so that no question is lost.
+    :param chosen_backend: None until :meth:`choose_backend` is called
     """
 
     request: ChatRequest
     template: PromptTemplate
     engine: Engine
-    chosen_backend: Backend | None
-    problem: DifyError | None
+    chosen_backend: Backend | None = None
 
     @property
     def backend(self) -> Backend:
-        """The backend. Only for a plan without a problem: call :meth:`raise_problem` first."""
-        assert self.chosen_backend is not None, "call raise_problem first"
+        assert self.chosen_backend is not None, "call choose_backend first"
         return self.chosen_backend
 
-    def raise_problem(self) -> None:
+    def choose_backend(self) -> str:
+        """Choose the backend. This may call Dify, so the question must be stored before.
+
+        :returns: the name of the backend
+        :raises DifyError: Dify failed
+        :raises ValidationFailed: Dify has no such model or parameter
         """
-        :raises DifyError: the backend could not be chosen, because Dify failed
-        """
-        if self.problem is not None:
-            raise self.problem
+        self.chosen_backend = choose_backend(self.request.options)
+        return self.chosen_backend.name
 
 
 def plan_turn(request: ChatRequest) -> Plan:
-    """Choose the prompt template and the backend.
+    """Choose the prompt template, and refuse what can be refused without Dify.
 
-    :raises ValidationFailed: there is no such prompt template, model or parameter
+    :raises ValidationFailed: there is no such prompt template
     :raises NotSupported: the model options need settings that the operator has not made
     """
-    template = prompt_template(request.prompt_name)
-    try:
-        return Plan(request, template, db.engine, choose_backend(request.options), None)
-    except DifyError as error:
-        return Plan(request, template, db.engine, None, error)
+    check_options(request.options)
+    return Plan(request, prompt_template(request.prompt_name), db.engine)
 
 
 def prompt_template(name: str | None) -> PromptTemplate:

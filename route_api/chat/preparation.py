@@ -33,6 +33,9 @@ def prepare_turn(plan: Plan, row: TurnRow, dify_conversation: DifyConversation |
     example those of another backend. If the app has no variable `history`, only the first question on Dify contains
     them. If the caller gives a history, the prompt has no other, and the turn begins a new conversation on Dify.
 
+    If Dify has not kept the answer of the previous turn, or the part of it that arrived, there is no conversation on
+    Dify to continue (`storing.py`). Then our history reminds the model of that part, also if the turn failed.
+
     :param dify_conversation: the conversation on Dify that the turn may continue; None if there is none
     """
     engine, request, backend = plan.engine, plan.request, plan.backend

@@ -1,4 +1,5 @@
-"""Relays a streamed answer: reads Dify's events and writes the caller's events."""
+"""Reads Dify's events: writes the caller's events for a stream, or collects the answer for a caller who gets it in one
+piece."""
 
 import logging
 from collections.abc import Generator
@@ -6,13 +7,13 @@ from typing import Any
 
 from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
-from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped, ModelFailed
+from ..errors import ApiError, DifyError, DifyFailed, DifyTimeout, GatewayStopped, ModelFailed
 from ..monitoring import metrics, tracing
 from .answers import complete_answer
-from .monitor import TurnInProgress, turn_monitor
+from .monitor import TurnInProgress, TurnStopped, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
-from .storing import failure_reason, turn_end
+from .storing import cause_of_end, failure_reason, turn_end
 from .stream_events import KEEP_ALIVE, EventWriter
 
 Json = dict[str, Any]
@@ -45,16 +46,10 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
             failure = error
             yield writer.write_failure(log_failure(error))
     finally:
-        if failure is None and turn.task_id is None and turn.end_reason != "gateway_stopped":
-            read_task_id(turn, events)
-        events.close()
-        status, reason = status_and_reason(turn, failure)
-        if not turn.is_answered and (status == "stopped" or isinstance(failure, DifyTimeout)):
-            stop_generation(plan, turn)
+        status, reason = end_answer(plan, turn, prepared, events, failure)
         metrics.open_streams.dec()
         metrics.count_stream(str(reason) if status == "stopped" else status)
-        turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
-    if turn.is_answered:
+    if turn.is_answered or turn.end_reason == "stop_requested":
         yield writer.write_last(*complete_answer(plan, turn, prepared, status))
     elif turn.end_reason == "gateway_stopped":
         yield writer.write_failure(GatewayStopped())
@@ -80,8 +75,7 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case "message_end":
             pass  # The end of the stream reads this event from `turn.last_event`.
         case "error":
-            reason = error_text(event.get("status", 500), event)
-            raise ModelFailed(f"The model could not answer: {reason}")
+            raise model_failure(event)
         case "ping":
             return KEEP_ALIVE
         case _ if is_first_with_id:
@@ -89,15 +83,93 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
     return b""
 
 
-def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[str, str | None]:
-    """The status of a stream that has ended, and the reason if it was stopped or failed.
+def model_failure(event: Json) -> ModelFailed:
+    """The error for an event of Dify that reports that the model failed."""
+    return ModelFailed(f"The model could not answer: {error_text(event.get('status', 500), event)}")
 
-    After `conversation/stop` the stream ends with the usual event, but its usage has 0 tokens
-    (`tests/contract/dify-1.12.1/chat/streaming-stopped.json`).
+
+def stopped_stream(plan: Plan, turn: TurnInProgress) -> Generator[bytes]:
+    """The caller's events of a turn that was stopped before Dify began to answer."""
+    writer = EventWriter(turn.row.ids, think=plan.request.think, is_cumulative=plan.request.is_cumulative)
+    yield writer.write_last(*complete_answer(plan, turn, None, "stopped"))
+
+
+def collect_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, events: EventStream) -> str:
+    """Read Dify's events until the answer is complete, for a caller who gets it in one piece. Store the answer so far.
+
+    :returns: the turn's status, `done` or `stopped`
+    :raises DifyError: Dify failed
+    :raises ModelFailed: the model failed
+    :raises GatewayStopped: the gateway is stopping, and has ended the turn
+    """
+    turn.attach_events(events)
+    failure: Exception | None = None
+    try:
+        for event in events:
+            if "message_id" in event:
+                turn.last_event = event
+            if turn.end_reason and not turn.is_answered:
+                break
+            match event.get("event"):
+                case "message" | "agent_message":
+                    turn.text += event["answer"]
+                case "message_replace":
+                    turn.text = event["answer"]
+                case "error":
+                    raise failure_in_one_piece(event)
+    except Exception as error:
+        cause = cause_of_end(turn, error)
+        failure = None if isinstance(cause, (TurnStopped, GatewayStopped)) else cause
+    finally:
+        status, _ = end_answer(plan, turn, prepared, events, failure)
+    if failure is not None:
+        raise failure
+    if turn.end_reason == "gateway_stopped" and not turn.is_answered:
+        raise GatewayStopped
+    return status
+
+
+def failure_in_one_piece(event: Json) -> ApiError:
+    """The error for an `error` event of Dify, if the caller gets the answer in one piece. It is the one that Dify's
+    own blocking answer would give (tests/contract, chat/error-before-blocking-rate)."""
+    status = event.get("status", 500)
+    return DifyFailed(f"Dify failed with HTTP status {status}.") if status >= 500 else model_failure(event)
+
+
+def end_answer(
+    plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, events: EventStream, failure: Exception | None
+) -> tuple[str, str | None]:
+    """Stop the model if the answer is not complete, and store the end of the turn.
+
+    :param failure: the error that ended the answer; None if it is complete or was stopped
+    :returns: the status; the reason if the turn was stopped or failed
+    """
+    if failure is None and not turn.is_answered:
+        turn.end_reason = turn.end_reason or "caller_left"
+        if turn.task_id is None and turn.end_reason != "gateway_stopped":
+            read_task_id(turn, events)
+    events.close()
+    status, reason = status_and_reason(turn, failure)
+    is_on_dify = turn.is_answered
+    if status == "stopped" and not is_on_dify:
+        is_on_dify = stop_generation(plan, turn)
+    elif isinstance(failure, DifyTimeout):
+        stop_generation(plan, turn)
+    turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason, is_on_dify=is_on_dify))
+    return status, reason
+
+
+def status_and_reason(turn: TurnInProgress, failure: Exception | None) -> tuple[str, str | None]:
+    """The status of an answer that has ended, and the reason if it was stopped or failed.
+
+    After `conversation/stop` Dify's stream ends with the usual event, but its usage has 0 tokens
+    (`tests/contract/dify-1.12.1/chat/streaming-stopped.json`). So does the answer of a workflow without a model.
     """
     if turn.is_answered:
         usage = ((turn.last_event or {}).get("metadata") or {}).get("usage") or {}
-        return ("stopped", "stop_requested") if usage.get("total_tokens") == 0 else ("done", None)
+        if usage.get("total_tokens") == 0 and turn_monitor.has_stop_request(turn):
+            return "stopped", "stop_requested"
+        return "done", None
     if failure is not None:
         return "failed", failure_reason(failure)
     return "stopped", turn.end_reason or "caller_left"
@@ -124,13 +196,18 @@ def read_task_id(turn: TurnInProgress, events: EventStream) -> None:
         log.warning("Dify has named no task to stop: %s", error.message)
 
 
-def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
+def stop_generation(plan: Plan, turn: TurnInProgress) -> bool:
     """Tell Dify to stop. Otherwise the model would continue to generate, and Dify would store an empty answer
-    (`tests/contract/FINDINGS.md`, f)."""
+    (`tests/contract/FINDINGS.md`, f).
+
+    :returns: whether Dify has stopped, and so has stored the part that arrived
+    """
     if turn.task_id is None:
-        return
+        return False
     tracing.current().resume()  # If the gateway is stopping, the trace interrupts every call to Dify.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
         log.warning("Dify could not be told to stop: %s", error.message)
+        return False
+    return True

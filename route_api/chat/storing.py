@@ -8,13 +8,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import ApiError, DifyError, GatewayStopped
+from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped
 from ..monitoring import tracing
 from ..presenters.message import reference
 from ..storage.idempotency import KeyLease, StoredAnswer, note_turn
 from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn, finish_turn
 from .answers import answer_for_repeats
-from .monitor import TurnInProgress, turn_monitor
+from .monitor import PATIENT_REASONS, TurnInProgress, TurnStopped, turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
     """Store the question, which also takes the lease on its conversation. :func:`store_failure` registers the turn.
 
+    Nothing is asked of Dify before this: a question is kept even if the process is killed while Dify is silent.
+
     :param caller: the caller's connection; None if the monitor must not watch it
     :raises ConversationNotFound: the user has no such conversation
     :raises ConversationBusy: another turn of the conversation is running
@@ -31,7 +33,6 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
     request, options = plan.request, plan.request.options
     stored_options = {
         "kb_ids": list(request.kb_ids),
-        "carrier": plan.chosen_backend and plan.chosen_backend.name,
         "model_name": options.model_name,
         "temperature": options.temperature,
         "max_tokens": options.max_tokens,
@@ -54,6 +55,9 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         raise
 
 
+OVERDUE_TEXT = "The model did not complete its answer within the time that the operator allows (DIFY_CHAT_TIMEOUT)."
+
+
 @contextmanager
 def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
     """Register the turn with the monitor, and store an error of the `with` block as the end of the turn.
@@ -61,37 +65,62 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
     The block contains the calls to Dify before the answer begins. Storing the end also releases the lease, so the
     conversation accepts the next turn.
 
+    :raises TurnStopped: the turn is stored as stopped, because its caller left or somebody asked to stop it
     :raises GatewayStopped: the gateway is stopping, and has ended the turn
     """
     try:
         turn_monitor.register(turn)
         if plan.request.key_lease is not None:
             note_turn(plan.engine, plan.request.key_lease, turn.row.message_id)
-        plan.raise_problem()
         try:
             yield
-        except DifyError as error:
-            if turn.end_reason == "gateway_stopped":  # Dify did not fail: the monitor has ended the wait for it.
-                raise GatewayStopped from error
-            raise
+        except (DifyError, TurnStopped) as error:
+            if (cause := cause_of_end(turn, error)) is error:
+                raise
+            raise cause from error
+    except TurnStopped:
+        turn_monitor.finish(turn, turn_end(plan, turn, None, "stopped", turn.end_reason))
+        raise
     except BaseException as error:
         with turn_monitor.ensure_end(turn, failure_reason(error)):
             turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
         raise
 
 
+def cause_of_end(turn: TurnInProgress, error: Exception) -> Exception:
+    """The error that ended the turn. If the monitor has interrupted a wait for Dify, Dify itself did not fail.
+
+    :param error: the error of the call to Dify
+    """
+    if turn.end_reason == "gateway_stopped":
+        return GatewayStopped()
+    if turn.end_reason == "dify_timeout":
+        return DifyTimeout(OVERDUE_TEXT)
+    return TurnStopped() if turn.end_reason in PATIENT_REASONS else error
+
+
 def turn_end(
-    plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str, reason: str | None = None
+    plan: Plan,
+    turn: TurnInProgress,
+    prepared: PreparedTurn | None,
+    status: str,
+    reason: str | None = None,
+    *,
+    is_on_dify: bool = True,
 ) -> TurnEnd:
     """The end of a turn, as it is stored in the database.
 
     :param prepared: None if the turn failed before Dify began to answer
     :param reason: why the turn was stopped or failed; None if it is done
+    :param is_on_dify: whether Dify has stored the answer, or the part of it that arrived
     """
     last = turn.last_event or {}
     dify_conversation_id = last.get("conversation_id")
-    if dify_conversation_id is None or prepared is None:
-        next_conversation: DifyConversation | None = turn.row.dify_conversation
+    if turn.text and not is_on_dify:
+        # Dify cannot tell the model this part. So the next turn begins a new conversation there, with our history.
+        next_conversation: DifyConversation | None = None
+    elif dify_conversation_id is None or prepared is None:
+        next_conversation = turn.row.dify_conversation
     elif plan.request.history is not None:
         # The caller gave a history, so later turns do not continue this conversation on Dify.
         next_conversation = None

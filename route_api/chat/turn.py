@@ -8,50 +8,54 @@
 | ask Dify | this module |
 | relay a streamed answer | `relay.py`, `stream_events.py` |
 
-The question is stored before the model is asked, so a crash loses no question. A streamed answer is stored each second
-while it arrives (`monitor.py`), so a crash loses at most its last second. A blocking answer is stored when it is
-complete. No database connection is held while the model generates.
+The question is stored before Dify is asked anything, so a crash loses no question. An answer is stored each second
+while it arrives (`monitor.py`), so a crash loses at most its last second. Dify streams each answer, also one that our
+caller gets in one piece: only a stream has the id of Dify's task, without which nothing can stop the model. No database
+connection is held while the model generates.
 """
 
 import logging
 import socket
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Generator
+from typing import Any
 
+from ..dify import EventStream
 from ..errors import DifyNotFound, DifyRejected, ModelFailed
 from .answers import complete_answer
-from .monitor import TurnInProgress, turn_monitor
+from .monitor import TurnInProgress, TurnStopped, turn_monitor
 from .plan import Plan, plan_turn
 from .preparation import PreparedTurn, parent_message_id, prepare_turn
-from .relay import relay_answer
+from .relay import collect_answer, relay_answer, stopped_stream
 from .request import ChatRequest
-from .storing import store_failure, store_question, turn_end
+from .storing import store_failure, store_question
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-def answer_turn(request: ChatRequest) -> tuple[Json, Json]:
+def answer_turn(request: ChatRequest, caller: socket.socket | None) -> tuple[Json, Json]:
     """Answer a turn in one piece.
 
     Most turns take one call to Dify for the answer and one for each knowledge base, and two or three round trips to the
     database. More calls to Dify are made for a long question, for data that `backends.py` has not cached, and if Dify
     has lost its conversation. A history takes one more round trip to the database.
 
+    :param caller: the caller's connection, which the monitor watches; None if the server does not give it
     :returns: the answer's `data`; the further keys of the body beside `data`
-    :raises ApiError: any error of `plan_turn`, Dify or the database. Once the question is stored, the reason is stored
-        with it.
+    :raises ApiError: any error of `plan_turn`, Dify or the database. Once the question is stored, the reason and the
+        part of the answer are stored with it.
     """
     plan = plan_turn(request)
-    turn = store_question(plan, caller=None)
-    with store_failure(plan, turn):
-        prepared, reply = ask_dify(plan, turn, lambda body: plan.backend.api.send(body))
-        turn.text, turn.last_event = reply["answer"], reply
+    turn = store_question(plan, caller)
+    try:
+        with store_failure(plan, turn):
+            prepared, events = ask_dify(plan, turn, in_one_piece=True)
+    except TurnStopped:
+        return complete_answer(plan, turn, None, "stopped")
     with turn_monitor.ensure_end(turn):
-        turn_monitor.finish(turn, turn_end(plan, turn, prepared, "done"))
-    return complete_answer(plan, turn, prepared, "done")
+        status = collect_answer(plan, turn, prepared, events)
+    return complete_answer(plan, turn, prepared, status)
 
 
 def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator[bytes]:
@@ -64,8 +68,11 @@ def stream_turn(request: ChatRequest, caller: socket.socket | None) -> Generator
     """
     plan = plan_turn(request)
     turn = store_question(plan, caller)
-    with store_failure(plan, turn):
-        prepared, events = ask_dify(plan, turn, lambda body: plan.backend.api.stream(body))
+    try:
+        with store_failure(plan, turn):
+            prepared, events = ask_dify(plan, turn, in_one_piece=False)
+    except TurnStopped:
+        return stopped_stream(plan, turn)
     relay = with_ensured_end(turn, relay_answer(plan, turn, prepared, events))
     next(relay)
     return relay
@@ -77,28 +84,33 @@ def with_ensured_end(turn: TurnInProgress, relay: Generator[bytes]) -> Generator
         yield from relay
 
 
-def ask_dify(plan: Plan, turn: TurnInProgress, call: Callable[[Json], T]) -> tuple[PreparedTurn, T]:
-    """Prepare the turn and ask Dify.
+def ask_dify(plan: Plan, turn: TurnInProgress, *, in_one_piece: bool) -> tuple[PreparedTurn, EventStream]:
+    """Choose the backend, prepare the turn, and ask Dify.
 
     If Dify no longer has the conversation that continues ours, ask in a new conversation on Dify. The prompt then has
     the earlier turns from our database.
 
-    :param call: a function that sends a body to Dify and returns Dify's answer
-    :returns: the prepared turn, and Dify's answer
+    :param in_one_piece: whether the caller waits for the whole answer, so that its time is limited
+    :returns: the prepared turn, and Dify's events
+    :raises ValidationFailed: Dify has no such model or parameter
     :raises ModelFailed: Dify refused the request as invalid (:class:`DifyRejected`), usually because the model failed
+    :raises TurnStopped: the turn was interrupted before Dify was asked
     """
+    turn.row.options["carrier"] = plan.choose_backend()
     prepared = prepare_turn(plan, turn.row, turn.row.dify_conversation)
     try:
-        return prepared, _send(plan, turn, prepared, call)
+        return prepared, _send(plan, turn, prepared, in_one_piece)
     except DifyNotFound:
         if prepared.dify_conversation is None:
             raise
     log.warning("Dify no longer has its conversation for our conversation %s", turn.row.conversation_id)
+    turn.prepare()
     prepared = prepare_turn(plan, turn.row, None)
-    return prepared, _send(plan, turn, prepared, call)
+    return prepared, _send(plan, turn, prepared, in_one_piece)
 
 
-def _send(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, call: Callable[[Json], T]) -> T:
+def _send(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, in_one_piece: bool) -> EventStream:
+    api = plan.backend.api
     turn.passages = prepared.prompt.passages
     body: Json = {"query": prepared.prompt.query, "inputs": prepared.prompt.inputs, "user": turn.row.user_id}
     if plan.backend.model_config is not None:
@@ -108,7 +120,8 @@ def _send(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, call: Callab
         if plan.backend.is_debugger:
             parent = parent_message_id(plan.engine, turn.row, prepared.dify_conversation)
             body |= {"parent_message_id": parent} if parent else {}
+    turn.begin_asking(api.answer_timeout if in_one_piece else None)
     try:
-        return call(body)
+        return api.stream(body, in_one_piece=in_one_piece)
     except DifyRejected as error:
         raise ModelFailed(f"The model could not answer: {error.message}") from error

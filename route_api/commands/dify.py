@@ -152,6 +152,7 @@ def _provision(url: str, email: str, password: str, existing: dict[str, str]) ->
         read_timeout=settings.DIFY_READ_TIMEOUT,
         chat_timeout=settings.DIFY_CHAT_TIMEOUT,
         upload_timeout=settings.DIFY_UPLOAD_TIMEOUT,
+        event_timeout=settings.DIFY_EVENT_TIMEOUT,
     )
     try:
         if not dify.provisioning.is_set_up():

@@ -37,9 +37,6 @@ __all__ = [
     "ready_models",
 ]
 
-EVENT_TIMEOUT = 120.0
-"""Seconds to wait for the next event of a stream. No setting changes it: Dify sends a ping every 10 seconds."""
-
 POOL_SIZE = 2000
 
 
@@ -64,8 +61,8 @@ class Dify:
         read_timeout: float,
         chat_timeout: float,
         upload_timeout: float,
+        event_timeout: float,
         max_answer_size: int = MAX_ANSWER_SIZE,
-        event_timeout: float = EVENT_TIMEOUT,
         pool_size: int = POOL_SIZE,
         breaker: Breaker | None = None,
         login_tries: LoginTries | None = None,
@@ -78,10 +75,11 @@ class Dify:
         :param files_url: Dify's FILES_URL, if that is another origin than `base_url`.
         :param connect_timeout: seconds to wait for a connection.
         :param read_timeout: seconds to wait for the next bytes of an answer.
-        :param chat_timeout: the same for the answer of a blocking chat.
-        :param upload_timeout: the same for the answer to an upload.
+        :param chat_timeout: seconds that a whole answer may take if our caller gets it in one piece; and seconds for
+            which a stream may consist of pings alone.
+        :param upload_timeout: seconds to wait for the next bytes of the answer to an upload.
+        :param event_timeout: seconds to wait for the next event or ping of an answer.
         :param max_answer_size: bytes of the largest answer that is read as a whole. Files and streams are not.
-        :param event_timeout: the same for the next event of a streamed chat.
         :param pool_size: how many idle connections are kept.
         :param breaker: refuses calls while Dify is away; None: every call is sent.
         :param login_tries: remembers that Dify refused the console login; None: only this object remembers it.

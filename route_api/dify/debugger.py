@@ -6,8 +6,8 @@ from typing import Any
 
 from ..errors import DifyNotFound, ValidationFailed
 from . import shapes
+from .chat_app import STOP_TIMEOUT_S
 from .console_transport import ConsoleTransport
-from .empty_answers import accept_empty_answer
 from .events import EventStream
 
 Json = dict[str, Any]
@@ -28,39 +28,28 @@ class DebuggerApi:
         """Timeouts are those of :class:`ChatApi`."""
         self._console = console
         self._app = f"/console/api/apps/{app_id}"
-        self._answer_timeout = answer_timeout
+        self.answer_timeout = answer_timeout
         self._event_timeout = event_timeout
 
-    def send(self, body: Json) -> Json:
-        """Ask a question and wait for the whole answer.
+    def stream(self, body: Json, *, in_one_piece: bool = False) -> EventStream:
+        """Ask a question, to be answered as events, as :meth:`ChatApi.stream` does.
 
         :param body: `query`, `inputs` and, to continue, `conversation_id` with `parent_message_id`. That is the message
             before; without it the model remembers nothing (tests/contract, debugger/second-turn-without-parent).
             `model_config` is used for this turn only. If it is empty or left out, Dify uses the published one.
         """
-        return accept_empty_answer(
-            lambda: self._console.request(
-                "POST",
-                f"{self._app}/chat-messages",
-                shape=shapes.ANSWER,
-                json=_debugger_body(body, "blocking"),
-                read_timeout=self._answer_timeout,
-            )
-        )
-
-    def stream(self, body: Json) -> EventStream:
-        """Ask a question, to be answered as events, as :meth:`ChatApi.stream` does."""
-        response = self._console.open(
-            "POST",
-            f"{self._app}/chat-messages",
-            json=_debugger_body(body, "streaming"),
-            read_timeout=self._event_timeout,
-        )
-        return EventStream(response)
+        # Dify refuses a body without model_config; without response_mode its versions differ
+        # (tests/contract/DIFFERENCES.md, 56).
+        known = {name: value for name, value in body.items() if name != "user" and value is not None}
+        body = {"model_config": {}, **known, "response_mode": "streaming"}
+        response = self._console.open("POST", f"{self._app}/chat-messages", json=body, read_timeout=self._event_timeout)
+        timeouts = {"event_timeout": self._event_timeout, "ping_timeout": self.answer_timeout}
+        return EventStream(response, **timeouts, in_one_piece=in_one_piece)
 
     def stop(self, task_id: str, user: str) -> None:
         """End a running generation. Dify answers success for a wrong task too (tests/contract, debugger/stop)."""
-        self._console.request("POST", f"{self._app}/chat-messages/{task_id}/stop")
+        path = f"{self._app}/chat-messages/{task_id}/stop"
+        self._console.request("POST", path, read_timeout=STOP_TIMEOUT_S)
 
     def suggested(self, message_id: str, user: str) -> list[str]:
         """Questions that the user might ask after an answer. A model writes them during this call.
@@ -69,7 +58,7 @@ class DebuggerApi:
             debugger/console-suggested).
         """
         path = f"{self._app}/chat-messages/{message_id}/suggested-questions"
-        answer = self._console.request("GET", path, shape=shapes.SUGGESTED, read_timeout=self._answer_timeout)
+        answer = self._console.request("GET", path, shape=shapes.SUGGESTED, read_timeout=self.answer_timeout)
         questions: list[str] = answer["data"]
         return questions
 
@@ -77,13 +66,6 @@ class DebuggerApi:
         """Delete a conversation of the app. An unknown conversation is no error."""
         with suppress(DifyNotFound):
             self._console.request("DELETE", f"{self._app}/chat-conversations/{conversation_id}")
-
-
-def _debugger_body(body: Json, response_mode: str) -> Json:
-    # Dify refuses a body without model_config; without response_mode its versions differ
-    # (tests/contract/DIFFERENCES.md, 56).
-    known = {name: value for name, value in body.items() if name != "user" and value is not None}
-    return {"model_config": {}, **known, "response_mode": response_mode}
 
 
 def override_model(

@@ -1,22 +1,25 @@
 """Server-sent events of a chat, read from the socket without delay.
 
 `iter_lines` and `iter_content` of requests keep an event back until a buffer is full or the next event comes.
-`raw.read_chunked` returns each chunk that Dify sent, and `raw.read1` the bytes that have arrived.
+:class:`ChunkedBody` and `raw.read1` return the bytes that have arrived.
 """
 
 from functools import partial
-from typing import Any, Generator, Iterator, cast
+from math import inf
+from time import monotonic, sleep
+from typing import Any, Generator, Iterable, Iterator, cast
 
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyUnreachable, DifyUnreadable
+from ..errors import DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
 from ..monitoring import tracing
 from . import shapes
+from .chunked_body import READ_SIZE, ChunkedBody
 from .connections import shutdown_of
 from .decoder import Misfit, unusable
 from .json_text import decode
-from .transport import NETWORK_ERRORS, network_error
+from .transport import NETWORK_ERRORS, TIMEOUT_TEXT, network_error
 
 MAX_EVENT_SIZE = 4 * 1024 * 1024
 """In bytes. Dify's events are far smaller. A server that never ends an event must not fill our memory."""
@@ -25,7 +28,11 @@ MAX_STREAM_SIZE = 256 * 1024 * 1024
 """In bytes: all events of an answer. Dify sends about 300 bytes for each token, so no model reaches this. A server that
 never ends its answer does."""
 
-_READ_SIZE = 64 * 1024
+PAUSE_SHARE = 0.05
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
+"""If nobody needs an event at once, the reader pauses before each read, so that it reads several events together. A
+pause is this share of the time since Dify's answer began, so it delays no answer by more than 5 %."""
+
 _LAST_EVENTS = ("message_end", "error")
 
 Event = dict[str, Any]
@@ -37,12 +44,29 @@ class EventStream:
     It belongs to the request that is current when it is made: interrupting that request ends its reads too.
     """
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(
+        self,
+        response: requests.Response,
+        *,
+        event_timeout: float = inf,
+        ping_timeout: float = inf,
+        in_one_piece: bool = False,
+    ) -> None:
+        """
+        :param event_timeout: seconds without an event or a ping after which the stream fails.
+        :param ping_timeout: seconds without an event other than pings after which the stream fails.
+        :param in_one_piece: whether nobody needs an event at once.
+        """
         self._response = response
+        self._event_timeout = event_timeout
+        self._ping_timeout = ping_timeout
+        self._in_one_piece = in_one_piece
         self._trace = tracing.current()
         self._shutdown = shutdown_of(response)
-        self._pieces = tracing.timed(_pieces(response.raw))
+        self._body = _body(response.raw)
+        self._pieces = tracing.timed(iter(self._body))
         self._events = self._read()
+        self._read_at = self._last_event_at = self._last_answer_at = 0.0
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -66,31 +90,57 @@ class EventStream:
         seconds after `message_end`.
 
         :raises DifyUnreachable: the stream broke off before its last event, or was interrupted.
-        :raises DifyTimeout: nothing, not even a ping, came within the read timeout.
+        :raises DifyTimeout: no event and no ping came in time, or only pings came. Bytes that are no event, such as
+            comments, do not count.
         :raises DifyFailed: Dify sent something that is no event.
         """
         try:
             with self._trace.interruptible(self._shutdown):
-                for block in _blocks(self._pieces):
+                for block in _blocks(self._timely_pieces()):
                     event = parse_event(block)
                     if event is None:
                         continue
+                    self._last_event_at = self._read_at
+                    if event.get("event") != "ping":
+                        self._last_answer_at = self._read_at
                     yield event
                     if event.get("event") in _LAST_EVENTS:
+                        if isinstance(self._body, ChunkedBody):
+                            self._body.expect_end()
                         return
+        except TimeoutError as error:
+            raise DifyTimeout(TIMEOUT_TEXT) from error
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
         finally:
             self._response.close()
         raise DifyUnreachable("Dify ended the answer before it was complete.")
 
+    def _timely_pieces(self) -> Iterator[bytes]:
+        """The pieces of the body. When the events of a piece were read, check the time, and pause if it is allowed.
 
-def _pieces(raw: Any) -> Iterator[bytes]:
-    """The body in the pieces in which it arrives. Dify sends chunks; `read_chunked` takes a third of the CPU time of
-    `read1`. A proxy in front of Dify may send the answer without chunks."""
+        :raises DifyTimeout: the last event, or the last event that is no ping, was too long ago.
+        """
+        began = self._last_event_at = self._last_answer_at = monotonic()
+        for piece in self._pieces:
+            self._read_at = now = monotonic()
+            yield piece
+            if now - self._last_event_at > self._event_timeout or now - self._last_answer_at > self._ping_timeout:
+                raise DifyTimeout(TIMEOUT_TEXT)
+            if self._in_one_piece:
+                pause = min(LONGEST_PAUSE_S, (now - began) * PAUSE_SHARE)
+                if pause > SHORTEST_PAUSE_S:
+                    sleep(pause)
+
+
+def _body(raw: Any) -> Iterable[bytes]:
+    """The body in the pieces in which it arrives. Dify sends chunks; a proxy in front of it may send none."""
     if raw.chunked and raw.supports_chunked_reads():
-        return cast(Iterator[bytes], raw.read_chunked(_READ_SIZE, decode_content=True))
-    return iter(partial(raw.read1, _READ_SIZE, decode_content=True), b"")
+        # Compression is not asked for, but a server may send it: then urllib3 undoes it.
+        if "Content-Encoding" not in raw.headers:
+            return ChunkedBody(raw)
+        return cast(Iterator[bytes], raw.read_chunked(READ_SIZE, decode_content=True))
+    return iter(partial(raw.read1, READ_SIZE, decode_content=True), b"")
 
 
 def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:

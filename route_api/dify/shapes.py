@@ -185,7 +185,6 @@ _METADATA = Shape(
     "metadata of an answer",
     optional={"usage": Shape("usage", optional={"total_tokens": COUNT}, is_passed_on=True)},
 )
-ANSWER = Shape("answer", {"answer": TEXT}, nullable={**_IDS, "metadata": _METADATA})
 PARAMETERS = Shape(
     "parameters",
     nullable={"user_input_form": ListOf(MapOf(Shape("variable", {"variable": TEXT}, optional={"max_length": COUNT})))},

@@ -4,21 +4,14 @@ Every query has the user's id as a condition, so that a user cannot reach the me
 """
 
 from collections.abc import Sequence
-from time import monotonic, sleep
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Engine, Row, bindparam, select, update
 
-from ..errors import ConversationNotFound, MessageNotFound, TurnNotStoppable
-from .models import IS_LAST, LAST_POSITION, Conversation, Message, dashed
+from ..errors import ConversationNotFound, MessageNotFound
+from .models import IS_LAST, LAST_POSITION, Conversation, Message
 from .turns import is_leased
-
-TASK_WAIT_S = 3.0
-"""Seconds to wait for the id of Dify's task. The row of a running turn has it one second after Dify's first event."""
-
-TASK_POLL_S = 0.2
-"""Seconds between two queries for the id."""
 
 SELECT_MESSAGES = select(
     Message.id,
@@ -83,15 +76,16 @@ class DifyMessageReference(NamedTuple):
     backend: str | None
 
 
-class RunningTask(NamedTuple):
-    """A task of Dify's that generates an answer, and can be stopped.
+class RunningTurn(NamedTuple):
+    """A turn that runs now.
 
-    :param message_id: our message, with dashes
-    :param backend: the name of the backend that asked Dify (`chat/backends.py`)
+    :param message_id: 32 hex digits
+    :param task_id: the id of Dify's task that generates the answer; None if Dify has not sent it, or it is not stored
+    :param backend: the name of the backend that asked Dify (`chat/backends.py`); None if it is not chosen yet
     """
 
     message_id: str
-    task_id: str
+    task_id: str | None
     backend: str | None
 
 
@@ -159,29 +153,18 @@ def rate_message(
     return on_dify
 
 
-def find_running_task(
+def find_running_turn(
     engine: Engine, user_id: str, *, conversation_id: str | None, message_id: str | None
-) -> RunningTask | None:
-    """Find Dify's task that generates an answer now.
+) -> RunningTurn | None:
+    """Find the turn that runs now.
 
-    If Dify has not sent the task's id yet, wait for it, at most TASK_WAIT_S seconds. No connection is held meanwhile.
-
-    :param message_id: the message of the answer; None: the last message of the conversation
-    :returns: the task; None if no answer is generated
+    :param message_id: the message of the turn; None: the last message of the conversation
+    :returns: the turn; None if it does not run
     :raises ConversationNotFound: the user has no such conversation
     :raises MessageNotFound: the user has no such message
-    :raises TurnNotStoppable: Dify has not sent the task's id in this time
     """
-    deadline = monotonic() + TASK_WAIT_S
-    while True:
-        row = _select_task(engine, user_id, conversation_id, message_id)
-        if not is_leased(row.leased_until):
-            return None
-        if row.task_id:
-            return RunningTask(dashed(row.id), row.task_id, row.backend)
-        if monotonic() > deadline:
-            raise TurnNotStoppable
-        sleep(TASK_POLL_S)
+    row = _select_task(engine, user_id, conversation_id, message_id)
+    return RunningTurn(row.id, row.task_id, row.backend) if is_leased(row.leased_until) else None
 
 
 def _select_task(engine: Engine, user_id: str, conversation_id: str | None, message_id: str | None) -> Row[Any]:

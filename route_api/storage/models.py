@@ -1,4 +1,4 @@
-"""The three tables of the API document 000, with the additional columns that Route API needs, and two tables of ours.
+"""The three tables of the API document 000, with the additional columns that Route API needs, and tables of ours.
 
 The document limits `query` and `response` to 4,096 characters. Here they are long text: the answer of a reasoning model
 may be longer, and MySQL in strict mode would reject it. Ids are UUIDs of 32 hex digits, because the document has
@@ -165,6 +165,19 @@ class IdempotentRequest(Base):
     taken_at: Mapped[datetime] = mapped_column(TIME)
     """When the last request took the lease. A process that has lost its lease finds another time here."""
     leased_until: Mapped[datetime | None] = mapped_column(TIME)
+
+
+class StopRequest(Base):
+    """A call of `conversation/stop`. The process that runs the turn reads these rows once a second.
+
+    A column of the message would not do: that process overwrites the columns of the message while the answer arrives.
+    """
+
+    __tablename__ = "stop_request"
+    __table_args__ = (UTF8MB4,)
+
+    message_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
 
 
 LAST_POSITION = (

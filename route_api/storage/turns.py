@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, bindparam, insert, select, update
+from sqlalchemy import Engine, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import ConversationBusy, ConversationNotFound
 from .database import WritePair, transaction
 from .idempotency import KeyLease, StoredAnswer, store_answer
-from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_now
+from .models import IS_LAST, Conversation, Message, StopRequest, User, dashed, new_id, utc_now
 
 Json = dict[str, Any]
 
@@ -25,6 +25,9 @@ TURN_LEASE_S = 20.0
 """Seconds for which a lease is valid. While a turn holds the lease, its conversation accepts no other turn. The monitor
 (`chat/monitor.py`) renews the lease while the turn runs. If the process dies, the lease ends by itself, at most this
 long after the last renewal."""
+
+STOP_REQUEST_LIFETIME_S = 600.0
+"""Seconds after which a row of `stop_request` is deleted. The process that runs the turn has read it long before."""
 
 NAME_LENGTH = 50
 """The maximum length of a conversation's name in characters. It is the length of the column."""
@@ -50,7 +53,7 @@ SELECT_LAST_TURN = (
     .where(Conversation.id == bindparam("of_conversation"), Conversation.user_id == bindparam("of_user"))
 )
 SUCCESSFUL_STATUSES = ("done", "stopped")
-"""Turns with these statuses may be part of a prompt's history."""
+"""Turns with these statuses may be part of a prompt's history, and so may a failed turn with a part of its answer."""
 
 EXTRA_ROWS = 50
 """Additional rows that are read, because failed turns are removed after the query. With a condition on `meta_data` in
@@ -91,6 +94,8 @@ UPDATE_INTERRUPTED = (
         meta_data=bindparam("m_meta_data"), leased_until=None
     )
 )
+SELECT_STOP_REQUESTS = select(StopRequest.message_id)
+DELETE_OLD_STOP_REQUESTS = delete(StopRequest).where(StopRequest.create_time < bindparam("before"))
 UPDATE_FINISHED_MESSAGE = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
@@ -149,7 +154,8 @@ class TurnRow:
     :param position: counted from 1
     :param dify_conversation: the conversation on Dify that the turn may continue; None if there is none
     :param last_dify_message_id: Dify's id of the previous turn's message; None if that turn did not succeed
-    :param options: the other parameters of the request, as they are stored in the message's `meta_data`
+    :param options: the other parameters of the request, as they are stored in the message's `meta_data`. The turn adds
+        `carrier`, the name of its backend, as soon as it is known
     """
 
     user_id: str
@@ -255,12 +261,14 @@ def _continue_conversation(
                 if last.leased_until > now:
                     raise ConversationBusy
                 connection.execute(UPDATE_INTERRUPTED, _interrupted_parameters(last))
+                # Dify never got the end of that turn, so a new conversation on Dify begins, with our history.
+                connection.execute(UPDATE_DIFY_CONVERSATION, _dify_parameters(conversation_id, None))
             message |= {"m_conversation_id": conversation_id, "m_position": (last.position or 0) + 1}
             connection.execute(INSERT_MESSAGE, message)
     except IntegrityError as error:  # Another turn has just taken this position.
         raise ConversationBusy from error
     dify_conversation = None
-    if last.dify_conversation_id:
+    if last.dify_conversation_id and last.leased_until is None:
         dify_conversation = DifyConversation(last.backend or "app", last.dify_conversation_id, last.dify_since or 1)
     has_succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL_STATUSES
     return TurnRow(
@@ -276,7 +284,9 @@ def _continue_conversation(
 
 def _interrupted_parameters(last: Row[Any]) -> Json:
     """The parameters of `UPDATE_INTERRUPTED` for a turn whose lease has expired. The stored answer is kept."""
-    meta_data = _meta_data(last.meta_data or {}, "failed", "interrupted")
+    meta_data = last.meta_data or {}
+    if meta_data.get("status", "pending") == "pending":
+        meta_data = _meta_data(meta_data, "failed", "interrupted")
     return {"of_message": last.message_id, "expired": last.leased_until, "m_meta_data": meta_data}
 
 
@@ -289,7 +299,7 @@ def _add_user(engine: Engine, user_id: str) -> None:
 
 
 def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> list[Row[Any]]:
-    """Read the successful turns of a conversation before a position.
+    """Read the turns of a conversation before a position that may be part of a history.
 
     :param row: a turn of the conversation
     :param maximum: the maximum number of turns
@@ -298,18 +308,21 @@ def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> li
     with engine.connect() as connection:
         parameters = {"of_conversation": row.conversation_id, "before": before, "maximum": maximum + EXTRA_ROWS}
         rows = connection.execute(SELECT_PAST_TURNS, parameters).all()
-    return [past for past in rows if past.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
+    return [past for past in rows if past.response or past.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
 
 
-def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
+def progress_of(row: TurnRow, response: str, task_id: str | None, stop_reason: str | None = None) -> Json:
     """The parameters of `UPDATE_PROGRESS`: the answer so far, and a renewed lease.
 
     :param task_id: the id of Dify's task that generates the answer; None until Dify has sent it
+    :param stop_reason: why the turn is already stopped, although it keeps its lease until Dify's task is stopped too;
+        None if it runs
     """
+    status = "stopped" if stop_reason else "pending"
     return {
         "of_message": row.message_id,
         "m_response": response,
-        "m_meta_data": _meta_data(row.options, "pending", task_id=task_id),
+        "m_meta_data": _meta_data(row.options, status, stop_reason, task_id=task_id),
         "m_leased_until": utc_now() + timedelta(seconds=TURN_LEASE_S),
     }
 
@@ -341,13 +354,7 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
         with engine.connect() as connection:
             connection.execute(UPDATE_FINISHED_MESSAGE, finished)
         return
-    next_conversation = end.dify_conversation
-    conversation = {
-        "of_conversation": row.conversation_id,
-        "c_backend": next_conversation and next_conversation.backend,
-        "c_dify_conversation_id": next_conversation and next_conversation.dify_conversation_id,
-        "c_dify_since": next_conversation and next_conversation.first_position,
-    }
+    conversation = _dify_parameters(row.conversation_id, end.dify_conversation)
     if end.for_repeats is None:
         UPDATE_FINISHED_TURN.execute(engine, conversation, finished)
         return
@@ -358,6 +365,36 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
         connection.execute(UPDATE_FINISHED_MESSAGE, finished)
         store_answer(connection, lease, answer)
     lease.is_stored = True
+
+
+def _dify_parameters(conversation_id: str, on_dify: DifyConversation | None) -> Json:
+    """The parameters of `UPDATE_DIFY_CONVERSATION`."""
+    return {
+        "of_conversation": conversation_id,
+        "c_backend": on_dify and on_dify.backend,
+        "c_dify_conversation_id": on_dify and on_dify.dify_conversation_id,
+        "c_dify_since": on_dify and on_dify.first_position,
+    }
+
+
+def request_stop(engine: Engine, message_id: str) -> None:
+    """Ask the process that runs a turn to stop it. A second request for the same turn changes nothing.
+
+    :param message_id: 32 hex digits
+    """
+    now = utc_now()
+    try:
+        with engine.connect() as connection:
+            connection.execute(DELETE_OLD_STOP_REQUESTS, {"before": now - timedelta(seconds=STOP_REQUEST_LIFETIME_S)})
+            connection.execute(insert(StopRequest).values(message_id=message_id, create_time=now))
+    except IntegrityError:
+        return
+
+
+def stop_requests(engine: Engine) -> set[str]:
+    """The ids of the turns that somebody has asked to stop lately, also of turns that have ended since."""
+    with engine.connect() as connection:
+        return set(connection.scalars(SELECT_STOP_REQUESTS))
 
 
 def is_leased(leased_until: datetime | None) -> bool:

@@ -65,12 +65,12 @@ def respond(given: dict[str, Any], *, has_kb: bool) -> Response:
     """
     with ExitStack() as at_the_end:
         at_the_end.callback(acquire_turn(given["user_id"]))
-        chat_request = chat_request_of(given, has_kb=has_kb)
+        chat_request, caller = chat_request_of(given, has_kb=has_kb), request.environ.get("gunicorn.socket")
         if given["streaming"]:
-            answer = event_stream(stream_turn(chat_request, request.environ.get("gunicorn.socket")))
+            answer = event_stream(stream_turn(chat_request, caller))
             answer.call_on_close(at_the_end.pop_all().close)
             return answer
-        data, beside_data = answer_turn(chat_request)
+        data, beside_data = answer_turn(chat_request, caller)
     return success(data, SUCCESS_TEXT, **beside_data)
 
 

@@ -5,23 +5,16 @@ from typing import Any
 from flask import Response
 
 from ..access.idempotency import idempotent
-from ..chat.backends import api_of
-from ..chat.forwarding import delete_on_dify
+from ..chat.forwarding import delete_on_dify, stop_on_dify
 from ..envelope import success
-from ..errors import (
-    DIFY_ERRORS,
-    ConversationBusy,
-    ConversationNotFound,
-    KbNotFound,
-    MessageNotFound,
-    TurnNotStoppable,
-)
+from ..errors import ConversationBusy, ConversationNotFound, KbNotFound, MessageNotFound
 from ..extensions import db
 from ..presenters.conversation import conversation_row
 from ..presenters.message import message_row
 from ..schemas import completion
 from ..schemas import conversation as schemas
-from ..storage import conversations, messages
+from ..storage import conversations, messages, turns
+from ..storage.models import dashed
 from .blueprint import ApiBlueprint
 from .chat import TURN_ERRORS, respond
 
@@ -130,14 +123,20 @@ def list_messages(given: dict[str, Any]) -> Response:
 @blueprint.route("/stop", methods=["POST"])
 @blueprint.arguments(schemas.Stop)
 @blueprint.response(200, schemas.StopAnswer)
-@blueprint.raises(DIFY_ERRORS, ConversationNotFound, MessageNotFound, TurnNotStoppable)
+@blueprint.raises(ConversationNotFound, MessageNotFound)
 def stop_answer(given: dict[str, Any]) -> Response:
     """Stop a running answer. The part that has arrived is kept.
 
-    Upstream calls: 1; 0 if no answer is running, which is a success with `stopped` false.
+    `stopped` is true if an answer was running. Its turn ends within about a second. If Dify has not begun to answer,
+    the turn is marked as stopped within that second. It ends when Dify has begun and was told to stop, because Dify
+    cannot stop earlier; until then the conversation accepts no other turn.
+
+    Upstream calls: 1; 0 if Dify has not begun to answer, or if no answer is running, which is a success with `stopped`
+    false.
     """
-    task = messages.find_running_task(db.engine, **given)
-    if task is None:
+    turn = messages.find_running_turn(db.engine, **given)
+    if turn is None:
         return success({"message_id": given["message_id"], "stopped": False})
-    api_of(task.backend).stop(task.task_id, given["user_id"])
-    return success({"message_id": task.message_id, "stopped": True})
+    turns.request_stop(db.engine, turn.message_id)
+    stop_on_dify(turn, given["user_id"])
+    return success({"message_id": dashed(turn.message_id), "stopped": True})

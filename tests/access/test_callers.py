@@ -144,7 +144,7 @@ def test_a_user_speaks_for_nobody_else_and_need_not_say_who_they_are(
 ) -> None:
     user, other = registered(locked), registered(locked, "xiren")
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     turn = gate.post("/conversation/completion", json={"message": "?"}, headers=user["headers"]).json["data"]
     assert any_dify.sent()["user"] == user["user_id"]
     mine = gate.get("/conversation/list", headers=user["headers"]).json["data"]

@@ -23,6 +23,7 @@ from route_api.extensions import db
 from route_api.storage import idempotency
 from route_api.storage.idempotency import KeyLease, StoredAnswer
 from route_api.storage.models import IdempotentRequest, utc_now
+from route_api.storage.turns import request_stop
 
 from ..support.callers import bearer, registered
 from ..support.fake_dify import Answer, FakeDify, recorded
@@ -74,7 +75,7 @@ def test_a_repeated_question_gets_the_same_answer_and_the_model_is_asked_once(
     app: Flask, client: FlaskClient, dify: FakeDify, path: str
 ) -> None:
     without_variables(dify)
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     first = ask(client, path=path)
     for _ in range(2):
         assert_replayed(ask(client, path=path), first)
@@ -131,8 +132,13 @@ def test_a_repeat_after_the_caller_has_left_is_a_new_turn_of_the_same_conversati
 
 
 def test_a_stopped_answer_is_the_answer(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
+    def stop(request: PreparedRequest) -> Answer:
+        with app.app_context():
+            request_stop(db.engine, messages(app)[0].id)
+        return recorded(any_dify.version, "chat/streaming-stopped")
+
     without_variables(any_dify)
-    any_dify.play("chat/streaming-stopped")
+    any_dify.call_back("POST", CHAT, stop)
     first = decoded(ask(client, streaming=True).data)
     assert first[-2]["data"]["status"] == "stopped"
     assert without_seconds(decoded(ask(client, streaming=True).data)[1]) == without_seconds(first[-2])
@@ -144,7 +150,7 @@ def test_an_answer_that_cannot_be_written_for_a_repeat_is_stored_with_its_turn(
 ) -> None:
     monkeypatch.setattr(storing, "answer_for_repeats", lambda *_: 1 / 0)
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client).status_code == 200
     assert [(row.meta_data["status"], row.claimed_until) for row in messages(app)] == [("done", None)]
 
@@ -157,7 +163,7 @@ def test_a_repeat_after_a_502_asks_again_in_the_conversation_that_the_first_bega
     any_dify.fail("POST", CHAT, network.ConnectionError())
     failed = ask(client, streaming=streaming)
     assert (failed.status_code, failed.json["error"]) == (502, "dify_unreachable")
-    any_dify.play("chat/streaming-second-turn" if streaming else "chat/blocking-first-turn")
+    any_dify.play("chat/streaming-second-turn" if streaming else "chat/streaming-first-turn")
     answer = ask(client, streaming=streaming)
     assert answer.status_code == 200 and answer.data and "Idempotent-Replayed" not in answer.headers
     repeat = ask(client, streaming=streaming)
@@ -182,7 +188,7 @@ def test_a_repeat_while_the_first_is_running_is_told_to_wait(client: FlaskClient
 
     def ask_again(request: PreparedRequest) -> Answer:
         repeats.append(ask(client))
-        return recorded(any_dify.version, "chat/blocking-first-turn")
+        return recorded(any_dify.version, "chat/streaming-first-turn")
 
     without_variables(any_dify)
     any_dify.call_back("POST", CHAT, ask_again)
@@ -200,7 +206,7 @@ def test_a_process_that_died_frees_the_key_when_its_lease_ends(
     change(app, leased_until=utc_now() + timedelta(seconds=5))
     assert_failure(ask(client), 409, "request_in_progress")
     change(app, leased_until=utc_now() - timedelta(seconds=1))
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client).json["data"]["status"] == "done"
 
 
@@ -213,14 +219,14 @@ def test_another_question_with_the_key_is_refused(
     client: FlaskClient, any_dify: FakeDify, other: dict[str, Any]
 ) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     ask(client)
     assert_failure(ask(client, **other), 400, "idempotency_key_reused")
 
 
 def test_the_form_and_the_order_of_the_parameters_do_not_matter(client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     first = ask(client)
     headers = {"Idempotency-Key": f'"{ID}"'}
     as_form = client.post(
@@ -239,25 +245,25 @@ def test_a_refusal_before_anything_was_done_frees_the_key(app: Flask, client: Fl
     assert_failure(unknown, 404, "conversation_not_found")
     assert_failure(ask(client, history=-5), 400, "validation_failed")
     assert rows(app) == []
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client).status_code == 200
 
 
 def test_a_deleted_conversation_leaves_no_stored_answer(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     conversation_id = ask(client).json["data"]["conversation_id"]
     any_dify.mock.delete(f"http://dify.test/v1/conversations/{messages(app)[0].meta_data['dify_conversation_id']}")
     client.post("/v1/conversation/rm", json={"user_id": "alice", "conversation_id": conversation_id})
     assert rows(app) == []
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client).json["data"]["conversation_id"] != conversation_id
 
 
 def test_after_a_day_the_key_is_new(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     ask(client)
     change(app, create_time=utc_now() - timedelta(hours=24, seconds=1))
     assert "Idempotent-Replayed" not in ask(client).headers
@@ -520,7 +526,7 @@ def test_what_is_no_key_is_refused(client: FlaskClient, key: str) -> None:
 @pytest.mark.parametrize("key", ["k", "k" * 255, '"quoted"', "!#~{}"])
 def test_what_is_a_key(client: FlaskClient, any_dify: FakeDify, key: str) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     first = ask(client, key)
     assert_replayed(ask(client, key), first)
 
@@ -541,7 +547,7 @@ def test_other_users_other_callers_and_other_endpoints_have_keys_of_their_own(
     ]
     seen = set()
     for caller in callers:
-        any_dify.play("chat/blocking-first-turn")
+        any_dify.play("chat/streaming-first-turn")
         answer = ask(client, **caller)
         assert answer.status_code == 200, answer.text
         seen.add(answer.json["data"]["message_id"])
@@ -561,7 +567,7 @@ def test_without_the_header_no_query_is_added(app: Flask, client: FlaskClient, a
     with app.app_context():
         event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     client.post("/v1/conversation/completion", json=BODY)
     assert statements and not [statement for statement in statements if "idempotent_request" in statement]
     assert not app.extensions["route_api"].key_leases._has_started

@@ -153,6 +153,7 @@ def test_events_are_read_on_for_a_caller_who_left_before_dify_named_the_task(
 ) -> None:
     ours, callers = connection
     turn, events = turn_of(engine, ours), Events()
+    turn.begin_asking(None)
     turn.attach_events(events)  # type: ignore[arg-type]
     monitor.register(turn)
     callers.close()

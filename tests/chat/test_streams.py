@@ -1,8 +1,10 @@
 """Turns of a conversation answered as a stream, from the recordings of both versions."""
 
+import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import orjson
@@ -20,7 +22,17 @@ from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.fake_dify import FakeDify, recorded
 from ..support.gateway_client import MakeApp
 from ..support.loopback import answer, loopback
-from ..support.talk import CHAT, NOBODY, ask, decoded, messages, recorded_text, stream, without_variables
+from ..support.talk import (
+    CHAT,
+    NOBODY,
+    ask,
+    decoded,
+    messages,
+    recorded_events,
+    recorded_text,
+    stream,
+    without_variables,
+)
 
 
 def test_a_stream_is_deltas_then_the_whole_then_true(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
@@ -276,13 +288,12 @@ def test_an_answer_that_is_complete_when_the_gateway_stops_is_complete(
 def test_a_question_that_comes_too_late_for_a_stopping_gateway_is_kept(
     app: Flask, client: FlaskClient, any_dify: FakeDify, streaming: bool
 ) -> None:
-    without_variables(any_dify)
     app.extensions["route_api"].turn_monitor.end_turns()
     answer = ask(client, streaming=streaming)
     assert (answer.status_code, answer.json["error"]) == (503, "gateway_stopped")
     (stored,) = messages(app)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "gateway_stopped")
-    assert stored.query and stored.claimed_until is None
+    assert stored.query and stored.claimed_until is None and any_dify.calls == []
 
 
 def test_a_dify_that_falls_silent_ends_the_stream_and_the_part_is_kept(make_app: MakeApp) -> None:
@@ -360,3 +371,70 @@ def test_a_caller_who_leaves_while_dify_is_asked_stops_the_model_at_its_first_ev
         assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
     (stored,) = messages(app)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("stopped", "caller_left")
+
+
+# ------------------------------------------------------------------ what Dify has not kept
+
+
+def cut_off(dify: FakeDify) -> None:
+    """Prepare an answer in whose middle Dify dies."""
+    event = {"event": "message", "answer": "<think>嗯</think>\n\n庙在仁清巷", "message_id": NOBODY, "task_id": NOBODY}
+    begun = b"data: %b\n\n" % orjson.dumps({**event, "conversation_id": NOBODY})
+    dify.call_back("POST", CHAT, lambda request: (200, {}, begun))
+
+
+def stopped_in_vain(dify: FakeDify) -> None:
+    """Prepare an answer whose caller leaves, and a Dify that cannot be told to stop."""
+    (task_id,) = dify.ids("chat/stop")
+    dify.play("chat/streaming-stopped")
+    dify.fail("POST", f"{CHAT}/{task_id}/stop", network.ConnectionError())
+
+
+def model_fails(dify: FakeDify) -> None:
+    dify.play("chat/error-mid-stream")
+
+
+@pytest.mark.parametrize("prepare", [cut_off, stopped_in_vain, model_fails])
+@pytest.mark.parametrize("form", ["chat/parameters-without-variables", "chat/parameters-with-variables"])
+def test_the_model_is_reminded_of_a_part_that_dify_has_not_kept(
+    client: FlaskClient, dify: FakeDify, prepare: Callable[[FakeDify], None], form: str
+) -> None:
+    """Dify stores an empty answer there. So a new conversation on Dify begins, with our history."""
+    dify.play(form)
+    dify.play("chat/streaming-first-turn")
+    prepare(dify)
+    for _ in range(2):
+        dify.play("chat/streaming-second-turn")
+    conversation_id = ask(client, "问题一").json["data"]["conversation_id"]
+    answer = ask(client, "问题二", streaming=True, conversation_id=conversation_id)
+    seen = ""
+    while not seen:
+        seen = "".join(event["data"]["answer"] for event in decoded(next(answer.response)))
+    rest = b"" if prepare is stopped_in_vain else answer.data
+    answer.close()
+    part = seen + "".join(event["data"].get("answer", "") for event in decoded(rest))
+    ask(client, "问题三", conversation_id=conversation_id)
+    third = dify.sent()
+    ask(client, "问题四", conversation_id=conversation_id)
+    reminder = third["inputs"].get("history") or third["query"]
+    assert "conversation_id" not in third and "问题一" in reminder and "问题二" in reminder
+    content = re.sub("(?s)<think>.*?(</think>|$)", "", part).strip()
+    assert content in reminder and "<think>" not in reminder
+    assert prepare is not cut_off or "助手：庙在仁清巷" in reminder
+    fourth = dify.sent()
+    begun = recorded_events(dify.version, "chat/streaming-second-turn")[-1]["conversation_id"]
+    assert fourth["conversation_id"] == begun, "Dify remembers the third question"
+    assert ("问题二" in fourth["inputs"].get("history", "")) is (form == "chat/parameters-with-variables")
+
+
+def test_a_stopped_answer_that_dify_has_kept_is_continued_there(client: FlaskClient, dify: FakeDify) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-stopped")
+    dify.play("chat/stop")
+    dify.play("chat/streaming-second-turn")
+    answer = ask(client, streaming=True)
+    ids = [decoded(next(answer.response)) for _ in range(3)][-1][0]["data"]
+    answer.close()
+    ask(client, conversation_id=ids["conversation_id"])
+    begun = recorded_events(dify.version, "chat/streaming-stopped")[0]["conversation_id"]
+    assert dify.sent()["conversation_id"] == begun

@@ -13,51 +13,64 @@ from requests import PreparedRequest
 from requests import exceptions as network
 from sqlalchemy import select, update
 
+from route_api.errors import ValidationFailed
 from route_api.extensions import db
 from route_api.storage.models import Conversation, Message, User, utc_now
+from route_api.storage.turns import request_stop
 
 from ..support.fake_dify import Answer, FakeDify, recorded
-from ..support.talk import CHAT, NOBODY, ask, counts, messages, without_variables
+from ..support.talk import (
+    CHAT,
+    NOBODY,
+    ask,
+    counts,
+    messages,
+    recorded_events,
+    recorded_text,
+    without_variables,
+)
 
 
 def test_a_blocking_answer_is_split_and_stored_with_ids_of_ours(
     app: Flask, client: FlaskClient, dify: FakeDify
 ) -> None:
     without_variables(dify)
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     data = ask(client).json["data"]
-    theirs = dify.body("chat/blocking-first-turn")
-    assert data["answer"] == theirs["answer"]
+    theirs = recorded_events(dify.version, "chat/streaming-first-turn")[-1]
+    text = recorded_text(dify.version, "chat/streaming-first-turn")
+    assert data["answer"] == text
     assert data["thinking"].startswith("用户问的是") and data["content"].startswith("你好，我是qwen3:4b")
     assert not {data["conversation_id"], data["message_id"]} & {theirs["conversation_id"], theirs["message_id"]}
     (stored,) = messages(app)
     assert (stored.id, stored.conversation_id) == (UUID(data["message_id"]).hex, UUID(data["conversation_id"]).hex)
-    assert (stored.query, stored.response, stored.claimed_until) == ("葫芦庙在哪里？", theirs["answer"], None)
+    assert (stored.query, stored.response, stored.claimed_until) == ("葫芦庙在哪里？", text, None)
     assert (stored.meta_data["status"], stored.dify_message_id) == ("done", theirs["message_id"])
     assert stored.meta_data["usage"]["total_tokens"] == theirs["metadata"]["usage"]["total_tokens"]
 
 
 def test_what_dify_is_asked(client: FlaskClient, dify: FakeDify) -> None:
     without_variables(dify)
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     ask(client)
     assert dify.calls == ["GET /v1/parameters", f"POST {CHAT}"]
     assert dify.sent() == {
         "query": "葫芦庙在哪里？",
         "inputs": {},
         "user": "alice",
-        "response_mode": "blocking",
+        "response_mode": "streaming",
         "auto_generate_name": False,
     }
 
 
 def test_the_next_turn_goes_into_difys_conversation(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
     without_variables(dify)
-    dify.play("chat/blocking-first-turn")
-    dify.play("chat/blocking-second-turn")
+    dify.play("chat/streaming-first-turn")
+    dify.play("chat/streaming-second-turn")
     first = ask(client).json["data"]
     second = ask(client, "再短一点", conversation_id=first["conversation_id"].replace("-", "").upper()).json["data"]
-    assert dify.sent()["conversation_id"] == dify.body("chat/blocking-first-turn")["conversation_id"]
+    begun = recorded_events(dify.version, "chat/streaming-first-turn")[-1]
+    assert dify.sent()["conversation_id"] == begun["conversation_id"]
     assert (first["is_new_conversation"], second["is_new_conversation"]) == (True, False)
     assert first["conversation_id"] == second["conversation_id"]
     assert [(row.position, row.query) for row in messages(app)] == [(1, "葫芦庙在哪里？"), (2, "再短一点")]
@@ -68,7 +81,7 @@ def test_the_next_turn_goes_into_difys_conversation(app: Flask, client: FlaskCli
 @pytest.mark.parametrize("nothing", [{}, {"conversation_id": ""}, {"conversation_id": None}])
 def test_no_conversation_id_starts_one(client: FlaskClient, any_dify: FakeDify, nothing: dict[str, Any]) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client, **nothing).json["data"]["is_new_conversation"] is True
 
 
@@ -89,7 +102,7 @@ def test_the_question_is_stored_and_no_connection_is_held_while_the_model_talks(
         with app.app_context():
             held = db.engine.pool.checkedout()  # type: ignore[attr-defined]
         seen.append((held, [row.meta_data["status"] for row in messages(app)]))
-        return recorded(any_dify.version, "chat/blocking-first-turn")
+        return recorded(any_dify.version, "chat/streaming-first-turn")
 
     without_variables(any_dify)
     any_dify.call_back("POST", CHAT, look)
@@ -103,7 +116,7 @@ def test_the_question_is_stored_and_no_connection_is_held_while_the_model_talks(
 def test_passages_go_into_the_variable_that_the_app_declares(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
     dify.play("chat/parameters-with-variables")
     (kb_id,) = dify.play("retrieve/semantic")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     answer = ask(client, "英莲在元宵节走失", "completion_db", kb_id=kb_id).json
     sent = dify.sent()
     records = dify.body("retrieve/semantic")["records"]
@@ -123,7 +136,7 @@ def test_passages_go_into_the_variable_that_the_app_declares(app: Flask, client:
 def test_passages_go_into_the_query_where_the_app_declares_no_variable(client: FlaskClient, dify: FakeDify) -> None:
     without_variables(dify)
     (kb_id,) = dify.play("retrieve/semantic")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     ask(client, "英莲在元宵节走失", "completion_db", kb_id=kb_id)
     sent = dify.sent()
     assert sent["inputs"] == {}
@@ -134,7 +147,7 @@ def test_passages_go_into_the_query_where_the_app_declares_no_variable(client: F
 def test_the_kb_searches_as_its_own_settings_say(client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
     (kb_id,) = any_dify.play("retrieve/no-retrieval-model")
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     ask(client, path="completion_db", kb_id=kb_id)
     assert any_dify.sent(1).get("retrieval_model") is None
 
@@ -143,7 +156,7 @@ def test_an_empty_kb_is_no_error(client: FlaskClient, dify: FakeDify) -> None:
     dify.play("chat/parameters-with-variables")
     (kb_id,) = dify.play("retrieve/empty-dataset")
     dify.play("datasets/get-detail", f"/v1/datasets/{kb_id}")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     answer = ask(client, path="completion_db", kb_id=kb_id).json
     assert (answer["code"], answer["rag_info"]["context_used"], answer["rag_info"]["context_length"]) == (0, False, 0)
     assert answer["rag_info"]["references"] == []
@@ -152,7 +165,7 @@ def test_an_empty_kb_is_no_error(client: FlaskClient, dify: FakeDify) -> None:
 
 def test_without_a_kb_completion_db_is_a_plain_conversation(client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     answer = ask(client, path="completion_db").json
     assert answer["rag_info"] == {
         "context_length": 0,
@@ -176,8 +189,8 @@ def test_an_unknown_kb_is_told_and_the_question_kept(app: Flask, client: FlaskCl
 def test_another_kb_starts_a_conversation_in_dify_as_well(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
     kb_ids = [any_dify.play(case)[0] for case in ("retrieve/semantic", "retrieve/qa-model")]
-    any_dify.play("chat/blocking-first-turn")
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     first = ask(client, path="completion_db", kb_id=kb_ids[0]).json["data"]
     second = ask(client, path="completion_db", kb_id=kb_ids[1], conversation_id=first["conversation_id"]).json["data"]
     assert second["is_new_conversation"] is True and second["conversation_id"] != first["conversation_id"]
@@ -194,7 +207,7 @@ def test_a_failed_turn_keeps_the_question_and_lets_the_next_one_in(
 ) -> None:
     without_variables(dify)
     dify.play("chat/error-before-blocking-rate")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     answer = ask(client, streaming=streaming)
     assert (answer.status_code, answer.json["error"]) == (502, "model_failed")
     assert "injected failure: rate" in answer.json["message"]
@@ -223,6 +236,93 @@ def test_a_dify_that_is_away_is_told_and_the_turn_ends(
     assert [(row.meta_data["status"], row.claimed_until) for row in messages(app)] == [("failed", None)]
 
 
+ERRORS = [f"chat/error-before-{{}}-{kind}" for kind in ("auth", "bad", "conn", "rate", "unavail")]
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_a_model_that_fails_gives_the_error_of_difys_own_blocking_answer(
+    app: Flask, client: FlaskClient, dify: FakeDify, case: str
+) -> None:
+    without_variables(dify)
+    dify.play(case.format("streaming"))
+    answer = ask(client)
+    said = dify.body(case.format("blocking"))["message"]
+    assert (answer.status_code, answer.json["error"]) == (502, "model_failed")
+    assert answer.json["message"] == f"The model could not answer: {said}"
+    assert [(row.meta_data["status"], row.claimed_until) for row in messages(app)] == [("failed", None)]
+
+
+def test_a_model_that_fails_in_the_middle_is_told_and_its_part_is_kept(
+    app: Flask, client: FlaskClient, dify: FakeDify
+) -> None:
+    without_variables(dify)
+    dify.play("chat/error-mid-stream")
+    answer = ask(client)
+    assert (answer.status_code, answer.json["error"]) == (502, "model_failed")
+    (stored,) = messages(app)
+    assert stored.response == recorded_text(dify.version, "chat/error-mid-stream") != ""
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "model_failed")
+
+
+def test_a_failure_of_difys_own_is_told_as_such(client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    event = {"event": "error", "status": 500, "code": "internal_server_error", "message": "Internal Server Error"}
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, b"data: %b\n\n" % orjson.dumps(event)))
+    answer = ask(client)
+    assert (answer.status_code, answer.json["error"]) == (502, "dify_failed")
+
+
+def test_a_model_that_says_nothing_gives_an_empty_answer(app: Flask, client: FlaskClient, dify: FakeDify) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-empty-answer")
+    data = ask(client).json["data"]
+    assert (data["answer"], data["status"]) == ("", "done")
+    assert [row.meta_data["status"] for row in messages(app)] == ["done"]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_an_answer_without_tokens_is_stopped_only_if_somebody_asked_for_it(
+    app: Flask, client: FlaskClient, dify: FakeDify, is_stopped: bool
+) -> None:
+    """A workflow without a model uses no tokens either."""
+
+    def talk(request: PreparedRequest) -> Answer:
+        if is_stopped:
+            with app.app_context():
+                request_stop(db.engine, messages(app)[0].id)
+        return recorded(dify.version, "chat/streaming-stopped")
+
+    without_variables(dify)
+    dify.call_back("POST", CHAT, talk)
+    assert ask(client).json["data"]["status"] == ("stopped" if is_stopped else "done")
+
+
+def test_a_model_that_dify_does_not_have_is_told_after_the_question_is_stored(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only Dify knows its models, and the question is stored before Dify is asked."""
+
+    def refuse(*_: object) -> None:
+        raise ValidationFailed("model_name 'x' is not a model of this Dify.")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr("route_api.chat.plan.choose_backend", refuse)
+        answer = ask(client)
+    assert (answer.status_code, answer.json["error"]) == (400, "validation_failed")
+    (stored,) = messages(app)
+    assert (stored.query, stored.claimed_until) == ("葫芦庙在哪里？", None)
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "validation_failed")
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-first-turn")
+    assert ask(client, conversation_id=stored.conversation_id).json["data"]["status"] == "done"
+
+
+@pytest.mark.parametrize("given", [{"prompt_name": "nope"}, {"temperature": 0.5}, {"model_name": "nope"}])
+def test_what_can_be_refused_without_dify_changes_nothing(app: Flask, client: FlaskClient, given: Any) -> None:
+    assert ask(client, **given).status_code == 400
+    assert counts(app) == (0, 0, 0)
+
+
 def test_a_wrong_key_is_the_operators_business(client: FlaskClient, dify: FakeDify) -> None:
     dify.play("chat/parameters-wrong-key")
     answer = ask(client)
@@ -234,16 +334,16 @@ def test_a_conversation_that_dify_has_lost_is_asked_again_without_it(
     app: Flask, client: FlaskClient, dify: FakeDify
 ) -> None:
     without_variables(dify)
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     dify.play("chat/conversation-deleted")
-    dify.play("chat/blocking-second-turn")
+    dify.play("chat/streaming-second-turn")
     first = ask(client).json["data"]
     second = ask(client, conversation_id=first["conversation_id"]).json["data"]
     assert second["conversation_id"] == first["conversation_id"]
     assert "conversation_id" not in dify.sent()
     with app.app_context(), db.engine.connect() as connection:
         kept = connection.scalar(select(Conversation.dify_conversation_id))
-    assert kept == dify.body("chat/blocking-second-turn")["conversation_id"]
+    assert kept == recorded_events(dify.version, "chat/streaming-second-turn")[-1]["conversation_id"]
 
 
 # ------------------------------------------------------------------ users and order of turns
@@ -257,7 +357,7 @@ def test_a_second_message_while_one_runs_is_refused_with_409(
     def ask_again(request: PreparedRequest) -> Answer:
         (running,) = messages(app)
         refused.append(ask(app.test_client(), "第二句", conversation_id=running.conversation_id))
-        return recorded(any_dify.version, "chat/blocking-first-turn")
+        return recorded(any_dify.version, "chat/streaming-first-turn")
 
     without_variables(any_dify)
     any_dify.call_back("POST", CHAT, ask_again)
@@ -269,8 +369,8 @@ def test_a_second_message_while_one_runs_is_refused_with_409(
 
 def test_a_claim_that_has_run_out_is_taken_over(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     conversation_id = ask(client).json["data"]["conversation_id"]
     for hence, status in ((60, 409), (-1, 200)):
         with app.app_context(), db.engine.begin() as connection:
@@ -281,7 +381,7 @@ def test_a_claim_that_has_run_out_is_taken_over(app: Flask, client: FlaskClient,
 @pytest.mark.parametrize("path", ["completion", "completion_db"])
 def test_another_users_conversation_is_not_found(client: FlaskClient, any_dify: FakeDify, path: str) -> None:
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     conversation_id = ask(client).json["data"]["conversation_id"]
     for foreign in (conversation_id, NOBODY):
         answer = ask(client, path=path, user_id="mallory", conversation_id=foreign)
@@ -295,8 +395,10 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
     def meet(request: PreparedRequest) -> Answer:
         asked = orjson.loads(request.body or b"")
         barrier.wait()
-        status, headers, body = recorded(any_dify.version, "chat/blocking-first-turn")
-        return status, headers, orjson.dumps({**orjson.loads(body), "answer": f"{asked['user']}: {asked['query']}"})
+        status, headers, body = recorded(any_dify.version, "chat/streaming-first-turn")
+        *_, end = body.strip().rpartition(b"data: ")
+        said = {**orjson.loads(end), "event": "message", "answer": f"{asked['user']}: {asked['query']}"}
+        return status, headers, b"data: %b\n\ndata: %b\n\n" % (orjson.dumps(said), end)
 
     answers: dict[str, str] = {}
 
@@ -328,9 +430,9 @@ def test_an_answer_in_no_known_shape_ends_the_turn(app: Flask, client: FlaskClie
     without_variables(any_dify)
     any_dify.answer("POST", "/v1/chat-messages", {"result": "success"})
     answer = client.post("/chat/chat", json={"user_id": "alice", "query": "?", "temperature": None})
-    assert (answer.status_code, answer.json["error"]) == (502, "dify_failed")
+    assert (answer.status_code, answer.json["error"]) == (502, "dify_unreachable")
     (stored,) = messages(app)
-    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "dify_failed")
+    assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("failed", "dify_unreachable")
     assert stored.claimed_until is None
 
 
@@ -349,7 +451,7 @@ def test_a_conversation_brought_over_from_another_system_goes_on(
             db.session.add(Message(conversation_id=conversation_id, position=position, **row))
         db.session.commit()
     without_variables(any_dify)
-    any_dify.play("chat/blocking-first-turn")
+    any_dify.play("chat/streaming-first-turn")
     assert ask(client, conversation_id=conversation_id).json["data"]["answer"]
     sent = any_dify.sent()
     assert "conversation_id" not in sent

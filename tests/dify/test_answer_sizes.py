@@ -80,7 +80,7 @@ TOO_LARGE = {
 }
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "a list": lambda dify: dify.knowledge.list_datasets(1, 20),
-    "a chat": lambda dify: dify.chat().send({"query": "x"}),
+    "a change": lambda dify: dify.knowledge.create_dataset({"name": "x"}),
     "a raw upload": lambda dify: dify.knowledge.create_document_raw("d", "multipart/form-data", BytesIO(b"x"), 1),
 }
 
@@ -158,7 +158,7 @@ def test_no_compression_is_asked_for() -> None:
     with loopback(lambda connection, request: connection.sendall(answer(b"{}"))) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
-        dify.chat().send({"query": "x"})
+        dify.chat().stream({"query": "x"}).close()
         CALLS["a raw upload"](dify)
     encodings = [line for request in server.requests for line in request.split(b"\r\n") if b"ccept-" in line]
     assert encodings == [b"Accept-Encoding: identity"] * 3

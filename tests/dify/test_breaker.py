@@ -212,10 +212,10 @@ def test_if_dify_answers_no_ping_calls_of_every_kind_fail_at_once_and_all_work_w
     fail(dify)
     wait_for(lambda: breaker.refused_kinds() == list(breaker_module.KINDS), 5)
     assert isinstance(failure(lambda: dify.chat().parameters()), DifyCircuitOpen)
-    assert isinstance(failure(lambda: dify.chat().send({"query": "?"})), DifyCircuitOpen)
+    assert isinstance(failure(lambda: dify.chat().stream({"query": "?"})), DifyCircuitOpen)
     script.mode = "ok"
     wait_for(lambda: breaker.refused_kinds() == ["read"], 5)
-    dify.chat().send({"query": "?"})
+    dify.chat().stream({"query": "?"}).close()
     read(dify)
     assert breaker.refused_kinds() == []
 
@@ -374,7 +374,7 @@ def test_beyond_the_bound_calls_are_refused_at_once(make: Make, script: Scripted
     dify, breaker = make(max_calls=3)
     script.mode = "slow"
     with ThreadPoolExecutor(3) as pool:
-        running = [pool.submit(dify.chat().send, {"query": "?"}) for _ in range(3)]
+        running = [pool.submit(dify.knowledge.create_dataset, {"name": "x"}) for _ in range(3)]
         wait_for(lambda: breaker.running_calls == 3, 5)
         refused = failure(lambda: read(dify))
         assert isinstance(refused, TooManyDifyCalls)

@@ -1,4 +1,3 @@
-import orjson
 import pytest
 import responses
 
@@ -6,22 +5,9 @@ from route_api.dify import Dify
 from route_api.dify.chat_app import Rating
 from route_api.errors import DifyForbidden, DifyNotFound, DifyRejected
 
-from ..support.recordings import DIFY, body_of, load, play, sent
+from ..support.recordings import DIFY, load, play, sent
 
 QUESTION = {"query": "你好", "user": "alice", "inputs": {"context": ""}}
-
-
-def test_a_blocking_answer_comes_as_dify_sent_it(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
-    play(mock_dify, version, "chat/blocking-first-turn")
-    assert dify.chat().send(QUESTION) == orjson.loads(body_of(load(version, "chat/blocking-first-turn")))
-    assert sent(mock_dify) == {**QUESTION, "response_mode": "blocking", "auto_generate_name": False}
-
-
-def test_a_model_that_says_nothing_gives_an_empty_answer(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
-    play(mock_dify, version, "chat/blocking-empty-answer")
-    assert dify.chat().send(QUESTION) == {"answer": ""}
 
 
 def test_a_streamed_answer_comes_as_events_and_no_title_is_asked_for(
@@ -49,18 +35,10 @@ def test_a_model_that_fails_in_a_stream_is_its_last_event(
     assert [event["event"] for event in events[-2:]] == ["message", "error"]
 
 
-def test_a_model_that_fails_in_a_blocking_answer_is_a_rejection(
-    dify: Dify, mock_dify: responses.RequestsMock, version: str
-) -> None:
-    play(mock_dify, version, "chat/error-before-blocking-rate")
-    with pytest.raises(DifyRejected, match="injected failure: rate"):
-        dify.chat().send(QUESTION)
-
-
 def test_a_closed_app_is_forbidden(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:
     play(mock_dify, version, "chat/app-api-disabled")
     with pytest.raises(DifyForbidden, match="API service has been disabled"):
-        dify.chat().send(QUESTION)
+        dify.chat().stream(QUESTION)
 
 
 def test_stop_names_the_task_and_its_user(dify: Dify, mock_dify: responses.RequestsMock, version: str) -> None:

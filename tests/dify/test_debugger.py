@@ -1,6 +1,5 @@
 from typing import Any
 
-import orjson
 import pytest
 import responses
 
@@ -25,31 +24,23 @@ def recorded_body(version: str, case: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", ["blocking-minimal-model-config", "override-everything", "chain-2", "chain-4"])
-def test_a_turn_is_sent_as_it_was_recorded_to_work(
+def test_a_turn_is_sent_as_it_was_recorded_to_work_but_for_the_response_mode(
     debugger: DebuggerApi, mock_dify: responses.RequestsMock, version: str, case: str
 ) -> None:
     case = f"debugger/{case}"
     play(mock_dify, version, case, path=f"{APP}/chat-messages")
     body = recorded_body(version, case)
     question = {name: value for name, value in body.items() if name != "response_mode"}
-    answer = debugger.send({"conversation_id": None, "parent_message_id": None, **question, "user": "alice"})
-    assert answer == orjson.loads(body_of(load(version, case)))
-    assert sent(mock_dify) == body
-
-
-def test_a_model_that_says_nothing_gives_an_empty_answer(
-    debugger: DebuggerApi, mock_dify: responses.RequestsMock, version: str
-) -> None:
-    play(mock_dify, version, "chat/blocking-empty-answer", path=f"{APP}/chat-messages")
-    assert debugger.send(QUESTION) == {"answer": ""}
+    debugger.stream({"conversation_id": None, "parent_message_id": None, **question, "user": "alice"}).close()
+    assert sent(mock_dify) == {**body, "response_mode": "streaming"}
 
 
 def test_without_a_configuration_the_published_one_is_asked_for(
     debugger: DebuggerApi, mock_dify: responses.RequestsMock, version: str
 ) -> None:
     play(mock_dify, version, "debugger/model-config-empty", path=f"{APP}/chat-messages")
-    debugger.send(QUESTION)
-    assert sent(mock_dify) == {**QUESTION, "model_config": {}, "response_mode": "blocking"}
+    debugger.stream(QUESTION).close()
+    assert sent(mock_dify) == {**QUESTION, "model_config": {}, "response_mode": "streaming"}
 
 
 def test_a_streamed_turn_asks_for_a_stream_and_comes_as_events(
@@ -79,7 +70,7 @@ def test_a_model_that_is_unknown_or_fails_is_a_rejection_with_its_reason(
 ) -> None:
     play(mock_dify, version, f"debugger/{case}", path=f"{APP}/chat-messages")
     with pytest.raises(DifyRejected) as refused:
-        debugger.send(QUESTION)
+        debugger.stream(QUESTION)
     assert refused.value.message == load(version, f"debugger/{case}")["response"]["body"]["message"]
 
 

@@ -8,6 +8,7 @@ from route_api.dify import ChatApi, DebuggerApi, Dify, override_model
 from route_api.errors import DifyNotFound, DifyRejected
 
 from ..support.dify_client import dify_client
+from ..support.event_streams import last_event
 from ..support.running_sandbox import running_sandbox
 
 PROVIDER = "route-api/sandbox/sandbox"
@@ -76,11 +77,11 @@ def test_model_and_parameters_reach_the_model_in_the_turn_that_asks_and_not_in_t
     sandbox: Dify, app_id: str, debugger: DebuggerApi, overridden: dict[str, Any]
 ) -> None:
     before = sandbox.console.app_model_config(app_id)
-    first = debugger.send(question("第一问", model_config=overridden))
+    first = last_event(debugger.stream(question("第一问", model_config=overridden)))
     asked = received(sandbox, app_id, first["message_id"])
     assert (asked["model"], asked["params"]) == (BRIEF, {"temperature": 0.11, "num_predict": 77})
     thread = {"conversation_id": first["conversation_id"], "parent_message_id": first["message_id"]}
-    second = debugger.send(question("第二问", **thread))
+    second = last_event(debugger.stream(question("第二问", **thread)))
     published = received(sandbox, app_id, second["message_id"])
     assert (published["model"], published["params"]) == (EXTRACTIVE, {})
     assert sandbox.console.app_model_config(app_id) == before
@@ -89,12 +90,12 @@ def test_model_and_parameters_reach_the_model_in_the_turn_that_asks_and_not_in_t
 def test_parent_message_id_carries_the_memory(
     sandbox: Dify, app_id: str, debugger: DebuggerApi, overridden: dict[str, Any]
 ) -> None:
-    first = debugger.send(question("第一问", model_config=overridden))
+    first = last_event(debugger.stream(question("第一问", model_config=overridden)))
     conversation_id = first["conversation_id"]
-    with_parent = debugger.send(
-        question("第二问", conversation_id=conversation_id, parent_message_id=first["message_id"])
+    with_parent = last_event(
+        debugger.stream(question("第二问", conversation_id=conversation_id, parent_message_id=first["message_id"]))
     )
-    without = debugger.send(question("第三问", conversation_id=conversation_id))
+    without = last_event(debugger.stream(question("第三问", conversation_id=conversation_id)))
     assert said(received(sandbox, app_id, with_parent["message_id"])) == ["第一问", "第二问"]
     assert said(received(sandbox, app_id, without["message_id"])) == ["第三问"]
 
@@ -118,7 +119,7 @@ def test_an_answer_of_the_debugger_can_be_stopped(debugger: DebuggerApi) -> None
 
 def test_a_message_of_either_way_has_suggested_questions(sandbox: Dify, app_id: str, debugger: DebuggerApi) -> None:
     config = {**sandbox.console.app_model_config(app_id), "suggested_questions_after_answer": {"enabled": True}}
-    answer = debugger.send(question("葫芦庙在哪里？", model_config=config))
+    answer = last_event(debugger.stream(question("葫芦庙在哪里？", model_config=config)))
     suggested = debugger.suggested(answer["message_id"], "alice")
     assert suggested and all(isinstance(each, str) for each in suggested)
 
@@ -126,16 +127,16 @@ def test_a_message_of_either_way_has_suggested_questions(sandbox: Dify, app_id: 
 @pytest.mark.parametrize("way", ["chat", "debugger"])
 def test_a_deleted_conversation_cannot_be_continued(sandbox: Dify, app_id: str, way: str) -> None:
     api: ChatApi | DebuggerApi = sandbox.chat() if way == "chat" else sandbox.debugger(app_id)
-    conversation_id = api.send(question("你好"))["conversation_id"]
+    conversation_id = last_event(api.stream(question("你好")))["conversation_id"]
     for _ in range(2):
         api.delete_conversation(conversation_id, "alice")
     with pytest.raises(DifyNotFound):
-        api.send(question("还在吗", conversation_id=conversation_id))
+        api.stream(question("还在吗", conversation_id=conversation_id))
 
 
 def test_a_rating_is_given_changed_and_withdrawn_more_than_once(sandbox: Dify, app_id: str) -> None:
     chat = sandbox.chat()
-    answer = chat.send(question("你好"))
+    answer = last_event(chat.stream(question("你好")))
     path = f"/console/api/apps/{app_id}/chat-messages?conversation_id={answer['conversation_id']}"
 
     def rating() -> list[tuple[str, str | None]]:
@@ -154,4 +155,4 @@ def test_a_rating_is_given_changed_and_withdrawn_more_than_once(sandbox: Dify, a
 def test_a_model_that_the_console_does_not_know_is_refused(debugger: DebuggerApi, overridden: dict[str, Any]) -> None:
     unknown = {**overridden, "model": {**overridden["model"], "name": "nope"}}
     with pytest.raises(DifyRejected, match="model.name must be in the specified model list"):
-        debugger.send(question("你好", model_config=unknown))
+        debugger.stream(question("你好", model_config=unknown))

@@ -20,7 +20,7 @@ from ..support.loopback import OK, OK_BODY, Loopback, answer, loopback, ok
 
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "GET": lambda dify: dify.knowledge.get_dataset("d"),
-    "POST": lambda dify: dify.chat().send({"query": "x"}),
+    "POST": lambda dify: dify.knowledge.create_dataset({"name": "x"}),
     "stream": lambda dify: dify.chat().stream({"query": "x"}),
     "ping": lambda dify: dify.transport.ping(),
 }

@@ -158,14 +158,14 @@ def test_what_cannot_be_repeated_takes_no_connection_that_dify_may_be_closing(mo
     with loopback(ok) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
-        dify.chat().send({"query": "x"})
+        dify.knowledge.create_dataset({"name": "x"})
         assert server.connections == 1
         time.sleep(0.15)
         dify.knowledge.retrieve("d", "x")
         assert server.connections == 1
         time.sleep(0.15)
-        dify.chat().send({"query": "x"})
-        dify.chat().send({"query": "x"})
+        dify.knowledge.create_dataset({"name": "x"})
+        dify.knowledge.create_dataset({"name": "x"})
         assert server.connections == 2
 
 
@@ -297,7 +297,7 @@ def test_every_call_carries_the_id_of_the_request_that_it_serves(trace: tracing.
     with loopback(ok) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
-        dify.chat().send({"query": "x"})
+        dify.chat().stream({"query": "x"}).close()
         with pytest.raises(DifyFailed, match="not Dify"):
             dify.transport.ping()
     assert [request.count(b"X-Request-Id: trace-1\r\n") for request in server.requests] == [1, 1, 1]

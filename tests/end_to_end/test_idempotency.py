@@ -68,8 +68,6 @@ class Dify:
             time.sleep(1)
         if is_first and "reset" in question:
             reset(connection)
-        elif body["response_mode"] == "blocking":
-            connection.sendall(recorded("chat/blocking-first-turn"))
         else:
             stream = load(VERSION, "chat/streaming-second-turn")["response"]["body"].encode()
             if is_first and "hang" in question:

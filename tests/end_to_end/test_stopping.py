@@ -139,12 +139,15 @@ def test_a_longer_stream_ends_with_a_failure_and_what_came_is_stored(stop: Stop,
     assert failure["data"]["message_id"] == message["message_id"]
 
 
-@pytest.mark.parametrize("user_id", ["silent", "blocking"])
-def test_a_turn_without_a_word_fails_in_the_envelope_and_its_question_is_kept(stop: Stop, user_id: str) -> None:
+@pytest.mark.parametrize("user_id, status", [("silent", "failed"), ("blocking", "stopped")])
+def test_an_answer_in_one_piece_fails_in_the_envelope_and_what_came_is_stored(
+    stop: Stop, user_id: str, status: str
+) -> None:
     body = json.loads(stop.bodies[user_id])
     assert (body["code"], body["error"]) == (-1, "gateway_stopped")
     message = stop.messages[user_id]
-    assert (message["status"], message["reason"], message["response"]) == ("failed", "gateway_stopped", "")
+    assert (message["status"], message["reason"]) == (status, "gateway_stopped")
+    assert bool(message["response"]) is (user_id == "blocking")
     assert message["query"] == QUESTIONS[user_id][0]
 
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, delete, event, select
 
-from route_api.errors import ConversationBusy, ConversationNotFound, MessageNotFound, TurnNotStoppable
+from route_api.errors import ConversationBusy, ConversationNotFound, MessageNotFound
 from route_api.extensions import db
 from route_api.presenters.conversation import conversation_row
 from route_api.presenters.message import message_row
@@ -19,7 +19,7 @@ from route_api.storage.conversations import (
     delete_conversations,
     rename_conversation,
 )
-from route_api.storage.messages import find_dify_message, find_running_task, rate_message
+from route_api.storage.messages import find_dify_message, find_running_turn, rate_message
 from route_api.storage.models import Conversation, Message, User, utc_now
 
 from ..support import databases
@@ -222,8 +222,8 @@ def test_no_statement_scans_a_table(app: Flask) -> None:
             messages_of(engine, conversation_id, order=order)
         read_message(engine, "alice", message_id)
         rate_message(engine, "alice", message_id, 1, None)
-        find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None)
-        find_running_task(engine, "alice", conversation_id=None, message_id=message_id)
+        find_running_turn(engine, "alice", conversation_id=conversation_id, message_id=None)
+        find_running_turn(engine, "alice", conversation_id=None, message_id=message_id)
         with pytest.raises(ConversationBusy):
             delete_conversations(engine, "alice", [conversation_id])
     with engine.connect() as connection:
@@ -350,7 +350,7 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
             lambda: rename_conversation(engine, user_id, conversation, "x"),
             lambda: delete_conversations(engine, user_id, [conversation]),
             lambda: messages.list_messages(engine, user_id, conversation, page=1, page_size=1, order="asc"),
-            lambda: find_running_task(engine, user_id, conversation_id=conversation, message_id=None),
+            lambda: find_running_turn(engine, user_id, conversation_id=conversation, message_id=None),
         ):
             with pytest.raises(ConversationNotFound):
                 attempt()
@@ -358,7 +358,7 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
             lambda: read_message(engine, user_id, message),
             lambda: rate_message(engine, user_id, message, 1, None),
             lambda: find_dify_message(engine, user_id, message),
-            lambda: find_running_task(engine, user_id, conversation_id=None, message_id=message),
+            lambda: find_running_turn(engine, user_id, conversation_id=None, message_id=message),
         ):
             with pytest.raises(MessageNotFound):
                 attempt()
@@ -367,50 +367,25 @@ def test_what_belongs_to_another_user_is_not_found_and_not_changed(engine: Engin
     assert unchanged == ("名字", None)
 
 
-# ------------------------------------------------------------------ the task to stop
+# ------------------------------------------------------------------ the turn to stop
 
 
 @pytest.mark.parametrize("by", ["conversation", "message"])
-def test_the_task_of_the_running_answer_is_found(engine: Engine, by: str) -> None:
+@pytest.mark.parametrize("task_id", [None, "running"])
+def test_the_running_turn_is_found(engine: Engine, by: str, task_id: str | None) -> None:
     conversation_id = add_conversation(engine)
     add_message(engine, conversation_id, 1, meta_data={"status": "done", "task_id": "old"})
-    message_id = add_running(engine, conversation_id, 2, task_id="running", carrier="app:qwen")
+    message_id = add_running(engine, conversation_id, 2, task_id=task_id, carrier="app:qwen")
     wanted = {"conversation_id": None, "message_id": None, f"{by}_id": {"message": message_id}.get(by, conversation_id)}
-    task = find_running_task(engine, "alice", **wanted)
-    assert task == (str(UUID(message_id)), "running", "app:qwen")
+    assert find_running_turn(engine, "alice", **wanted) == (message_id, task_id, "app:qwen")
 
 
-def test_where_nothing_is_running_there_is_no_task(engine: Engine) -> None:
+def test_where_nothing_is_running_there_is_no_turn_to_stop(engine: Engine) -> None:
     conversation_id = add_conversation(engine)
-    assert find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None) is None
+    assert find_running_turn(engine, "alice", conversation_id=conversation_id, message_id=None) is None
     done = add_message(engine, conversation_id, 1, meta_data={"status": "done", "task_id": "old"})
     gone = {"meta_data": {"status": "pending", "task_id": "gone"}, "leased_until": utc_now() - A_MINUTE}
     died = add_message(engine, conversation_id, 2, **gone)
-    assert find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None) is None
+    assert find_running_turn(engine, "alice", conversation_id=conversation_id, message_id=None) is None
     for message_id in (done, died):
-        assert find_running_task(engine, "alice", conversation_id=None, message_id=message_id) is None
-
-
-def test_a_task_that_is_not_named_yet_is_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    conversation_id = add_conversation(engine)
-    message_id = add_running(engine, conversation_id)
-    pauses: list[float] = []
-
-    def named_meanwhile(pause: float) -> None:
-        pauses.append(pause)
-        if len(pauses) == 2:
-            with engine.connect() as connection:
-                meta_data = {"status": "pending", "task_id": "late"}
-                connection.execute(Message.__table__.update().values(meta_data=meta_data))
-
-    monkeypatch.setattr("route_api.storage.messages.sleep", named_meanwhile)
-    task = find_running_task(engine, "alice", conversation_id=conversation_id, message_id=None)
-    assert task == (str(UUID(message_id)), "late", None)
-    assert len(pauses) == 2
-
-
-def test_a_task_that_is_never_named_cannot_be_stopped(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("route_api.storage.messages.TASK_WAIT_S", 0.3)
-    message_id = add_running(engine, add_conversation(engine))
-    with pytest.raises(TurnNotStoppable):
-        find_running_task(engine, "alice", conversation_id=None, message_id=message_id)
+        assert find_running_turn(engine, "alice", conversation_id=None, message_id=message_id) is None

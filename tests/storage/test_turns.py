@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, func, inspect, select, update
+from sqlalchemy import Engine, delete, func, inspect, select, update
 
 from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.storage import turns
-from route_api.storage.models import Conversation, Message, User, utc_now
+from route_api.storage.models import Conversation, Message, StopRequest, User, utc_now
 from route_api.storage.turns import (
     DifyConversation,
     NewTurn,
@@ -22,6 +22,8 @@ from route_api.storage.turns import (
     finish_turn,
     past_turns,
     progress_of,
+    request_stop,
+    stop_requests,
     store_progress,
 )
 
@@ -244,13 +246,52 @@ def test_a_conversation_moves_on_dify_and_may_leave_it(engine: Engine) -> None:
         assert turn.dify_conversation == on_dify
 
 
+def test_a_turn_whose_process_died_is_not_continued_on_dify(engine: Engine) -> None:
+    """Dify has an empty answer there, so the next turn begins a new conversation on Dify with our history."""
+    turn = begin(engine)
+    finish(engine, turn, "答", dify_conversation=DifyConversation("app", KB, 1))
+    turn = begin(engine, conversation_id=turn.conversation_id)
+    store_progress(engine, [progress_of(turn, "部分", "task")])
+    die(engine, turn)
+    following = begin(engine, conversation_id=turn.conversation_id)
+    assert following.dify_conversation is None
+    assert [past.response for past in past_turns(engine, following, before=3, maximum=10)] == ["部分", "答"]
+    finish(engine, following, "答", dify_conversation=None)
+    assert begin(engine, conversation_id=turn.conversation_id).dify_conversation is None
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_a_turn_that_is_stopped_keeps_its_lease_until_dify_is_told(engine: Engine, is_dead: bool) -> None:
+    turn = begin(engine)
+    store_progress(engine, [progress_of(turn, "", None, "caller_left")])
+    if not is_dead:
+        with pytest.raises(ConversationBusy):
+            begin(engine, conversation_id=turn.conversation_id)
+    else:
+        die(engine, turn)
+        begin(engine, conversation_id=turn.conversation_id)
+    assert row(engine, turn.message_id).meta_data == {"status": "stopped", "reason": "caller_left"}
+
+
+def test_a_request_to_stop_is_kept_once_and_forgotten_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    request_stop(engine, "a" * 32)
+    request_stop(engine, "a" * 32)
+    assert stop_requests(engine) == {"a" * 32}
+    monkeypatch.setattr(turns, "STOP_REQUEST_LIFETIME_S", -1.0)
+    request_stop(engine, "b" * 32)
+    assert stop_requests(engine) == {"b" * 32}
+    monkeypatch.undo()
+    with engine.begin() as connection:
+        connection.execute(delete(StopRequest))
+
+
 # ------------------------------------------------------------------ history
 
 
-def test_past_turns_come_latest_first_without_the_failed_ones(engine: Engine) -> None:
+def test_past_turns_come_latest_first_without_the_ones_that_failed_before_their_first_word(engine: Engine) -> None:
     turn = begin(engine, query="问1")
     for number, status in enumerate(["done", "failed", "stopped", "done"], start=2):
-        finish(engine, turn, f"答{number - 1}", status)
+        finish(engine, turn, "" if status == "failed" else f"答{number - 1}", status)
         turn = begin(engine, conversation_id=turn.conversation_id, query=f"问{number}")
     rows = past_turns(engine, turn, before=turn.position, maximum=10)
     assert [(past.query, past.response) for past in rows] == [("问4", "答4"), ("问3", "答3"), ("问1", "答1")]

@@ -4,7 +4,13 @@ from typing import Any
 
 from route_api.dify import Dify
 
-SHORT_TIMEOUTS = {"connect_timeout": 2.0, "read_timeout": 10.0, "chat_timeout": 10.0, "upload_timeout": 10.0}
+SHORT_TIMEOUTS = {
+    "connect_timeout": 2.0,
+    "read_timeout": 10.0,
+    "chat_timeout": 10.0,
+    "upload_timeout": 10.0,
+    "event_timeout": 10.0,
+}
 
 
 def dify_client(url: str, **overrides: Any) -> Dify:

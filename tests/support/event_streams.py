@@ -1,6 +1,9 @@
 """Event streams, for a Dify on loopback."""
 
 import socket
+from typing import Any
+
+from route_api.dify import EventStream
 
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 PLAIN_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -10,6 +13,11 @@ END = b'data: {"event":"message_end"}\n\n'
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def last_event(stream: EventStream) -> dict[str, Any]:
+    """Read a whole stream, and return its last event."""
+    return list(stream)[-1]
 
 
 class silent_after_the_first_event:

@@ -58,18 +58,10 @@ ROUTES: list[tuple[str, str, str | dict[str, str]]] = [
     ("GET", f"{CONSOLE}/apps/{ID}/api-keys", "provisioning/app-api-keys-list"),
     ("POST", f"{CONSOLE}/apps/{ID}/chat-messages/{ID}/stop", "debugger/stop"),
     ("DELETE", f"{CONSOLE}/apps/{ID}/chat-conversations/{ID}", "debugger/console-conversation-delete"),
-    (
-        "POST",
-        "/v1/chat-messages",
-        {"blocking": "chat/blocking-first-turn", "streaming": "chat/streaming-auto-generate-name-false"},
-    ),
-    (
-        "POST",
-        f"{CONSOLE}/apps/{ID}/chat-messages",
-        {"blocking": "debugger/blocking-minimal-model-config", "streaming": "chat/streaming-first-turn"},
-    ),
+    ("POST", "/v1/chat-messages", "chat/streaming-auto-generate-name-false"),
+    ("POST", f"{CONSOLE}/apps/{ID}/chat-messages", "chat/streaming-first-turn"),
 ]
-"""Method, path and recorded case; for a chat, one case for each response_mode. No stream of the debugger was recorded
+"""Method, path and recorded case. No stream of the debugger was recorded
 for both versions, and it has the form of the service API's."""
 
 COMPILED = [(method, re.compile(path), case) for method, path, case in ROUTES]
@@ -137,7 +129,7 @@ class MutatingDify(ThreadingHTTPServer):
             return Answer(200, self._headers("application/json"), orjson.dumps(RULES))
         for known, pattern, case in COMPILED:
             if known == method and pattern.fullmatch(path):
-                return self._load(case if isinstance(case, str) else case[orjson.loads(body)["response_mode"]])
+                return self._load(case)
         return self._load("auth/console-unknown-path")
 
     def _load(self, case: str) -> Answer:

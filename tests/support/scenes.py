@@ -128,14 +128,14 @@ def document_status(dify: FakeDify, client: FlaskClient) -> TestResponse:
 
 def conversation_completion(dify: FakeDify, client: FlaskClient) -> TestResponse:
     dify.play("chat/parameters-without-variables")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     return client.post("/v1/conversation/completion", json={"user_id": "test_09_50", "message": "葫芦庙在哪里？"})
 
 
 def conversation_completion_db(dify: FakeDify, client: FlaskClient) -> TestResponse:
     dify.play("chat/parameters-with-variables")
     (kb_id,) = dify.play("retrieve/semantic")
-    dify.play("chat/blocking-first-turn")
+    dify.play("chat/streaming-first-turn")
     body = {"user_id": "test_kg_16:54", "message": "英莲在元宵节走失", "kb_id": kb_id}
     return client.post("/v1/conversation/completion_db", json=body)
 

@@ -55,8 +55,12 @@ def counts(app: Flask) -> tuple[int, int, int]:
         return users, conversations, turns
 
 
+def recorded_events(version: str, case: str) -> list[Any]:
+    """The events of a recorded stream, without its pings."""
+    blocks = load(version, case)["response"]["body"].split("\n\n")
+    return [orjson.loads(block.removeprefix("data: ")) for block in blocks if block.startswith("data: ")]
+
+
 def recorded_text(version: str, case: str) -> str:
     """The whole answer of a recorded stream."""
-    blocks = load(version, case)["response"]["body"].split("\n\n")
-    events = [orjson.loads(block.removeprefix("data: ")) for block in blocks if block.startswith("data: ")]
-    return "".join(event["answer"] for event in events if event["event"] == "message")
+    return "".join(event["answer"] for event in recorded_events(version, case) if event["event"] == "message")

@@ -13,6 +13,7 @@ from route_api.chat import forwarding
 from route_api.extensions import db
 from route_api.schemas.base import describe_problems
 from route_api.storage.models import Conversation, Message
+from route_api.storage.turns import stop_requests
 
 from ..support.api_document import answer_schema
 from ..support.fake_dify import FakeDify
@@ -220,23 +221,25 @@ def test_stopping_where_nothing_is_running_is_no_failure(
     assert any_dify.calls == []
 
 
-def test_an_answer_that_the_model_has_not_begun_cannot_be_stopped_yet(
-    client: FlaskClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_stop_before_dify_begins_to_answer_is_left_to_the_process_of_the_turn(
+    client: FlaskClient, engine: Engine, any_dify: FakeDify
 ) -> None:
-    monkeypatch.setattr("route_api.storage.messages.TASK_WAIT_S", 0.0)
     conversation_id = add_conversation(engine)
-    add_running(engine, conversation_id)
-    answer = call(client, "stop", conversation_id=conversation_id)
-    assert (answer.status_code, answer.json["error"]) == (409, "turn_not_stoppable")
-    assert "not begun" in answer.json["message"]
+    message_id = add_running(engine, conversation_id)
+    for _ in range(2):
+        answer = call(client, "stop", conversation_id=conversation_id)
+        assert answer.json["data"] == {"message_id": dashed(message_id), "stopped": True}
+    assert stop_requests(engine) == {message_id} and any_dify.calls == []
 
 
-def test_a_stop_that_fails_on_dify_is_told(client: FlaskClient, engine: Engine, any_dify: FakeDify) -> None:
+def test_a_stop_that_fails_on_dify_is_left_to_the_process_of_the_turn(
+    client: FlaskClient, engine: Engine, any_dify: FakeDify
+) -> None:
     conversation_id = add_conversation(engine)
-    add_running(engine, conversation_id, task_id=THEIRS[0])
+    message_id = add_running(engine, conversation_id, task_id=THEIRS[0])
     any_dify.fail("POST", f"/v1/chat-messages/{THEIRS[0]}/stop", network.ConnectionError())
-    answer = call(client, "stop", conversation_id=conversation_id)
-    assert (answer.status_code, answer.json["error"]) == (502, "dify_unreachable")
+    assert call(client, "stop", conversation_id=conversation_id).json["data"]["stopped"] is True
+    assert stop_requests(engine) == {message_id}
 
 
 @pytest.mark.parametrize("nothing", [{}, {"conversation_id": "", "message_id": None}])

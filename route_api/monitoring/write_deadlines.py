@@ -1,0 +1,124 @@
+"""A time limit for each write to a caller: the connection of a caller who reads nothing is shut down.
+
+Without the limit, such a caller would keep a worker's greenlet or thread, and a stream would keep its conversation. The
+limit is for all answers: lists, downloads and streams. A stream's turn then ends as after a caller who has left.
+"""
+
+import _socket
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from math import inf
+from time import monotonic
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+CHECK_S = 1.0
+"""Seconds between two checks. A caller may exceed the limit by this time."""
+
+WRITE_SIZE = 64 * 1024
+"""Bytes that are written at a time. The limit is for each write, so a caller who reads slowly gets all of a long
+answer: with a limit of 30 seconds, 2 KB a second are enough."""
+
+
+class WriteDeadlines:
+    """A WSGI application that watches the writes of the answers of another one."""
+
+    def __init__(self, app: WsgiApp, seconds: float) -> None:
+        """
+        :param seconds: the longest time for one write
+        """
+        self._app = app
+        self.seconds = seconds
+        self._bodies: set[WatchedBody] = set()
+        self._lock = threading.Lock()
+        self._has_started = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = self._app(environ, start_response)
+        caller = environ.get("gunicorn.socket")
+        return body if caller is None else self._watch(WatchedBody(body, caller, environ["PATH_INFO"], self))
+
+    def _watch(self, body: "WatchedBody") -> "WatchedBody":
+        with self._lock:
+            self._bodies.add(body)
+            if not self._has_started:
+                # Not earlier: a thread of gunicorn's master process would not survive the fork of the worker.
+                self._has_started = True
+                threading.Thread(target=self._check_repeatedly, name="write-deadlines", daemon=True).start()
+        return body
+
+    def forget(self, body: "WatchedBody") -> None:
+        """Stop watching a body, whose last byte was written."""
+        with self._lock:
+            self._bodies.discard(body)
+
+    def _check_repeatedly(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(CHECK_S):
+            # The lock keeps an answer from ending here. Otherwise its connection could already serve the next request.
+            with self._lock:
+                now = monotonic()
+                for body in [body for body in self._bodies if body.must_be_written_by < now]:
+                    self._bodies.discard(body)
+                    log.warning("the caller of %s reads nothing; the connection is closed", body.path)
+                    shut_down(body.caller)
+
+
+class WatchedBody:
+    """The body of an answer. The server asks for the next item when it has written the one before."""
+
+    __slots__ = ("path", "caller", "must_be_written_by", "_body", "_items", "_rest", "_deadlines")
+
+    def __init__(self, body: Iterable[bytes], caller: socket.socket, path: str, deadlines: WriteDeadlines) -> None:
+        self.path = path
+        self.caller = caller
+        self.must_be_written_by = inf
+        self._body = body
+        self._items = iter(body)
+        self._rest = b""
+        self._deadlines = deadlines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self.must_be_written_by = inf  # The application may take longer to make the next item.
+        try:
+            item = self._rest or next(self._items)
+        finally:  # At the end, the server may still write an empty chunk.
+            self.must_be_written_by = monotonic() + self._deadlines.seconds
+        if len(item) > WRITE_SIZE or self._rest:
+            item, self._rest = item[:WRITE_SIZE], item[WRITE_SIZE:]
+        return item
+
+    def close(self) -> None:
+        """End the answer. The server calls this also if a write has failed."""
+        self._deadlines.forget(self)
+        if close := getattr(self._body, "close", None):
+            close()
+
+
+def duplicate(connection: socket.socket) -> _socket.socket:
+    """A duplicate of a socket, which stays open when the server closes the original.
+
+    Its class is the one of the C module `_socket`. gevent replaces the class in the module `socket`: the `recv` of
+    gevent's class waits even with MSG_DONTWAIT, and its `shutdown` raises an unusual error in a greenlet that writes.
+    """
+    return _socket.socket(fileno=os.dup(connection.fileno()))
+
+
+def shut_down(connection: socket.socket) -> None:
+    """Shut down a connection, so that a write that waits in another thread or greenlet fails."""
+    with suppress(OSError):  # The caller or the server has already closed the connection.
+        copy = duplicate(connection)
+        try:
+            copy.shutdown(socket.SHUT_RDWR)
+        finally:
+            copy.close()
