@@ -53,9 +53,11 @@ def patch_sockets_to_give_way() -> None:
 def _giving_way(method: Any) -> Any:
     """The method of a socket, which gives way before it begins."""
 
+    loop_time = gevent.get_hub().loop.now
+
     def give_way_first(self: Any, *arguments: Any, **options: Any) -> Any:
         # The absolute value, because somebody may set the clock back.
-        if abs(time() - self.hub.loop.now()) > LOOP_PAUSE_S:
+        if abs(time() - loop_time()) > LOOP_PAUSE_S:
             _give_way_after_turn(self.hub)
         return method(self, *arguments, **options)
 

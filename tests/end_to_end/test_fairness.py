@@ -103,7 +103,7 @@ class OneWorker(Process):
     def send(self, path: str, framing: str, kind: str = FORM, method: str = "POST") -> socket.socket:
         """Send the head of a request."""
         connection = self.connect()
-        lines = [f"{method} /v1/{path} HTTP/1.1", "Host: x", "Connection: close", kind, framing, "", ""]
+        lines = [f"{method} /v1/{path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", kind, framing, "", ""]
         connection.sendall("\r\n".join(lines).encode())
         return connection
 
@@ -191,7 +191,7 @@ def longest_wait(gateway: OneWorker, scene: Callable[[], None]) -> float:
         with gateway.connect() as connection:
             while not is_over.wait(0.005):
                 begun = time.monotonic()
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 while not connection.recv(65536).endswith(b"}"):
                     pass
                 waits.append(time.monotonic() - begun)

@@ -62,7 +62,8 @@ def answer(path: str, body: bytes) -> Iterator[bytes]:
         for _ in range(size):
             yield bytes(MB)
     elif path.endswith("/download"):
-        yield json_answer({"url": f"/files/{int(path.split('/')[-2][-12:])}"})
+        address = f"/files/{int(path.split('/')[-2][-12:])}"
+        yield json_answer({"id": ID, "name": "a.bin", "url": address, "download_url": address})
     elif path.endswith("/chat-messages"):
         asked = re.search(rb"n=(\d+)", body)
         yield stream(int(asked[1]) if asked else 3)
