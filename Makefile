@@ -14,12 +14,13 @@ MINUTES ?= 15
 STREAMS ?= 500
 NEWMAN := postman/node_modules/.bin/newman
 
-.PHONY: help serve test fuzz soak check format docs postman newman clean
+.PHONY: help serve test fuzz fuzz-dify soak check format docs postman newman clean
 
 help:
 	@echo "make serve    install everything and serve on http://127.0.0.1:8000 (PORT=... for another port)"
 	@echo "make test     run every test that this machine can run, and list the skipped tests"
 	@echo "make fuzz     send 20,000 requests that are made from the OpenAPI document (CASES=... SEED=...)"
+	@echo "make fuzz-dify  change 20,000 answers of Dify at random, under every endpoint (CASES=... SEED=...)"
 	@echo "make check    check formatting, style, types and import contracts"
 	@echo "make format   format the code"
 	@echo "make docs     generate docs/api.md from the code"
@@ -36,6 +37,9 @@ test: $(VENV)/test
 
 fuzz: $(VENV)/test
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest -n $(CORES) tests/openapi/test_fuzz.py
+
+fuzz-dify: $(VENV)/test
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest --show-capture=no tests/test_fuzz_dify.py
 
 check: $(VENV)/test
 	$(BIN)/black --quiet --check --diff -l 120 $(CODE)

@@ -23,12 +23,14 @@ from flask import Flask
 from sqlalchemy import select
 
 from config import Config
-from route_api.app import create_app, dify_of
-from route_api.chat.backends import DifyCache
+from route_api.app import create_app
+from route_api.chat.dify_cache import DifyCache
+from route_api.dify.breaker import Breaker
 from route_api.errors import DifyError
 from route_api.extensions import db
 from route_api.storage.models import Message
 
+from .support.dify_client import dify_client
 from .support.gateway_client import GatewayClient
 from .support.mutating_dify import MutatingDify
 from .support.recordings import VERSIONS
@@ -127,7 +129,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mutating
 def make_app(folder: Path, url: str, has_console: bool) -> Flask:
     settings = {**OPEN, **(CONSOLE if has_console else {}), "DIFY_BASE_URL": url, "DIFY_APP_API_KEY": "<app-key>"}
     folders = {"DOWNLOAD_ROOT": folder / "downloads", "DEAD_LETTERS_DIR": folder / "dead_letters"}
-    config = Config.load(**settings, **folders, DATABASE_URL=f"sqlite:///{folder}/db.sqlite3", DIFY_READ_TIMEOUT=5.0)
+    config = Config.load(**settings, **folders, DATABASE_URL=f"sqlite:///{folder}/db.sqlite3")
     app = create_app(config)
     app.test_client_class = GatewayClient
     app.config["FUZZED"] = config
@@ -170,9 +172,14 @@ class Case:
         self._forget_dify()
 
     def _forget_dify(self) -> None:
-        """Begin with a new client: no console session, no cached answers."""
-        parts = self._app.extensions["route_api"]
-        parts.dify, parts.dify_cache = dify_of(self._app.config["FUZZED"]), DifyCache()
+        """Begin with a new client: no console session, no refused login, no cached answers, no open circuit."""
+        parts, config = self._app.extensions["route_api"], self._app.config["FUZZED"]
+        login = {"console_email": config.DIFY_CONSOLE_EMAIL, "console_password": config.DIFY_CONSOLE_PASSWORD}
+        parts.dify_breaker = Breaker(lambda: None, max_calls=100)
+        parts.dify_cache = DifyCache()
+        parts.dify = dify_client(
+            config.DIFY_BASE_URL, app_api_key="<app-key>", breaker=parts.dify_breaker, pool_size=5, **login
+        )
 
     def run(self) -> None:
         if self._is_refused_without_console():

@@ -171,7 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         elif answer.status != 204:
             head += f"Content-Length: {len(answer.body)}\r\n"
         self.wfile.write(head.encode("latin-1", "replace") + b"\r\n" + (b"" if answer.status == 204 else whole))
-        self.close_connection = bool(answer.missing_bytes)
+        # After a whole answer the connection stays open: whether the next request finds it closed would be a race.
+        self.close_connection = bool(answer.missing_bytes) and answer.status != 204
 
     do_GET = do_POST = do_PATCH = do_DELETE = handle_request
 
