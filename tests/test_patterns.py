@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
         module = importlib.import_module(info.name)
         path = Path(str(module.__file__))
         tree = ast.parse(path.read_text())
-        methods = {id(node.value): node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        uses = uses_of_patterns(tree)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not isinstance(function := node.func, ast.Attribute):
                 continue
@@ -96,8 +97,33 @@ def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
             if function.attr not in RE_FUNCTIONS:
                 continue
             arguments = [node.args[0], *node.args[HAS_FLAGS_AT.get(function.attr, 9) :]]
-            values = [eval(compile(ast.Expression(part), path, "eval"), vars(module)) for part in arguments]
-            yield f"{path.stem}:{node.lineno}", (methods.get(id(node), function.attr), re.compile(*values))
+            values = [value_of(part, dict(vars(module))) for part in arguments]
+            yield f"{path.stem}:{node.lineno}", (uses.get(id(node), function.attr), re.compile(*values))
+
+
+def uses_of_patterns(tree: ast.Module) -> dict[int, str]:
+    """The only method that is called on the value of each expression, and on the name that is assigned to it."""
+    uses, of_names = {}, {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            uses[id(node.value)] = node.attr
+            if isinstance(node.value, ast.Name):
+                of_names.setdefault(node.value.id, set()).add(node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            methods = of_names.get(node.targets[0].id, set())
+            if len(methods) == 1:
+                uses[id(node.value)] = methods.pop()
+    return uses
+
+
+def value_of(expression: ast.expr, names: dict[str, Any]) -> Any:
+    """The value of an expression; a name that only a function knows stands for the text `x`."""
+    while True:
+        try:
+            return eval(compile(ast.Expression(expression), "pattern", "eval"), names)
+        except NameError as error:
+            names[error.name] = "x"
 
 
 PATTERNS = dict(patterns())
