@@ -80,7 +80,7 @@ HAS_FLAGS_AT = {"compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall"
 """The place of the flags among the arguments of the functions of `re`. The others have the flags by name, if at all."""
 
 
-def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
+def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[Any]]]]:
     """Every regular expression in the code: its place, how it is used, and itself."""
     for info in pkgutil.walk_packages(route_api.__path__, "route_api."):
         if info.name.endswith("__main__"):
@@ -129,7 +129,7 @@ def value_of(expression: ast.expr, names: dict[str, Any]) -> Any:
 PATTERNS = dict(patterns())
 
 
-def seconds(use: str, pattern: re.Pattern[str], text: str) -> float:
+def seconds(use: str, pattern: re.Pattern[Any], text: str | bytes) -> float:
     """The CPU time of a pattern that is used in this way, or, if the use is not known, in each way."""
     begun = time.process_time()
     if use not in ("fullmatch", "match"):
@@ -150,7 +150,9 @@ def test_a_pattern_takes_linear_time(place: str) -> None:
     for short, long in SIZES:
         for piece in PIECES:
             for start, end in (("", ""), ("a<think>", "\0")):
-                texts = [start + (piece * size)[:size] + end for size in (short, long)]
+                texts: list[Any] = [start + (piece * size)[:size] + end for size in (short, long)]
+                if isinstance(pattern.pattern, bytes):
+                    texts = [text.encode() for text in texts]
                 if (taken := seconds(use, pattern, texts[1])) < MEASURABLE_S:
                     continue
                 growth = taken / max(seconds(use, pattern, texts[0]) for _ in range(3))
