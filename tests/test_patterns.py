@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ HAS_FLAGS_AT = {"compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall"
 """The place of the flags among the arguments of the functions of `re`. The others have the flags by name, if at all."""
 
 
-def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
+def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[Any]]]]:
     """Every regular expression in the code: its place, how it is used, and itself."""
     for info in pkgutil.walk_packages(route_api.__path__, "route_api."):
         if info.name.endswith("__main__"):
@@ -87,7 +88,7 @@ def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
         module = importlib.import_module(info.name)
         path = Path(str(module.__file__))
         tree = ast.parse(path.read_text())
-        methods = {id(node.value): node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        uses = uses_of_patterns(tree)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not isinstance(function := node.func, ast.Attribute):
                 continue
@@ -96,14 +97,39 @@ def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[str]]]]:
             if function.attr not in RE_FUNCTIONS:
                 continue
             arguments = [node.args[0], *node.args[HAS_FLAGS_AT.get(function.attr, 9) :]]
-            values = [eval(compile(ast.Expression(part), path, "eval"), vars(module)) for part in arguments]
-            yield f"{path.stem}:{node.lineno}", (methods.get(id(node), function.attr), re.compile(*values))
+            values = [value_of(part, dict(vars(module))) for part in arguments]
+            yield f"{path.stem}:{node.lineno}", (uses.get(id(node), function.attr), re.compile(*values))
+
+
+def uses_of_patterns(tree: ast.Module) -> dict[int, str]:
+    """The only method that is called on the value of each expression, and on the name that is assigned to it."""
+    uses, of_names = {}, {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            uses[id(node.value)] = node.attr
+            if isinstance(node.value, ast.Name):
+                of_names.setdefault(node.value.id, set()).add(node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            methods = of_names.get(node.targets[0].id, set())
+            if len(methods) == 1:
+                uses[id(node.value)] = methods.pop()
+    return uses
+
+
+def value_of(expression: ast.expr, names: dict[str, Any]) -> Any:
+    """The value of an expression; a name that only a function knows stands for the text `x`."""
+    while True:
+        try:
+            return eval(compile(ast.Expression(expression), "pattern", "eval"), names)
+        except NameError as error:
+            names[error.name] = "x"
 
 
 PATTERNS = dict(patterns())
 
 
-def seconds(use: str, pattern: re.Pattern[str], text: str) -> float:
+def seconds(use: str, pattern: re.Pattern[Any], text: str | bytes) -> float:
     """The CPU time of a pattern that is used in this way, or, if the use is not known, in each way."""
     begun = time.process_time()
     if use not in ("fullmatch", "match"):
@@ -124,7 +150,9 @@ def test_a_pattern_takes_linear_time(place: str) -> None:
     for short, long in SIZES:
         for piece in PIECES:
             for start, end in (("", ""), ("a<think>", "\0")):
-                texts = [start + (piece * size)[:size] + end for size in (short, long)]
+                texts: list[Any] = [start + (piece * size)[:size] + end for size in (short, long)]
+                if isinstance(pattern.pattern, bytes):
+                    texts = [text.encode() for text in texts]
                 if (taken := seconds(use, pattern, texts[1])) < MEASURABLE_S:
                     continue
                 growth = taken / max(seconds(use, pattern, texts[0]) for _ in range(3))

@@ -15,7 +15,7 @@ from route_api.dify import Dify
 from route_api.errors import DifyFailed, DifyNotFound, DifyRejected
 
 from ..support.dify_client import dify_client
-from ..support.loopback import answer, loopback
+from ..support.loopback import answer, loopback, ok
 
 MB = 1024 * 1024
 LIMIT = 1 * MB
@@ -155,7 +155,7 @@ def test_an_answer_that_is_compressed_twice_is_not_decoded(status: str) -> None:
 
 
 def test_no_compression_is_asked_for() -> None:
-    with loopback(lambda connection, request: connection.sendall(answer(b"{}"))) as server:
+    with loopback(ok) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
         dify.chat().stream({"query": "x"}).close()

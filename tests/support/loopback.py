@@ -79,8 +79,8 @@ def answer(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     return head.encode() + body
 
 
-OK = {"id": "d", "name": "d", "answer": "ok"}
-"""An answer that has the form of a dataset and of a chat's answer."""
+OK = {"id": "d", "name": "d", "answer": "ok", "records": []}
+"""An answer that has the form of a dataset, of a chat's answer and of a search's."""
 
 OK_BODY = orjson.dumps(OK)
 
