@@ -87,7 +87,7 @@ def ask_and_never_read(gateway: Gateway) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     connection.connect(("127.0.0.1", gateway.port))
-    head = "POST /v1/chat/chat HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/chat/chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode())
     return connection
 

@@ -70,7 +70,7 @@ def ask_without_reading(
     if buffer_size:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_size)
     connection.connect(("127.0.0.1", gateway.port))
-    head = f"POST /v1/{path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    head = f"POST /v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
     return connection
 
