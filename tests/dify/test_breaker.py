@@ -25,7 +25,7 @@ from route_api.errors import (
 from route_api.monitoring import metrics, tracing
 
 from ..support.dify_client import dify_client
-from ..support.loopback import Loopback, answer, loopback, reset
+from ..support.loopback import OK, OK_BODY, Loopback, answer, loopback, reset
 from ..support.running_gateway import wait_for
 
 VERSION = "X-Version: 1.12.1\r\n"
@@ -50,11 +50,11 @@ class ScriptedDify:
             reset(connection)
         elif mode == "slow":
             self.may_end.wait(10)
-            connection.sendall(answer(b"{}", headers=VERSION))
+            connection.sendall(answer(OK_BODY, headers=VERSION))
         elif mode == "head":  # The body does not come before the test says so.
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(OK_BODY))
             self.may_end.wait(10)
-            connection.sendall(b"{}")
+            connection.sendall(OK_BODY)
         else:
             status, headers = {
                 "ok": ("200 OK", VERSION),
@@ -64,7 +64,7 @@ class ScriptedDify:
                 "503": ("503 SERVICE UNAVAILABLE", VERSION),
                 "502 of a proxy": ("502 Bad Gateway", "Server: nginx\r\n"),
             }[mode]
-            connection.sendall(answer(b"{}", status, headers))
+            connection.sendall(answer(OK_BODY, status, headers))
 
 
 @pytest.fixture(autouse=True)
@@ -380,7 +380,7 @@ def test_beyond_the_bound_calls_are_refused_at_once(make: Make, script: Scripted
         assert isinstance(refused, TooManyDifyCalls)
         assert (refused.status, refused.code, refused.retry_after) == (503, "dify_too_busy", 1)
         script.may_end.set()
-        assert [each.result(10) for each in running] == [{}] * 3
+        assert [each.result(10) for each in running] == [OK] * 3
     assert breaker.running_calls == 0
     script.mode = "ok"
     read(dify)
