@@ -166,6 +166,20 @@ def test_a_login_that_brings_no_session_counts_as_refused(
         login.session()
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"data": {"access_token": ["a"], "refresh_token": "r"}}', b"<html>"]
+)
+def test_a_success_without_a_session_is_no_refusal(
+    login: ConsoleLogin, mock_dify: responses.RequestsMock, body: bytes
+) -> None:
+    play(mock_dify, "1.8.1", "general/service-index")
+    mock_dify.post(f"{DIFY}/console/api/login", body=body)
+    with pytest.raises(DifyFailed):
+        login.session()
+    play(mock_dify, "1.8.1", "auth/login")
+    assert type(login.session()) is BearerSession
+
+
 def test_a_cookie_of_a_load_balancer_is_not_taken_for_a_session(
     login: ConsoleLogin, mock_dify: responses.RequestsMock
 ) -> None:
