@@ -29,7 +29,8 @@ from ..monitoring.tracing import Trace
 from ..monitoring.write_deadlines import duplicate
 from ..storage.database import refuses_values
 from ..storage.dead_letters import DeadLetters
-from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, stop_requests, store_progress
+from ..storage.leases import RENEWAL_S
+from ..storage.turns import TurnEnd, TurnRow, finish_turn, progress_of, stop_requests, store_progress
 
 Json = dict[str, Any]
 
@@ -40,10 +41,6 @@ CHECK_INTERVAL_S = 1.0
 
 TURNS_PER_TRANSACTION = 100
 """Turns whose progress is stored in one transaction. A transaction needs memory for a second copy of their texts."""
-
-LEASE_RENEWAL_S = TURN_LEASE_S / 4
-"""Seconds after which the monitor renews a lease."""
-
 
 NOT_STORED = "not_stored"
 """The reason of a failed turn whose answer the database has refused."""
@@ -186,7 +183,7 @@ class TurnInProgress:
         text, now = self.text, monotonic()
         stop_reason = self.end_reason if self.end_reason in PATIENT_REASONS else None
         is_stored = text is self._stored_text and stop_reason == self._stored_reason
-        if is_stored and now - self._stored_at < LEASE_RENEWAL_S:
+        if is_stored and now - self._stored_at < RENEWAL_S:
             return None
         return progress_of(self.row, text, self.task_id, stop_reason)
 
