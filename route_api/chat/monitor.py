@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic
 from typing import Any
 
@@ -289,7 +289,10 @@ class TurnMonitor:
         except Exception as error:
             if not refuses_values(error):
                 raise
-            self._write_dead_letter(turn, error, **asdict(end))
+            content = asdict(replace(end, for_repeats=None))
+            del content["for_repeats"]  # A repeated request is carried out.
+            with self._lock:
+                self._write_dead_letter(turn, error, **content)
             finish_turn(self._engine, turn.row, turn.acceptable_end())
         else:
             if turn.has_dead_letter:
@@ -361,7 +364,9 @@ class TurnMonitor:
                 return
             ((turn, row),) = progress
             store_progress(self._engine, [turn.acceptable_progress()])
-            self._write_dead_letter(turn, error, response=row["m_response"], meta_data=row["m_meta_data"])
+            with self._lock:
+                if not turn.has_ended:  # Otherwise this older text would replace the whole answer in the dead letter.
+                    self._write_dead_letter(turn, error, response=row["m_response"], meta_data=row["m_meta_data"])
             return
         for turn, row in progress:
             turn.note_stored(row)
