@@ -23,7 +23,7 @@ from .chat.dify_cache import DifyCache
 from .chat.monitor import TurnMonitor
 from .commands import register_commands
 from .dify import Breaker, Dify, Transport
-from .dify.breaker_board import RedisBoard
+from .dify.breaker_state import RedisState
 from .extensions import api, db, migrate
 from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HealthCheck, health_check_of
 from .monitoring import logs
@@ -153,8 +153,8 @@ def breaker_of(config: Config) -> Breaker:
         config.DIFY_BASE_URL, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, pool_size=1
     )
     redis = redis_of(config)
-    board = RedisBoard(redis, config.DIFY_BASE_URL) if redis else None
-    return Breaker(pinging.ping, max_calls=config.max_dify_calls, board=board)
+    shared = RedisState(redis, config.DIFY_BASE_URL) if redis else None
+    return Breaker(pinging.ping, max_calls=config.max_dify_calls, shared=shared)
 
 
 def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:

@@ -29,7 +29,8 @@ from werkzeug.exceptions import HTTPException
 from ..errors import ApiError, ValidationFailed
 from ..extensions import component
 from ..storage import idempotency
-from ..storage.idempotency import KEY_LEASE_S, ROWS_PER_DELETE, KeyLease, StoredAnswer, take_key
+from ..storage.idempotency import ROWS_PER_DELETE, KeyLease, StoredAnswer, take_key
+from ..storage.leases import RENEWAL_S
 from .limits import rate_limit_key
 
 Json = dict[str, Any]
@@ -42,9 +43,6 @@ REPLAYED_HEADER = "Idempotent-Replayed"
 ENVIRON_NAME = "HTTP_IDEMPOTENCY_KEY"
 MAX_KEY_LENGTH = 255
 IS_VALID_KEY = re.compile(r"[\x21-\x7e]{1,%d}" % MAX_KEY_LENGTH).fullmatch
-
-RENEWAL_S = KEY_LEASE_S / 4
-"""Seconds between two renewals of the leases of this process."""
 
 CLEANUP_S = 3600.0
 """Seconds between two searches for expired keys in each process. If a search finds more keys than one statement

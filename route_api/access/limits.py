@@ -17,13 +17,13 @@ from typing import Any, TypeVar, cast
 
 import redis
 from flask import current_app, g, request
-
-from config import Config
 from limits import RateLimitItem, RateLimitItemPerMinute, parse
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from config import Config
 
 from ..errors import TooManyRequests
 from ..extensions import component

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from time import monotonic
 from typing import Any
 
@@ -29,7 +29,8 @@ from ..monitoring.tracing import Trace
 from ..monitoring.write_deadlines import duplicate
 from ..storage.database import refuses_values
 from ..storage.dead_letters import DeadLetters
-from ..storage.turns import TURN_LEASE_S, TurnEnd, TurnRow, finish_turn, progress_of, stop_requests, store_progress
+from ..storage.leases import RENEWAL_S
+from ..storage.turns import TurnEnd, TurnRow, finish_turn, progress_of, stop_requests, store_progress
 
 Json = dict[str, Any]
 
@@ -40,10 +41,6 @@ CHECK_INTERVAL_S = 1.0
 
 TURNS_PER_TRANSACTION = 100
 """Turns whose progress is stored in one transaction. A transaction needs memory for a second copy of their texts."""
-
-LEASE_RENEWAL_S = TURN_LEASE_S / 4
-"""Seconds after which the monitor renews a lease."""
-
 
 NOT_STORED = "not_stored"
 """The reason of a failed turn whose answer the database has refused."""
@@ -186,7 +183,7 @@ class TurnInProgress:
         text, now = self.text, monotonic()
         stop_reason = self.end_reason if self.end_reason in PATIENT_REASONS else None
         is_stored = text is self._stored_text and stop_reason == self._stored_reason
-        if is_stored and now - self._stored_at < LEASE_RENEWAL_S:
+        if is_stored and now - self._stored_at < RENEWAL_S:
             return None
         return progress_of(self.row, text, self.task_id, stop_reason)
 
@@ -292,7 +289,10 @@ class TurnMonitor:
         except Exception as error:
             if not refuses_values(error):
                 raise
-            self._write_dead_letter(turn, error, **asdict(end))
+            content = asdict(replace(end, for_repeats=None))
+            del content["for_repeats"]  # A repeated request is carried out.
+            with self._lock:
+                self._write_dead_letter(turn, error, **content)
             finish_turn(self._engine, turn.row, turn.acceptable_end())
         else:
             if turn.has_dead_letter:
@@ -364,7 +364,9 @@ class TurnMonitor:
                 return
             ((turn, row),) = progress
             store_progress(self._engine, [turn.acceptable_progress()])
-            self._write_dead_letter(turn, error, response=row["m_response"], meta_data=row["m_meta_data"])
+            with self._lock:
+                if not turn.has_ended:  # Otherwise this older text would replace the whole answer in the dead letter.
+                    self._write_dead_letter(turn, error, response=row["m_response"], meta_data=row["m_meta_data"])
             return
         for turn, row in progress:
             turn.note_stored(row)

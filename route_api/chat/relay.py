@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
-from ..errors import ApiError, DifyError, DifyFailed, DifyTimeout, GatewayStopped, ModelFailed
+from ..errors import ApiError, DifyError, DifyFailed, DifyTimeout, DifyUnreadable, GatewayStopped, ModelFailed
 from ..monitoring import metrics, tracing
 from .answers import complete_answer
 from .monitor import TurnInProgress, TurnStopped, turn_monitor
@@ -153,7 +153,7 @@ def end_answer(
     is_on_dify = turn.is_answered
     if status == "stopped" and not is_on_dify:
         is_on_dify = stop_generation(plan, turn)
-    elif isinstance(failure, DifyTimeout):
+    elif isinstance(failure, (DifyTimeout, DifyUnreadable)):  # Dify itself goes on after these.
         stop_generation(plan, turn)
     turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason, is_on_dify=is_on_dify))
     return status, reason

@@ -78,12 +78,11 @@ def store_failure(plan: Plan, turn: TurnInProgress) -> Iterator[None]:
             if (cause := cause_of_end(turn, error)) is error:
                 raise
             raise cause from error
-    except TurnStopped:
-        turn_monitor.finish(turn, turn_end(plan, turn, None, "stopped", turn.end_reason))
-        raise
     except BaseException as error:
+        is_stopped = isinstance(error, TurnStopped)
+        status, reason = ("stopped", turn.end_reason) if is_stopped else ("failed", failure_reason(error))
         with turn_monitor.ensure_end(turn, failure_reason(error)):
-            turn_monitor.finish(turn, turn_end(plan, turn, None, "failed", failure_reason(error)))
+            turn_monitor.finish(turn, turn_end(plan, turn, None, status, reason))
         raise
 
 

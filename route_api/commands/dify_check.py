@@ -18,7 +18,7 @@ from config import Config
 from ..access.limits import redis_of
 from ..dify import CHAT_MODES, Dify, ready_models
 from ..dify.breaker import FAILURES
-from ..dify.breaker_board import RedisBoard
+from ..dify.breaker_state import RedisState
 from ..errors import (
     ConsoleLoginRefused,
     ConsoleNotConfigured,
@@ -118,7 +118,7 @@ class GatewayCheck:
         if redis is None:
             text = f"{rule}; each worker by itself, so only /readyz and /metrics of a running gateway tell its state"
             return Finding(name, "works", text)
-        if refused := sorted(RedisBoard(redis, self._settings.DIFY_BASE_URL).read()):
+        if refused := sorted(RedisState(redis, self._settings.DIFY_BASE_URL).read()):
             text = f"running gateways refuse calls to Dify of these kinds: {', '.join(refused)}"
             return Finding(name, "unknown", text, "none, if Dify works: the gateways notice it within a few seconds")
         return Finding(name, "works", f"{rule}; no running gateway refuses calls now")

@@ -11,6 +11,9 @@ each of :data:`KINDS` has a circuit of its own:
 - When a ping has succeeded, one call is let through as a trial. If it succeeds, the circuit closes; if it fails, the
   next trial waits for the next ping. If a trial still runs after :data:`TRIAL_S` seconds, another one may begin.
 
+A call that stops a model has no circuit and takes no place, because it ends another call. It is refused only while Dify
+answers no ping.
+
 A call succeeds when the head of Dify's answer arrives, also if that is a refusal. A call that ended because its caller
 left is neither a success nor a failure.
 """
@@ -21,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from secrets import token_hex
 from time import monotonic
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from ..errors import DifyCircuitOpen, DifyError, TooManyDifyCalls
 from ..monitoring import metrics, tracing
@@ -32,6 +35,9 @@ KINDS = metrics.DIFY_CALL_KINDS
 """The kinds of calls, by the part of Dify that they need. `read` and `write` need its database, and `write` also its
 task queue; `retrieval` the vector database and the embedding model; `chat` a language model; `console` its database,
 but through another blueprint and after a login; `file` the storage of files."""
+
+STOP = "stop"
+"""What :func:`kind_of` returns for a call that stops a model."""
 
 FAILURES = 5
 FAILED_PINGS = 2
@@ -46,10 +52,12 @@ OUTAGE_STATUSES = (502, 503, 504)
 
 
 def kind_of(method: str, path: str) -> str:
-    """The kind of a call.
+    """The kind of a call: one of :data:`KINDS`, or :data:`STOP`.
 
     :param path: the path of the call on Dify's server; a whole address if the call is for another server
     """
+    if path.endswith("/stop"):
+        return STOP
     if path.endswith("/chat-messages") or path.endswith(("/suggested", "/suggested-questions")):
         return "chat"
     if path.startswith("/console/"):
@@ -61,8 +69,8 @@ def kind_of(method: str, path: str) -> str:
     return "read" if method == "GET" else "write"
 
 
-class Board(Protocol):
-    """Where workers tell each other which circuits are open. No method raises anything, or waits for long."""
+class SharedState(Protocol):
+    """The open circuits of all workers. No method raises anything, or waits for long."""
 
     def publish(self, opened: dict[str, str]) -> None:
         """Tell the other workers that these kinds are open: kind → id of this opening."""
@@ -95,9 +103,9 @@ class Circuit:
         self.is_open, self.may_try, self.opening = True, False, opening
 
     @property
-    def is_stuck(self) -> bool:
-        """Whether the next call is refused too, if the circuit is open."""
-        return not self.may_try or self.trial is not None
+    def is_half_open(self) -> bool:
+        """Whether the circuit is open, but lets the next call through as a trial."""
+        return self.is_open and self.may_try and self.trial is None
 
 
 class Call:
@@ -129,16 +137,17 @@ class Breaker:
         ping: Callable[[], None],
         *,
         max_calls: int,
-        board: Board | None = None,
+        shared: SharedState | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """
         :param ping: asks Dify whether it answers, and raises a :class:`DifyError` if not; takes a few seconds at most
         :param max_calls: how many calls may run at the same time
+        :param shared: None if each worker finds out by itself that Dify is away
         """
         self._ping = ping
         self._max_calls = max_calls
-        self._board = board
+        self._shared = shared
         self._clock = clock
         self._circuits = {kind: Circuit(kind) for kind in KINDS}
         self._failed_pings = 0
@@ -157,10 +166,19 @@ class Breaker:
         is_away = self._failed_pings >= FAILED_PINGS
         return [circuit.kind for circuit in self._circuits.values() if circuit.is_open or is_away]
 
-    def begin(self, kind: str) -> Call:
-        """Let a call through.
+    def check_pings(self) -> None:
+        """Let a call through that stops a model.
 
-        :raises DifyCircuitOpen: the circuit of this kind is open
+        :raises DifyCircuitOpen: Dify answers no ping
+        """
+        if self._failed_pings >= FAILED_PINGS:
+            self._refuse()
+
+    def begin(self, kind: str) -> Call:
+        """Let a call through that stops no model.
+
+        :param kind: one of :data:`KINDS`
+        :raises DifyCircuitOpen: the circuit of this kind is open, or Dify answers no ping
         :raises TooManyDifyCalls: as many calls are running as may run
         """
         circuit = self._circuits[kind]
@@ -170,7 +188,7 @@ class Breaker:
         if circuit.is_open or self._failed_pings >= FAILED_PINGS:
             self._admit(call)
         self._running.add(call)
-        if self._watcher is None and self._board is not None:
+        if self._watcher is None and self._shared is not None:
             self._watch()
         return call
 
@@ -193,6 +211,9 @@ class Breaker:
                 if circuit.may_try and is_free:
                     circuit.trial = call
                     return
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
         self._watch()
         raise DifyCircuitOpen(RETRY_AFTER_S)
 
@@ -232,7 +253,7 @@ class Breaker:
         for kind, gauge in metrics.dify_breaker_open.items():
             gauge.set(kind in refused)
 
-    # ---------------------------------------------------------------- the thread that pings and looks at the board
+    # ---------------------------------------------------------------- the thread that pings and reads the shared state
 
     def _watch(self) -> None:
         """Start the thread, if it does not run."""
@@ -250,15 +271,15 @@ class Breaker:
         ping_at = 0.0
         while True:
             try:
-                if self._board is not None:
-                    self._look(self._board)
+                if self._shared is not None:
+                    self._look(self._shared)
                 if self._waits_for_ping() and self._clock() >= ping_at:
                     ping_at = self._clock() + PING_INTERVAL_S
                     self._ask_for_ping()
             except Exception:  # A bug must not keep the circuits open for ever.
                 log.exception("unexpected error in the thread that pings Dify")
             with self._lock:
-                if self._board is None and not self._waits_for_ping():
+                if self._shared is None and not self._waits_for_ping():
                     self._watcher = None
                     return
             if self._closed.wait(LOOK_INTERVAL_S):
@@ -287,11 +308,11 @@ class Breaker:
             log.warning("Dify answers pings again")
             self._report()
 
-    def _look(self, board: Board) -> None:
+    def _look(self, shared: SharedState) -> None:
         """Open the circuits that other workers have opened, once for each opening. Each worker closes its own."""
         while self._to_withdraw:
-            board.withdraw(self._to_withdraw.pop())
-        for kind, opening in board.read().items():
+            shared.withdraw(self._to_withdraw.pop())
+        for kind, opening in shared.read().items():
             circuit = self._circuits.get(kind)
             if circuit is not None and opening != circuit.opening:
                 with self._lock:
@@ -300,6 +321,6 @@ class Breaker:
                         continue
                     circuit.open(opening)
                 self._tell_of_opening(circuit, "another worker found that Dify fails")
-        opened = {each.kind: each.opening for each in self._circuits.values() if each.is_open and each.is_stuck}
+        opened = {each.kind: each.opening for each in self._circuits.values() if each.is_open and not each.is_half_open}
         if opened:
-            board.publish(opened)
+            shared.publish(opened)

@@ -12,7 +12,7 @@ from typing import Any, Generator, Iterable, Iterator, cast
 import orjson
 import requests
 
-from ..errors import DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
+from ..errors import DifyTimeout, DifyUnreachable, DifyUnreadable
 from ..monitoring import tracing
 from . import shapes
 from .chunked_body import READ_SIZE, ChunkedBody
@@ -92,7 +92,7 @@ class EventStream:
         :raises DifyUnreachable: the stream broke off before its last event, or was interrupted.
         :raises DifyTimeout: no event and no ping came in time, or only pings came. Bytes that are no event, such as
             comments, do not count.
-        :raises DifyFailed: Dify sent something that is no event.
+        :raises DifyUnreadable: Dify sent something that is no event, or too much.
         """
         try:
             with self._trace.interruptible(self._shutdown):
@@ -149,7 +149,7 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     The time is linear however small the pieces are: each search for a blank line begins one byte before the new piece.
 
     :returns: the lines between two blank lines, joined by `\\n`.
-    :raises DifyFailed: a block, or the whole stream, is too long.
+    :raises DifyUnreadable: a block, or the whole stream, is too long.
     """
     pending = bytearray()
     received = 0
@@ -157,7 +157,7 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         received += len(piece)
         if received > MAX_STREAM_SIZE:
-            raise DifyFailed("Dify sent an answer that is too long.")
+            raise DifyUnreadable("Dify sent an answer that is too long.")
         if ends_with_cr or b"\r" in piece:
             # Lines end with \n, \r\n or \r. A \r at the end of a piece ends its line at once; a \n after it is dropped.
             begins_with_lf = ends_with_cr and piece.startswith(b"\n")
@@ -175,7 +175,7 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
             begin = end = end + 2
         del pending[:begin]
         if len(pending) > MAX_EVENT_SIZE:
-            raise DifyFailed("Dify sent an event that is too long.")
+            raise DifyUnreadable("Dify sent an event that is too long.")
 
 
 def parse_event(block: bytes) -> Event | None:

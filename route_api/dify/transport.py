@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
 from ..monitoring import metrics, tracing
-from .breaker import OUTAGE_STATUSES, Breaker, kind_of
+from .breaker import OUTAGE_STATUSES, STOP, Breaker, Call, kind_of
 from .connections import shutdown_of
 from .credentials import Credential
 from .decoder import Kind, fit
@@ -131,7 +131,7 @@ class Transport:
         # slowly, so the connect timeout would be too short.
         connect_timeout = self._connect_timeout if data is None else self._read_timeout
         timeout = (connect_timeout, read_timeout or self._read_timeout)
-        call = self.breaker.begin(kind_of(method, url.removeprefix(self.base_url))) if self.breaker else None
+        call = self._let_through(method, url)
         sent_at = perf_counter()
         outcome, response = "failed", None
         try:
@@ -154,6 +154,19 @@ class Transport:
             call.failed() if is_outage else call.succeeded()
         self.dify_version = response.headers.get("X-Version") or self.dify_version
         return response
+
+    def _let_through(self, method: str, url: str) -> Call | None:
+        """Ask the breaker.
+
+        :returns: None if the breaker need not know the outcome of the call
+        """
+        if self.breaker is None:
+            return None
+        kind = kind_of(method, url.removeprefix(self.base_url))
+        if kind != STOP:
+            return self.breaker.begin(kind)
+        self.breaker.check_pings()
+        return None
 
     def _send_uncounted(
         self,

@@ -74,15 +74,14 @@ class WriteDeadlines:
 class WatchedBody:
     """The body of an answer. The server asks for the next item when it has written the one before."""
 
-    __slots__ = ("path", "caller", "must_be_written_by", "_body", "_items", "_rest", "_deadlines")
+    __slots__ = ("path", "caller", "must_be_written_by", "_body", "_pieces", "_deadlines")
 
     def __init__(self, body: Iterable[bytes], caller: socket.socket, path: str, deadlines: WriteDeadlines) -> None:
         self.path = path
         self.caller = caller
         self.must_be_written_by = inf
         self._body = body
-        self._items = iter(body)
-        self._rest = b""
+        self._pieces = pieces_of(body)
         self._deadlines = deadlines
 
     def __iter__(self) -> Iterator[bytes]:
@@ -91,18 +90,22 @@ class WatchedBody:
     def __next__(self) -> bytes:
         self.must_be_written_by = inf  # The application may take longer to make the next item.
         try:
-            item = self._rest or next(self._items)
+            return next(self._pieces)
         finally:  # At the end, the server may still write an empty chunk.
             self.must_be_written_by = monotonic() + self._deadlines.seconds
-        if len(item) > WRITE_SIZE or self._rest:
-            item, self._rest = item[:WRITE_SIZE], item[WRITE_SIZE:]
-        return item
 
     def close(self) -> None:
         """End the answer. The server calls this also if a write has failed."""
         self._deadlines.forget(self)
         if close := getattr(self._body, "close", None):
             close()
+
+
+def pieces_of(body: Iterable[bytes]) -> Iterator[bytes]:
+    """The items of a body, in pieces of WRITE_SIZE at the most. The time is linear however long an item is."""
+    for item in body:
+        for begin in range(0, len(item), WRITE_SIZE):
+            yield item[begin : begin + WRITE_SIZE]
 
 
 def duplicate(connection: socket.socket) -> _socket.socket:

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import BindParameter, Engine, Row, and_, bindparam, delete, exists, func, select, update
 
 from ..errors import ConversationBusy, ConversationNotFound
-from .models import IS_LAST, Conversation, Message, utc_now
+from .leases import has_lease, lease_parameters
+from .models import IS_LAST, Conversation, Message
 
 Json = dict[str, Any]
 
@@ -53,7 +54,7 @@ SELECT_DIFY_CONVERSATIONS = (
     .where(Message.conversation_id.in_(IDS))
     .distinct()
 )
-HAS_RUNNING_TURN = exists(Message.id).where(Message.conversation_id.in_(IDS), Message.leased_until > bindparam("now"))
+HAS_RUNNING_TURN = exists(Message.id).where(Message.conversation_id.in_(IDS), has_lease(Message.leased_until))
 DELETE_CONVERSATIONS = delete(Conversation).where(*HAVE_IDS_AND_USER, ~HAS_RUNNING_TURN)
 """Deletes all of the conversations, or none of them if a turn of one is running."""
 
@@ -124,7 +125,7 @@ def delete_conversations(engine: Engine, user_id: str, conversation_ids: list[st
         for missing in ids.keys() - set(connection.scalars(SELECT_EXISTING_IDS, chosen)):
             raise ConversationNotFound(ids[missing])
         on_dify = connection.execute(SELECT_DIFY_CONVERSATIONS, {"ids": list(ids)}).all()
-        if not connection.execute(DELETE_CONVERSATIONS, {**chosen, "now": utc_now()}).rowcount:
+        if not connection.execute(DELETE_CONVERSATIONS, {**chosen, **lease_parameters()}).rowcount:
             raise ConversationBusy
     return [
         DifyConversationReference(row.backend, row.dify_conversation_id) for row in on_dify if row.dify_conversation_id

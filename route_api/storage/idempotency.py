@@ -14,16 +14,13 @@ from sqlalchemy.exc import IntegrityError
 
 from ..errors import IdempotencyKeyReused, RequestInProgress
 from .database import transaction
+from .leases import has_lease, is_leased, lease_end, lease_parameters
 from .models import IdempotentRequest, Message, utc_now
 
 Json = dict[str, Any]
 
 KEY_LIFETIME = timedelta(hours=24)
 """How long a key and its answer are stored, from the first request with the key."""
-
-KEY_LEASE_S = 20.0
-"""Seconds for which a lease on a key is valid. The process that carries out the request renews it. If the process dies,
-the lease ends by itself, and a repeated request is carried out."""
 
 TAKE_TRIES = 5
 """How often :func:`take_key` tries again if another request changes the row at the same moment."""
@@ -57,7 +54,7 @@ UPDATE_TAKEN_OVER = (
     update(IdempotentRequest)
     .where(
         *IS_LEASE,
-        or_(IdempotentRequest.leased_until.is_(None), IdempotentRequest.leased_until < bindparam("now")),
+        or_(IdempotentRequest.leased_until.is_(None), ~has_lease(IdempotentRequest.leased_until)),
         or_(IdempotentRequest.status.is_(None), IdempotentRequest.create_time < bindparam("oldest")),
     )
     .values(
@@ -157,7 +154,7 @@ def _new_row(key: str, request_hash: str, now: datetime) -> Json:
         "k_request_hash": request_hash,
         "k_create_time": now,
         "k_taken_at": now,
-        "k_leased_until": now + timedelta(seconds=KEY_LEASE_S),
+        "k_leased_until": lease_end(now),
     }
 
 
@@ -171,7 +168,7 @@ def _take_over(engine: Engine, key: str, request_hash: str, now: datetime) -> Ke
         row = connection.execute(SELECT_KEY, {"of_key": key}).first()
         if row is None:
             return None
-        if row.leased_until is not None and row.leased_until > now:
+        if is_leased(row.leased_until, now):
             raise RequestInProgress if row.request_hash == request_hash else IdempotencyKeyReused
         lease = KeyLease(key, now, now)
         message_id = None
@@ -185,19 +182,19 @@ def _take_over(engine: Engine, key: str, request_hash: str, now: datetime) -> Ke
         parameters = {
             "of_key": key,
             "of_taken_at": row.taken_at,
-            "now": now,
+            **lease_parameters(now),
             "oldest": oldest,
             "k_request_hash": request_hash,
             "k_message_id": message_id,
             "k_create_time": lease.first_taken_at,
-            "k_leased_until": now + timedelta(seconds=KEY_LEASE_S),
+            "k_leased_until": lease_end(now),
         }
         return lease if connection.execute(UPDATE_TAKEN_OVER, parameters).rowcount else None
 
 
 def renew_keys(engine: Engine, leases: Iterable[KeyLease]) -> None:
     """Renew the leases of running requests, in one transaction."""
-    until = utc_now() + timedelta(seconds=KEY_LEASE_S)
+    until = lease_end()
     with transaction(engine) as connection:
         connection.execute(UPDATE_LEASE, [{**lease.condition, "k_leased_until": until} for lease in leases])
 
@@ -215,7 +212,7 @@ def note_turn(engine: Engine, lease: KeyLease, message_id: str) -> None:
 def store_answer(connection: Connection, lease: KeyLease, answer: StoredAnswer) -> None:
     """Store the answer of a request that has succeeded, and release the lease.
 
-    If the lease was lost, because the process stood still for longer than KEY_LEASE_S, nothing is stored.
+    If the lease was lost, because the process stood still for longer than LEASE_S, nothing is stored.
     """
     parameters = {"k_status": answer.status, "k_content_type": answer.content_type, "k_body": answer.body}
     connection.execute(UPDATE_ANSWER, {**lease.condition, **parameters})

@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import Engine, Row, bindparam, select, update
 
 from ..errors import ConversationNotFound, MessageNotFound
+from .leases import is_leased
 from .models import IS_LAST, LAST_POSITION, Conversation, Message
-from .turns import is_leased
 
 SELECT_MESSAGES = select(
     Message.id,

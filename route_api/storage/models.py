@@ -103,7 +103,7 @@ class Message(Base):
 
     `position` counts the turns of a conversation from 1. Times cannot order the turns, because two may be equal.
 
-    The row is also the lease on its conversation: while `leased_until` lies in the future, a process writes the answer.
+    The row is also the lease on its conversation (`leases.py`): while the lease is valid, a process writes the answer.
     Two turns that start at the same moment use the same position, and the unique constraint rejects one of them.
     """
 
@@ -144,7 +144,7 @@ class ConsoleRefusal(Base):
 class IdempotentRequest(Base):
     """A request with the header Idempotency-Key, and its answer, so that a repeated request gets the same answer.
 
-    The row is also the lease on the key: while `leased_until` lies in the future, a process carries out the request. A
+    The row is also the lease on the key (`leases.py`): while the lease is valid, a process carries out the request. A
     request that failed leaves a row without a status and without a lease if it may have done something.
     """
 

@@ -17,14 +17,10 @@ from sqlalchemy.exc import IntegrityError
 from ..errors import ConversationBusy, ConversationNotFound
 from .database import WritePair, transaction
 from .idempotency import KeyLease, StoredAnswer, store_answer
+from .leases import is_leased, lease_end
 from .models import IS_LAST, Conversation, Message, StopRequest, User, dashed, new_id, utc_now
 
 Json = dict[str, Any]
-
-TURN_LEASE_S = 20.0
-"""Seconds for which a lease is valid. While a turn holds the lease, its conversation accepts no other turn. The monitor
-(`chat/monitor.py`) renews the lease while the turn runs. If the process dies, the lease ends by itself, at most this
-long after the last renewal."""
 
 STOP_REQUEST_LIFETIME_S = 600.0
 """Seconds after which a row of `stop_request` is deleted. The process that runs the turn has read it long before."""
@@ -218,7 +214,7 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
         "m_response": "",
         "m_meta_data": _meta_data(new.options, "pending"),
         "m_create_time": now,
-        "m_leased_until": now + timedelta(seconds=TURN_LEASE_S),
+        "m_leased_until": lease_end(now),
     }
     if new.conversation_id is not None:
         row = _continue_conversation(engine, new, new.conversation_id, message, now)
@@ -258,7 +254,7 @@ def _continue_conversation(
             if new.kb_id is not None and new.kb_id != last.kb_id:
                 return None
             if last.leased_until is not None:
-                if last.leased_until > now:
+                if is_leased(last.leased_until, now):
                     raise ConversationBusy
                 connection.execute(UPDATE_INTERRUPTED, _interrupted_parameters(last))
                 # Dify never got the end of that turn, so a new conversation on Dify begins, with our history.
@@ -323,7 +319,7 @@ def progress_of(row: TurnRow, response: str, task_id: str | None, stop_reason: s
         "of_message": row.message_id,
         "m_response": response,
         "m_meta_data": _meta_data(row.options, status, stop_reason, task_id=task_id),
-        "m_leased_until": utc_now() + timedelta(seconds=TURN_LEASE_S),
+        "m_leased_until": lease_end(),
     }
 
 
@@ -395,11 +391,6 @@ def stop_requests(engine: Engine) -> set[str]:
     """The ids of the turns that somebody has asked to stop lately, also of turns that have ended since."""
     with engine.connect() as connection:
         return set(connection.scalars(SELECT_STOP_REQUESTS))
-
-
-def is_leased(leased_until: datetime | None) -> bool:
-    """Whether the lease is still valid, so that a process may still be writing the answer."""
-    return leased_until is not None and leased_until > utc_now()
 
 
 def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str | None]:

@@ -17,8 +17,9 @@ from route_api.extensions import db
 from route_api.monitoring.metrics import exposition
 from route_api.monitoring.tracing import Trace
 from route_api.storage.dead_letters import DeadLetters
+from route_api.storage.idempotency import KeyLease, StoredAnswer, take_key
 from route_api.storage.models import Message
-from route_api.storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn
+from route_api.storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn, store_progress
 
 from ..support import databases
 from ..support.event_streams import CHUNKED_HEAD, chunk
@@ -114,6 +115,34 @@ def test_an_end_that_is_refused_is_kept_and_the_conversation_goes_on(
         assert turn.unstored_end is None
     with engine.connect() as connection:  # The refusals have broken no connection of the pool.
         assert connection.execute(select(Message.id)).all()
+
+
+def test_the_end_of_a_request_with_an_idempotency_key_is_kept_too(
+    engine: Engine, monitor: TurnMonitor, folder: Path
+) -> None:
+    lease = take_key(engine, "k" * 64, "h" * 64)
+    assert isinstance(lease, KeyLease)
+    turn = turn_of(monitor, engine, "")
+    for_repeats = (lease, StoredAnswer(200, "application/json", "{}"))
+    monitor.finish(turn, TurnEnd(LONE, "done", None, None, for_repeats=for_repeats))
+    assert turn.unstored_end is None and not lease.is_stored
+    assert stored(engine, turn).meta_data["reason"] == "not_stored"
+    assert json.loads((folder / f"{turn.row.message_id}.json").read_text())["response"] == LONE
+
+
+def test_a_turn_that_ends_while_its_progress_is_refused_keeps_its_whole_answer(
+    engine: Engine, monitor: TurnMonitor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = turn_of(monitor, engine, LONE)
+
+    def end_meanwhile(engine: Engine, progress: Any) -> None:
+        if not turn.has_ended:
+            monitor.finish(turn, TurnEnd(LONE + "完", "done", None, None))
+        store_progress(engine, progress)
+
+    monkeypatch.setattr("route_api.chat.monitor.store_progress", end_meanwhile)
+    monitor.flush()
+    assert json.loads((folder / f"{turn.row.message_id}.json").read_text())["response"] == LONE + "完"
 
 
 def test_a_letter_is_deleted_if_the_database_accepts_the_answer_after_all(

@@ -117,6 +117,22 @@ def play_beginning(dify: FakeDify) -> str:
     return task_id
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_event_that_cannot_be_read_stops_the_model_and_the_part_is_kept(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, streaming: bool
+) -> None:
+    without_variables(any_dify)
+    (task_id,) = any_dify.play("chat/stop")
+    status, headers, body = recorded(any_dify.version, "chat/streaming-stopped")
+    broken = b"\n\n".join([*body.split(b"\n\n")[:5], b"data: [1]", b""])
+    any_dify.call_back("POST", CHAT, lambda _: (status, headers, broken))
+    answer = ask(client, streaming=streaming)
+    assert b'"dify_failed"' in answer.data
+    assert any_dify.calls[-1] == f"POST {CHAT}/{task_id}/stop"
+    (stored,) = messages(app)
+    assert stored.response and (stored.meta_data["reason"], stored.claimed_until) == ("dify_failed", None)
+
+
 def test_a_client_that_leaves_stops_the_model_and_the_part_is_kept(
     app: Flask, client: FlaskClient, dify: FakeDify
 ) -> None:

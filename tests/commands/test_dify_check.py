@@ -14,7 +14,7 @@ from route_api.access.limits import redis_of
 from route_api.app import create_app
 from route_api.commands.dify_check import Finding, check_everything
 from route_api.commands.dify_provision import Provisioner
-from route_api.dify.breaker_board import RedisBoard
+from route_api.dify.breaker_state import RedisState
 from route_api.errors import ConsoleLoginRefused
 from route_api.extensions import db
 from route_api.prompts.variables import APP_VARIABLES
@@ -235,7 +235,7 @@ def test_a_running_gateway_that_refuses_calls_to_dify_is_seen_through_redis_and_
     assert check(**provisioned, **shared)["circuit breaker"].state == "works"
     redis = redis_of(Config.load(**shared))
     assert redis is not None
-    RedisBoard(redis, provisioned["DIFY_BASE_URL"]).publish({"retrieval": "an-opening"})
+    RedisState(redis, provisioned["DIFY_BASE_URL"]).publish({"retrieval": "an-opening"})
     findings = check(**provisioned, **shared)
     assert findings["circuit breaker"].state == "unknown" and "retrieval" in findings["circuit breaker"].text
     assert findings["Dify"].state == findings["dataset key"].state == "works"

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
 from route_api.dify import Breaker, Dify, Transport
 from route_api.dify import breaker as breaker_module
-from route_api.dify.breaker import FAILURES, TRIAL_S, kind_of
+from route_api.dify.breaker import FAILURES, KINDS, TRIAL_S, kind_of
 from route_api.errors import (
     DifyCircuitOpen,
     DifyError,
@@ -127,7 +127,8 @@ def fail(dify: Dify, times: int = FAILURES) -> None:
         ("GET", "/v1/parameters", "read"),
         ("POST", "/v1/datasets", "write"),
         ("POST", "/v1/datasets/d/document/create-by-file", "write"),
-        ("POST", "/v1/chat-messages/t/stop", "write"),
+        ("POST", "/v1/chat-messages/t/stop", "stop"),
+        ("POST", "/console/api/apps/a/chat-messages/t/stop", "stop"),
         ("POST", "/v1/datasets/d/retrieve", "retrieval"),
         ("POST", "/v1/chat-messages", "chat"),
         ("POST", "/console/api/apps/a/chat-messages", "chat"),
@@ -210,7 +211,7 @@ def test_if_dify_answers_no_ping_calls_of_every_kind_fail_at_once_and_all_work_w
     dify, breaker = make()
     script.mode = "silent"
     fail(dify)
-    wait_for(lambda: breaker.refused_kinds() == list(breaker_module.KINDS), 5)
+    wait_for(lambda: breaker.refused_kinds() == list(KINDS), 5)
     assert isinstance(failure(lambda: dify.chat().parameters()), DifyCircuitOpen)
     assert isinstance(failure(lambda: dify.chat().stream({"query": "?"})), DifyCircuitOpen)
     script.mode = "ok"
@@ -335,8 +336,8 @@ def test_a_bug_in_the_ping_does_not_keep_the_circuit_open_for_ever(make: Make, s
 # ---------------------------------------------------------------- several workers
 
 
-class SharedBoard:
-    """A board in the memory of this process, for several breakers that stand for several workers."""
+class StateInMemory:
+    """A shared state in the memory of this process, for several breakers that stand for several workers."""
 
     def __init__(self) -> None:
         self.entries: dict[str, str] = {}
@@ -353,8 +354,8 @@ class SharedBoard:
 
 
 def test_what_one_worker_finds_out_the_others_know_and_each_closes_by_itself(make: Make, script: ScriptedDify) -> None:
-    board = SharedBoard()
-    (dify, breaker), (other_dify, other_breaker) = make(board=board), make(board=board)
+    shared = StateInMemory()
+    (dify, breaker), (other_dify, other_breaker) = make(shared=shared), make(shared=shared)
     read(dify), read(other_dify)
     script.modes["/d"] = "silent"
     fail(dify)
@@ -364,7 +365,7 @@ def test_what_one_worker_finds_out_the_others_know_and_each_closes_by_itself(mak
         wait_for(lambda: its_breaker._circuits["read"].may_try, 5)
         read(each)
     time.sleep(0.3)
-    assert breaker.refused_kinds() == other_breaker.refused_kinds() == [] and board.entries == {}
+    assert breaker.refused_kinds() == other_breaker.refused_kinds() == [] and shared.entries == {}
 
 
 # ---------------------------------------------------------------- the bound on calls
@@ -384,6 +385,31 @@ def test_beyond_the_bound_calls_are_refused_at_once(make: Make, script: Scripted
     assert breaker.running_calls == 0
     script.mode = "ok"
     read(dify)
+
+
+def test_a_stop_is_sent_although_every_place_is_taken_and_writes_are_refused(
+    make: Make, script: ScriptedDify, server: Loopback
+) -> None:
+    dify, breaker = make(max_calls=1)
+    for _ in range(FAILURES):
+        call = breaker.begin("write")
+        call.failed()
+        call.end()
+    script.mode = "head"
+    with closing(dify.chat().stream({"query": "?"})):
+        script.mode = "ok"
+        dify.chat().stop("task", "alice")
+        assert isinstance(failure(lambda: read(dify)), TooManyDifyCalls)
+    assert "write" in breaker.refused_kinds()
+    assert any(request.startswith(b"POST /v1/chat-messages/task/stop") for request in server.requests)
+
+
+def test_a_stop_fails_at_once_while_dify_answers_no_ping(make: Make, script: ScriptedDify) -> None:
+    dify, breaker = make()
+    script.mode = "silent"
+    fail(dify)
+    wait_for(lambda: len(breaker.refused_kinds()) == len(KINDS), 5)
+    assert isinstance(failure(lambda: dify.chat().stop("task", "alice")), DifyCircuitOpen)
 
 
 def test_a_stream_counts_until_it_is_closed_also_if_nobody_has_read_it(make: Make, script: ScriptedDify) -> None:

@@ -1,4 +1,4 @@
-"""Where the workers of all gateways tell each other, in Redis, in which kinds of calls Dify fails."""
+"""The open circuits of all workers, in Redis: in which kinds of calls Dify fails (`breaker.py`)."""
 
 import hashlib
 import logging
@@ -12,10 +12,10 @@ LIFETIME_S = 10
 """Seconds for which an entry is kept after the last worker published it. A worker publishes every second or two."""
 
 
-class RedisBoard:
-    """A :class:`~route_api.dify.breaker.Board`: a hash in Redis for each Dify.
+class RedisState:
+    """A :class:`~route_api.dify.breaker.SharedState`: a hash in Redis for each Dify.
 
-    While Redis does not answer, the board is empty, and each worker finds out by itself.
+    While Redis does not answer, the state is empty, and each worker finds out by itself.
     """
 
     def __init__(self, redis: "Redis", dify_address: str) -> None:
