@@ -131,13 +131,13 @@ PATTERNS = dict(patterns())
 
 def seconds(use: str, pattern: re.Pattern[Any], text: str | bytes) -> float:
     """The CPU time of a pattern that is used in this way, or, if the use is not known, in each way."""
-    begun = time.process_time()
+    begun = time.thread_time()
     if use not in ("fullmatch", "match"):
         for _ in pattern.finditer(text):
             pass
     pattern.match(text)
     pattern.fullmatch(text)
-    return time.process_time() - begun
+    return time.thread_time() - begun
 
 
 def test_there_are_patterns_to_measure() -> None:
@@ -153,7 +153,10 @@ def test_a_pattern_takes_linear_time(place: str) -> None:
                 texts: list[Any] = [start + (piece * size)[:size] + end for size in (short, long)]
                 if isinstance(pattern.pattern, bytes):
                     texts = [text.encode() for text in texts]
-                if (taken := seconds(use, pattern, texts[1])) < MEASURABLE_S:
+                # The second look leaves out what else may have run in between, such as the garbage collector.
+                if seconds(use, pattern, texts[1]) < MEASURABLE_S:
+                    continue
+                if (taken := min(seconds(use, pattern, texts[1]) for _ in range(3))) < MEASURABLE_S:
                     continue
                 growth = taken / max(seconds(use, pattern, texts[0]) for _ in range(3))
                 assert growth < ALLOWED_GROWTH, f"{pattern.pattern!r} with {piece!r}: {growth:.0f} times as long"

@@ -141,11 +141,11 @@ def test_a_long_text_takes_no_longer_than_a_short_one(piece: str) -> None:
 
     def seconds(size: int) -> float:
         body = orjson.dumps({"code": "invalid_param", "message": "x" + piece * (size // len(piece)) + "x"})
-        begun = time.process_time()
+        begun = time.thread_time()
         for _ in range(10):
             error_from_response(400, body, "X")
             is_safe_to_show(400, body)
-        return time.process_time() - begun
+        return time.thread_time() - begun
 
     assert min(seconds(200_000) for _ in range(2)) < 30 * max(seconds(20_000) for _ in range(3))
 

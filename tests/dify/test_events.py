@@ -130,9 +130,9 @@ def test_an_event_in_small_pieces_is_read_in_linear_time() -> None:
     def seconds(size: int) -> float:
         data = b'data: {"event": "message_end", "answer": "' + b"x" * size + b'"}\n\n'
         pieces = [data[at : at + 1] for at in range(len(data))]
-        begun = time.process_time()
+        begun = time.thread_time()
         assert len(read(pieces)) == 1
-        return time.process_time() - begun
+        return time.thread_time() - begun
 
     assert min(seconds(200_000) for _ in range(2)) < 30 * max(seconds(20_000) for _ in range(2))
 
