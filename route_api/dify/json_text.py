@@ -12,6 +12,8 @@ import orjson
 NUL_ESCAPE = b"\\u0000"
 """How JSON writes U+0000. There is no other spelling."""
 
+BACKSLASH = b"\\"
+
 REPLACEMENT = "\ufffd".encode()
 
 _ESCAPES = re.compile(
@@ -27,7 +29,7 @@ def decode(body: bytes) -> Any:
 
     :raises orjson.JSONDecodeError: the body is no JSON
     """
-    if NUL_ESCAPE not in body:
+    if BACKSLASH not in body or NUL_ESCAPE not in body:  # The search for one byte takes a tenth of the time.
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
