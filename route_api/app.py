@@ -111,7 +111,6 @@ class Components:
     """
 
     dify: Dify
-    dify_breaker: Breaker
     dify_cache: DifyCache
     prompt_templates: dict[str, PromptTemplate]
     service_keys: dict[bytes, Caller]
@@ -133,7 +132,6 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
     breaker = breaker_of(config)
     return Components(
         dify=dify_of(config, breaker, engine),
-        dify_breaker=breaker,
         dify_cache=DifyCache(),
         prompt_templates=load_templates(config.PROMPTS_FILE),
         service_keys=service_keys_of(config.API_KEYS),

@@ -109,6 +109,8 @@ class HealthCheck:
                 ends_at = monotonic() + ANSWER_S
                 found = {part: question.problem(ends_at) for part, question in self._questions.items()}
                 self._problems = {part: problem for part, problem in found.items() if problem is not None}
+                if "dify" in self._problems:
+                    self._problems["dify"] = f"{self._problems['dify']} {self.refused_calls()}".rstrip()
                 self._check_at = monotonic() + CACHE_S
             return self._problems
 
@@ -129,7 +131,7 @@ class HealthCheck:
             self._dify.ping()
         except DifyError as error:
             log.error("not ready: %s dify_status=%s", error.message, error.dify_status)
-            return f"{error.message} {self.refused_calls()}".rstrip()
+            return error.message
         return None
 
     def refused_calls(self) -> str:

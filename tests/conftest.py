@@ -72,7 +72,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
 
     yield make
     for app in made:
-        app.extensions["route_api"].dify_breaker.close()
+        app.extensions["route_api"].dify.transport.breaker.close()
         with app.app_context():
             db.engine.dispose()
     logging.getLogger("route_api").handlers.clear()

@@ -175,11 +175,9 @@ class Case:
         """Begin with a new client: no console session, no refused login, no cached answers, no open circuit."""
         parts, config = self._app.extensions["route_api"], self._app.config["FUZZED"]
         login = {"console_email": config.DIFY_CONSOLE_EMAIL, "console_password": config.DIFY_CONSOLE_PASSWORD}
-        parts.dify_breaker = Breaker(lambda: None, max_calls=100)
+        breaker = Breaker(lambda: None, max_calls=100)
         parts.dify_cache = DifyCache()
-        parts.dify = dify_client(
-            config.DIFY_BASE_URL, app_api_key="<app-key>", breaker=parts.dify_breaker, pool_size=5, **login
-        )
+        parts.dify = dify_client(config.DIFY_BASE_URL, app_api_key="<app-key>", breaker=breaker, pool_size=5, **login)
 
     def run(self) -> None:
         if self._is_refused_without_console():

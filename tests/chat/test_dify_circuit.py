@@ -10,7 +10,7 @@ from ..support.talk import ask, messages
 
 
 def test_a_question_that_dify_is_not_asked_is_stored(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
-    breaker = app.extensions["route_api"].dify_breaker
+    breaker = app.extensions["route_api"].dify.transport.breaker
     breaker.close()  # Its thread would ping the mocked Dify.
     for _ in range(FAILURES):
         call = breaker.begin("read")

@@ -3,15 +3,14 @@
 import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from ..support import deployment
-from ..support.browser import FLAGS
+from ..support.browser import FLAGS, QuietHandler
 from ..support.deployment import Deployment, deploy, program
 
 sandbox = deployment.sandbox
@@ -45,11 +44,6 @@ async function ask(base, token, message) {
     throw new Error("the stream broke off");
 }
 </script>"""
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture(scope="module")

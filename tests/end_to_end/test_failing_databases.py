@@ -18,11 +18,11 @@ from route_api.app import create_app
 from ..support.databases import SERVERS, fresh_database
 from ..support.faulty_dify import FAULTS, FaultyDify, faulty_dify
 from ..support.impatient_gateway import impatient_gateway
+from ..support.reliability_page import table
 from ..support.running_gateway import wait_for
 from ..support.settings import OPEN
 from ..support.six_requests import HEALTHY, LIMIT_S, Caller, settings_for
 from ..support.tcp_proxy import TcpProxy, tcp_proxy
-from .test_reliability import table
 
 DATABASE_ROWS = {row[0]: row[1:-1] for row in table("The database")}
 REDIS_ROWS = {row[0]: row[1:-1] for row in table("Redis")}

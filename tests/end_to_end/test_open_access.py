@@ -10,10 +10,9 @@ from socket import create_connection
 import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from ..support.browser import FLAGS
+from ..support.browser import FLAGS, QuietHandler
 from ..support.deployment import program
 from ..support.running_gateway import PROJECT_DIR, Gateway
-from .test_browser import QuietHandler
 
 EVIL = "evil.example"
 """The name of another site. The browser resolves it to this machine, as after DNS rebinding."""

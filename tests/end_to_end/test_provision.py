@@ -1,7 +1,6 @@
 """Sets up a gateway for a Dify with an admin's login, in a new project, with the commands of the README."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +16,12 @@ from dotenv import dotenv_values
 from config import Config
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from ..support.clone import clone_project
 from ..support.dify_client import dify_client
+from ..support.first_five_minutes import assert_the_first_five_minutes_work
 from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, free_port
-from .test_readme import assert_the_first_five_minutes_work
 
 BIN = Path(sys.executable).parent
-COPIED = ("config.py", "wsgi.py", "gunicorn.conf.py", "prompts.toml")
-LINKED = ("route_api", "migrations")
 
 
 class Project:
@@ -55,12 +53,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    folder = tmp_path / "clone"
-    folder.mkdir()
-    for name in COPIED:
-        shutil.copy(PROJECT_DIR / name, folder)
-    for name in LINKED:
-        (folder / name).symlink_to(PROJECT_DIR / name)
+    folder = clone_project(tmp_path)
     data_dir, port = tmp_path / "dify", free_port()
     access = prepare_gateway_settings(data_dir)
     log = (tmp_path / "dify.log").open("wb")

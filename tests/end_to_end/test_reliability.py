@@ -19,19 +19,12 @@ from route_api.app import create_app
 
 from ..support.faulty_dify import FAULTS, FaultyDify, faulty_dify
 from ..support.impatient_gateway import impatient_gateway
+from ..support.reliability_page import PAGE, table
 from ..support.running_gateway import free_port
 from ..support.settings import OPEN
 from ..support.six_requests import COLUMNS, HEALTHY, Caller, settings_for
 
 PROJECT = Path(__file__).parents[2]
-PAGE = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8")
-
-
-def table(heading: str) -> list[list[str]]:
-    """The rows of the table below a heading of the page, without its head."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 DIFY_ROWS = {row[0]: row[1:] for row in table("Dify")}

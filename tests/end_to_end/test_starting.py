@@ -1,7 +1,6 @@
 """How the gateway starts and ends: wrong settings, a second start, killed processes."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +12,9 @@ from socket import create_server
 import pytest
 import requests
 
+from ..support.clone import clone_project
 from ..support.deployment import answers, program
 from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, Gateway, free_port, wait_for
-from .test_provision import COPIED, LINKED
 
 BIN = Path(sys.executable).parent
 DIFY = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_DATASET_API_KEY": "dataset-x", "DIFY_APP_API_KEY": "app-x"}
@@ -75,13 +74,7 @@ def test_a_missing_setting_is_a_sentence_and_status_2(command: str, tmp_path: Pa
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A clone of this project, for a `.env` of the test's own."""
-    folder = tmp_path / "clone"
-    folder.mkdir()
-    for name in COPIED:
-        shutil.copy(PROJECT_DIR / name, folder)
-    for name in LINKED:
-        (folder / name).symlink_to(PROJECT_DIR / name)
-    return folder
+    return clone_project(tmp_path)
 
 
 def write_unreadable(path: Path) -> None:

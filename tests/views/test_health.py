@@ -87,7 +87,7 @@ def test_another_server_is_not_taken_for_dify(ready: FlaskClient, any_dify: Fake
 
 def fail_in_a_row(app: Flask, kind: str) -> None:
     for _ in range(FAILURES):
-        call = app.extensions["route_api"].dify_breaker.begin(kind)
+        call = app.extensions["route_api"].dify.transport.breaker.begin(kind)
         call.failed()
         call.end()
 
@@ -97,7 +97,9 @@ def test_if_dify_answers_but_one_kind_of_calls_fails_the_gateway_stays_ready_and
 ) -> None:
     """Otherwise a search that fails in Dify would take all gateways out of service."""
     any_dify.play("general/service-index")
-    ready.application.extensions["route_api"].dify_breaker.close()  # Its thread would ping the mocked Dify too.
+    ready.application.extensions[
+        "route_api"
+    ].dify.transport.breaker.close()  # Its thread would ping the mocked Dify too.
     fail_in_a_row(ready.application, "retrieval")
     answer = ready.get("/readyz")
     assert (answer.status_code, answer.json["data"]) == (200, {"database": "ok", "dify": "ok"})
@@ -106,7 +108,7 @@ def test_if_dify_answers_but_one_kind_of_calls_fails_the_gateway_stays_ready_and
 
 def test_if_dify_is_away_the_reason_names_the_calls_that_fail_at_once(ready: FlaskClient, any_dify: FakeDify) -> None:
     any_dify.fail("GET", INDEX, network.ReadTimeout())
-    ready.application.extensions["route_api"].dify_breaker.close()
+    ready.application.extensions["route_api"].dify.transport.breaker.close()
     fail_in_a_row(ready.application, "read")
     message = not_ready(ready.get("/readyz"), database="ok", dify="failed")
     assert message.startswith("Dify did not answer in time. Calls to Dify") and "read" in message
@@ -128,7 +130,7 @@ def test_a_database_of_an_older_version_is_named(ready: FlaskClient, any_dify: F
     with app.app_context():
         app.extensions["migrate"].directory = str(of_tomorrow)
         app.extensions["route_api"].health_check = health.health_check_of(
-            app, db.engine, app.config["DIFY_BASE_URL"], app.extensions["route_api"].dify_breaker
+            app, db.engine, app.config["DIFY_BASE_URL"], app.extensions["route_api"].dify.transport.breaker
         )
     assert "`flask db upgrade`" in not_ready(ready.get("/readyz"), database="failed", dify="ok")
 
@@ -174,7 +176,7 @@ def test_a_database_and_a_dify_that_are_paused_delay_nobody(
     uri = f"{driver}://nobody@127.0.0.1:{silent}/nothing"
     engine = create_engine(uri, **database.engine_options(uri))
     parts = app.extensions["route_api"]
-    parts.health_check = health.health_check_of(app, engine, f"http://127.0.0.1:{silent}", parts.dify_breaker)
+    parts.health_check = health.health_check_of(app, engine, f"http://127.0.0.1:{silent}", parts.dify.transport.breaker)
     begun = monotonic()
     for _ in range(3):
         message = not_ready(ready.get("/readyz"), database="failed", dify="failed")
