@@ -413,8 +413,8 @@ class DifyFailed(DifyError):
 class DifyUnreadable(DifyFailed):
     """Dify answered with a 5xx or with something that cannot be read.
 
-    This class is for the second case: the answer is no JSON, its fields are not those that the gateway knows, or a
-    stream is too long.
+    This class is for the second case: the answer is no JSON, its fields are not those that the gateway knows, or it is
+    a stream without an end.
     """
 
 

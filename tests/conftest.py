@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from config import Config
 from route_api.app import create_app
+from route_api.dify import Breaker
 from route_api.extensions import db
 
 from .support.fake_dify import FakeDify
@@ -54,6 +55,7 @@ def any_dify(mock: responses.RequestsMock) -> FakeDify:
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     """A function that makes an application with its own database and download folder. It accepts settings."""
     made: list[Flask] = []
+    breakers: list[Breaker] = []
     last_resort = logging.lastResort
 
     def make(**settings: Any) -> Flask:
@@ -68,11 +70,13 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
         with app.app_context():
             db.create_all()
         made.append(app)
+        breakers.append(app.extensions["route_api"].dify.transport.breaker)
         return app
 
     yield make
+    for breaker in breakers:
+        breaker.close()  # Its thread would ping the mocked Dify of the next test.
     for app in made:
-        app.extensions["route_api"].dify.transport.breaker.close()
         with app.app_context():
             db.engine.dispose()
     logging.getLogger("route_api").handlers.clear()

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
@@ -118,8 +119,13 @@ class DifyCache:
 
     def _ask_again(self, key: Key, old: _Answer, ask: Callable[[], Any], future: Future[Any]) -> None:
         tracing.end()  # A thread of gevent begins with the trace of the request that started it.
+        with suppress(Exception):  # `_judge` has logged it.
+            self._ask(key, lambda: self._judge(key, old, ask), future)
+
+    def _judge(self, key: Key, old: _Answer, ask: Callable[[], T]) -> T:
+        """Ask Dify, and decide about the old answer if Dify gives no new one, before any caller learns of that."""
         try:
-            self._ask(key, ask, future)
+            return ask()
         except Exception as error:
             if _may_keep(error):
                 old.refresh_at = monotonic() + REFRESH_PAUSE_S
@@ -127,6 +133,7 @@ class DifyCache:
             else:
                 self._answers.pop(key, None)
                 log.warning("Dify's answer about %s is no longer valid: %s", key[0], error)
+            raise
 
     def _ask(self, key: Key, ask: Callable[[], T], future: Future[Any]) -> T:
         """Ask Dify, and give the result to the callers who wait."""
