@@ -231,7 +231,7 @@ def test_a_refusal_that_the_gateways_remember_is_forgotten_if_the_login_works_ag
 def test_a_running_gateway_that_refuses_calls_to_dify_is_seen_through_redis_and_dify_is_asked_all_the_same(
     provisioned: dict[str, Any], check: Check
 ) -> None:
-    shared = {"LIMITS_STORAGE": databases.empty_redis("redis://127.0.0.1:6379/12")}
+    shared = {"LIMITS_STORAGE": databases.empty_redis("redis://127.0.0.1:6379/14")}
     assert check(**provisioned, **shared)["circuit breaker"].state == "works"
     redis = redis_of(Config.load(**shared))
     assert redis is not None

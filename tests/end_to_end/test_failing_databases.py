@@ -26,7 +26,7 @@ from ..support.tcp_proxy import TcpProxy, tcp_proxy
 
 DATABASE_ROWS = {row[0]: row[1:-1] for row in table("The database")}
 REDIS_ROWS = {row[0]: row[1:-1] for row in table("Redis")}
-REDIS = "redis://{}/10"
+REDIS = "redis://{}/11"
 
 
 @pytest.fixture(scope="module")
