@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..dify import EventStream
-from ..errors import ApiError, GatewayStopped
+from ..errors import ApiError, DifyUnreadable, GatewayStopped
 from ..extensions import component
 from ..monitoring import metrics
 from ..monitoring.repeated_task import RepeatedTask
@@ -42,6 +42,10 @@ CHECK_INTERVAL_S = 1.0
 
 TURNS_PER_TRANSACTION = 100
 """Turns whose progress is stored in one transaction. A transaction needs memory for a second copy of their texts."""
+
+MAX_ANSWER_LENGTH = 1_000_000
+"""In characters. No model writes so much. MariaDB refuses a statement of more than 16 MB by closing the connection.
+This looks like a database that is away, so the other answers of a batch would not be stored either."""
 
 NOT_STORED = "not_stored"
 """The reason of a failed turn whose answer the database has refused."""
@@ -93,6 +97,19 @@ class TurnInProgress:
         self._stored_text = ""
         self._stored_reason: str | None = None
         self._stored_at = monotonic()
+
+    def add_text(self, piece: str) -> None:
+        """Add a piece to the answer.
+
+        :raises DifyUnreadable: the answer is longer than MAX_ANSWER_LENGTH
+        """
+        self.replace_text(self.text + piece)
+
+    def replace_text(self, text: str) -> None:
+        """Replace the answer so far. Errors are those of :meth:`add_text`."""
+        if len(text) > MAX_ANSWER_LENGTH:
+            raise DifyUnreadable(f"The answer is longer than {MAX_ANSWER_LENGTH:,} characters.")
+        self.text = text
 
     @property
     def task_id(self) -> str | None:

@@ -50,9 +50,17 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
         metrics.open_streams.dec()
         metrics.count_stream(str(reason) if status == "stopped" else status)
     if turn.is_answered or turn.end_reason == "stop_requested":
-        yield writer.write_last(*complete_answer(plan, turn, prepared, status))
+        yield last_events(plan, turn, prepared, status, writer)
     elif turn.end_reason == "gateway_stopped":
         yield writer.write_failure(GatewayStopped())
+
+
+def last_events(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, status: str, writer: EventWriter) -> bytes:
+    """The events that end a stream whose answer is stored: the complete answer, or a failure if it cannot be built."""
+    try:
+        return writer.write_last(*complete_answer(plan, turn, prepared, status))
+    except Exception as error:
+        return writer.write_failure(log_failure(error))
 
 
 def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_first_with_id: bool) -> bytes:
@@ -65,13 +73,13 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
     """
     match event.get("event"):
         case "message" | "agent_message":
-            turn.text += event["answer"]
+            turn.add_text(event["answer"])
             turn.pieces += 1
             if turn.pieces == 1:
                 metrics.first_token_seconds.observe(elapsed_s())
             return writer.write(event["answer"])
         case "message_replace":
-            turn.text = event["answer"]
+            turn.replace_text(event["answer"])
         case "message_end":
             pass  # The end of the stream reads this event from `turn.last_event`.
         case "error":
@@ -112,9 +120,9 @@ def collect_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, eve
                 break
             match event.get("event"):
                 case "message" | "agent_message":
-                    turn.text += event["answer"]
+                    turn.add_text(event["answer"])
                 case "message_replace":
-                    turn.text = event["answer"]
+                    turn.replace_text(event["answer"])
                 case "error":
                     raise failure_in_one_piece(event)
     except Exception as error:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from flask.testing import FlaskClient
 from requests import exceptions as network
 from sqlalchemy import update
 
+from route_api.chat import monitor, relay
 from route_api.extensions import db
 from route_api.storage.models import Message, utc_now
 
@@ -235,6 +237,38 @@ def test_an_answer_that_dify_replaces_is_stored_as_replaced(
     *_, last, _ = stream(client)
     assert last["data"]["answer"] == "-"
     assert [row.response for row in messages(app)] == ["-"]
+
+
+@pytest.mark.parametrize("kind", ["message", "message_replace"])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_answer_beyond_all_measure_ends_and_its_model_is_stopped(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch, kind: str, streaming: bool
+) -> None:
+    monkeypatch.setattr(monitor, "MAX_ANSWER_LENGTH", 10)
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
+    texts = [("message", "0123456789"), (kind, "0123456789x")]
+    body = b"".join(b"data: %b\n\n" % orjson.dumps({"event": event, "answer": text, **ids}) for event, text in texts)
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda request: (200, {}, body))
+    any_dify.answer("POST", f"{CHAT}/{NOBODY}/stop", {"result": "success"})
+    answer = client.post("/chat/chat", json={"user_id": "alice", "query": "?", "streaming": streaming})
+    assert '"error":"dify_failed"' in answer.text and "longer than" in answer.text
+    (row,) = messages(app)
+    assert (row.response, row.meta_data["status"], row.claimed_until) == ("0123456789", "failed", None)
+    assert any_dify.calls[-1] == f"POST {CHAT}/{NOBODY}/stop"
+
+
+def test_a_bug_in_the_last_event_is_a_failure_that_the_caller_sees(
+    app: Flask, client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: Any) -> None:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(relay, "complete_answer", break_down)
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-first-turn")
+    assert stream(client)[-1]["error"] == "internal_error"
+    assert [row.meta_data["status"] for row in messages(app)] == ["done"]
 
 
 def test_the_lease_is_renewed_while_the_model_talks(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
