@@ -28,6 +28,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import ApiError, ValidationFailed
 from ..extensions import component
+from ..monitoring.repeated_task import RepeatedTask
 from ..storage import idempotency
 from ..storage.idempotency import ROWS_PER_DELETE, KeyLease, StoredAnswer, take_key
 from ..storage.leases import RENEWAL_S
@@ -79,8 +80,7 @@ class UnstoredAnswer:
 class KeyLeases:
     """The leases of the running requests of one process.
 
-    A thread renews them, stores answers that the database has not accepted, and deletes expired keys. It starts with
-    the first lease: a thread of gunicorn's master process would not survive the fork of the worker.
+    A thread renews them, stores answers that the database has not accepted, and deletes expired keys.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -88,7 +88,7 @@ class KeyLeases:
         self._running: dict[int, KeyLease] = {}
         self._unstored: list[UnstoredAnswer] = []
         self._lock = threading.Lock()
-        self._has_started = False
+        self._thread = RepeatedTask("idempotency-keys", RENEWAL_S, self.keep)
         self._clean_up_at = 0.0
 
     def take(self, key: str, request_hash: str) -> KeyLease | StoredAnswer:
@@ -101,7 +101,7 @@ class KeyLeases:
         taken = take_key(self._engine, key, request_hash)
         if isinstance(taken, KeyLease):
             self._running[id(taken)] = taken
-            self._start()
+            self._thread.start()
         return taken
 
     def store(self, lease: KeyLease, answer: StoredAnswer) -> None:
@@ -131,6 +131,12 @@ class KeyLeases:
 
     def keep(self) -> None:
         """Renew the leases, store what is unstored, and delete expired keys. The thread calls this again and again."""
+        try:
+            self._keep()
+        except SQLAlchemyError as error:  # The next call tries again.
+            log.error("the leases on idempotency keys could not be renewed: %s", error)
+
+    def _keep(self) -> None:
         running = list(self._running.values())
         if running:
             idempotency.renew_keys(self._engine, running)
@@ -157,23 +163,6 @@ class KeyLeases:
                 return False
         self._running.pop(id(unstored.lease), None)
         return True
-
-    def _start(self) -> None:
-        if not self._has_started:
-            with self._lock:
-                if not self._has_started:
-                    self._has_started = True
-                    threading.Thread(target=self._keep_repeatedly, name="idempotency-keys", daemon=True).start()
-
-    def _keep_repeatedly(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(RENEWAL_S):
-            try:
-                self.keep()
-            except SQLAlchemyError as error:
-                log.error("the leases on idempotency keys could not be renewed: %s", error)
-            except Exception:
-                log.exception("the thread of the idempotency keys met an unexpected error")
 
 
 key_leases: KeyLeases = component("key_leases")

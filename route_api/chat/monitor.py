@@ -12,7 +12,7 @@ When the gateway is stopped, the worker (`server/stopping.py`) calls :meth:`Turn
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from time import monotonic
@@ -25,6 +25,7 @@ from ..dify import EventStream
 from ..errors import ApiError, GatewayStopped
 from ..extensions import component
 from ..monitoring import metrics
+from ..monitoring.repeated_task import RepeatedTask
 from ..monitoring.tracing import Trace
 from ..monitoring.write_deadlines import duplicate
 from ..storage.database import refuses_values
@@ -208,18 +209,17 @@ class TurnInProgress:
 
 
 class TurnMonitor:
-    """Watches the turns of one process.
-
-    Its threads start with the first turn. If gunicorn's master process started them, they would not survive the fork of
-    the worker.
-    """
+    """Watches the turns of one process."""
 
     def __init__(self, engine: Engine, dead_letters: DeadLetters) -> None:
         self._engine = engine
         self._dead_letters = dead_letters
         self._turns: dict[str, TurnInProgress] = {}
         self._lock = threading.Lock()
-        self._has_started = False
+        self._threads = [
+            RepeatedTask("turn-monitor-poll", CHECK_INTERVAL_S, self.poll),
+            RepeatedTask("turn-monitor-flush", CHECK_INTERVAL_S, self._flush_or_log),
+        ]
         self.is_stopping = False
         """Whether this process was told to stop. It still finishes the running turns."""
         self._accepts_turns = True
@@ -233,13 +233,8 @@ class TurnMonitor:
             raise GatewayStopped
         self._turns[turn.row.message_id] = turn
         metrics.running_turns.set(len(self._turns))
-        if not self._has_started:
-            with self._lock:
-                if not self._has_started:
-                    self._has_started = True
-                    for task in (self.poll, self.flush):
-                        name = f"turn-monitor-{task.__name__}"
-                        threading.Thread(target=self._repeat, args=(task,), name=name, daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def finish(self, turn: TurnInProgress, end: TurnEnd) -> None:
         """Store the end of a turn, and stop watching the turn.
@@ -392,17 +387,13 @@ class TurnMonitor:
             if turn.unstored_end is not None:
                 self.finish(turn, turn.unstored_end)
 
-    def _repeat(self, task: Callable[[], None]) -> None:
-        pause = threading.Event()
-        while not pause.wait(CHECK_INTERVAL_S):
-            try:
-                task()
-            except SQLAlchemyError as error:
-                # The next call tries again. If the process dies before that, the log shows that progress was lost.
-                metrics.unstored_progress.inc()
-                log.error("the progress of running answers could not be stored: %s", error)
-            except Exception:
-                log.exception("the monitor of running answers met an unexpected error")
+    def _flush_or_log(self) -> None:
+        try:
+            self.flush()
+        except SQLAlchemyError as error:
+            # The next call tries again. If the process dies before that, the log shows that progress was lost.
+            metrics.unstored_progress.inc()
+            log.error("the progress of running answers could not be stored: %s", error)
 
 
 turn_monitor: TurnMonitor = component("turn_monitor")

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
 
+from .repeated_task import RepeatedTask
+
 CHECK_S = 0.5
 """Seconds between two checks of the deadlines. A caller may exceed a limit by this time."""
 
@@ -58,16 +60,12 @@ class Deadline:
 
 
 class Deadlines:
-    """The deadlines of one process.
-
-    The thread that checks them starts with the first deadline: a thread of gunicorn's master process would not survive
-    the fork of the worker.
-    """
+    """The deadlines of one process."""
 
     def __init__(self) -> None:
         self._open: dict[socket.socket, Deadline] = {}
         self._lock = threading.Lock()
-        self._has_started = False
+        self._checks = RepeatedTask("deadlines", CHECK_S, self._check)
 
     @contextmanager
     def limit(self, connection: socket.socket, seconds: float = inf) -> Iterator[Deadline]:
@@ -87,12 +85,10 @@ class Deadlines:
 
     def begin(self, connection: socket.socket, seconds: float = inf) -> Deadline:
         """Begin a limit that :meth:`end` ends. The arguments are those of :meth:`limit`."""
+        self._checks.start()
         deadline = Deadline(connection, seconds)
         with self._lock:
             self._open[connection] = deadline
-            if not self._has_started:
-                self._has_started = True
-                threading.Thread(target=self._check_repeatedly, name="deadlines", daemon=True).start()
         return deadline
 
     def end(self, deadline: Deadline) -> None:
@@ -109,17 +105,15 @@ class Deadlines:
         deadline = self._open.get(connection)
         return function() if deadline is None else deadline.read(function)
 
-    def _check_repeatedly(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(CHECK_S):
-            # The lock keeps a block from ending here. Otherwise its connection could already serve the next request.
-            with self._lock:
-                now = monotonic()
-                for deadline in [each for each in self._open.values() if each.is_over(now)]:
-                    deadline.has_passed = True
-                    del self._open[deadline.connection]
-                    with suppress(OSError):  # The caller has closed the connection.
-                        deadline.connection.shutdown(socket.SHUT_RD)
+    def _check(self) -> None:
+        # The lock keeps a block from ending here. Otherwise its connection could already serve the next request.
+        with self._lock:
+            now = monotonic()
+            for deadline in [each for each in self._open.values() if each.is_over(now)]:
+                deadline.has_passed = True
+                del self._open[deadline.connection]
+                with suppress(OSError):  # The caller has closed the connection.
+                    deadline.connection.shutdown(socket.SHUT_RD)
 
 
 deadlines = Deadlines()

@@ -15,6 +15,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from .repeated_task import RepeatedTask
+
 log = logging.getLogger(__name__)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -38,7 +40,7 @@ class WriteDeadlines:
         self.seconds = seconds
         self._bodies: set[WatchedBody] = set()
         self._lock = threading.Lock()
-        self._has_started = False
+        self._checks = RepeatedTask("write-deadlines", CHECK_S, self._check)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = self._app(environ, start_response)
@@ -46,12 +48,9 @@ class WriteDeadlines:
         return body if caller is None else self._watch(WatchedBody(body, caller, environ["PATH_INFO"], self))
 
     def _watch(self, body: "WatchedBody") -> "WatchedBody":
+        self._checks.start()
         with self._lock:
             self._bodies.add(body)
-            if not self._has_started:
-                # Not earlier: a thread of gunicorn's master process would not survive the fork of the worker.
-                self._has_started = True
-                threading.Thread(target=self._check_repeatedly, name="write-deadlines", daemon=True).start()
         return body
 
     def forget(self, body: "WatchedBody") -> None:
@@ -59,16 +58,14 @@ class WriteDeadlines:
         with self._lock:
             self._bodies.discard(body)
 
-    def _check_repeatedly(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(CHECK_S):
-            # The lock keeps an answer from ending here. Otherwise its connection could already serve the next request.
-            with self._lock:
-                now = monotonic()
-                for body in [body for body in self._bodies if body.must_be_written_by < now]:
-                    self._bodies.discard(body)
-                    log.warning("the caller of %s reads nothing; the connection is closed", body.path)
-                    shut_down(body.caller)
+    def _check(self) -> None:
+        # The lock keeps an answer from ending here. Otherwise its connection could already serve the next request.
+        with self._lock:
+            now = monotonic()
+            for body in [body for body in self._bodies if body.must_be_written_by < now]:
+                self._bodies.discard(body)
+                log.warning("the caller of %s reads nothing; the connection is closed", body.path)
+                shut_down(body.caller)
 
 
 class WatchedBody:

@@ -570,7 +570,7 @@ def test_without_the_header_no_query_is_added(app: Flask, client: FlaskClient, a
     any_dify.play("chat/streaming-first-turn")
     client.post("/v1/conversation/completion", json=BODY)
     assert statements and not [statement for statement in statements if "idempotent_request" in statement]
-    assert not app.extensions["route_api"].key_leases._has_started
+    assert not app.extensions["route_api"].key_leases._thread.has_started
 
 
 def test_a_browser_may_read_that_an_answer_is_replayed(make_app: MakeApp, any_dify: FakeDify) -> None:

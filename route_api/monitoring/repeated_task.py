@@ -1,0 +1,47 @@
+"""What a process does again and again as long as it lives."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class RepeatedTask:
+    """Calls a function again and again, in a thread. If the function raises an error, the log has it, and the next call
+    follows.
+
+    The thread starts with the first :meth:`start`: a thread of gunicorn's master process would not survive the fork of
+    the worker.
+    """
+
+    def __init__(self, name: str, seconds: float, task: Callable[[], None]) -> None:
+        """
+        :param name: the name of the thread
+        :param seconds: the pause before each call
+        """
+        self._name = name
+        self._seconds = seconds
+        self._task = task
+        self._lock = threading.Lock()
+        self.has_started = False
+
+    def start(self) -> None:
+        """Start the thread, if it does not run.
+
+        :raises RuntimeError: no thread could be started; the next call of this method tries again
+        """
+        if self.has_started:
+            return
+        with self._lock:
+            if not self.has_started:
+                threading.Thread(target=self._repeat, name=self._name, daemon=True).start()
+                self.has_started = True
+
+    def _repeat(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._seconds):
+            try:
+                self._task()
+            except Exception:  # The next call may succeed.
+                log.exception("unexpected error in the thread %s", self._name)
