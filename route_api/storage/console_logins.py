@@ -16,6 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import Engine, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from .leases import CLOCK_DIFFERENCE_S
 from .models import ConsoleRefusal, utc_now
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class ConsoleLoginTries:
                     return "later"
             if row.retry_at is None:
                 return "refused"
-            if row.retry_at > now:
+            if now < row.retry_at <= _latest_retry(now):
                 return "locked" if row.retry_at > _end_of_claims(now) else "later"
             taken = connection.execute(
                 update(ConsoleRefusal).where(of_login, ConsoleRefusal.retry_at == row.retry_at).values(**claim)
@@ -156,6 +157,11 @@ class ConsoleLoginTries:
             values = {"refused_at": now, "retry_at": retry_at}
             if not connection.execute(update(ConsoleRefusal).where(of_login).values(**values)).rowcount:
                 connection.execute(insert(ConsoleRefusal).values(login_hash=self._hash, **values))
+
+
+def _latest_retry(now: datetime) -> datetime:
+    """A row with a later time was written before somebody set the clock back."""
+    return now + timedelta(seconds=PAUSE_S["locked"] + CLOCK_DIFFERENCE_S)
 
 
 def _end_of_claims(now: datetime) -> datetime:

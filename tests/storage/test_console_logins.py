@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -106,6 +107,15 @@ def test_a_locked_account_is_left_alone_for_a_time_and_nobody_waits_for_it(engin
     assert tries_of(engine, sleep=pytest.fail).begin() == "locked"
     expire(engine)
     assert tries_of(engine).begin() == "granted"
+
+
+def test_a_time_from_before_the_clock_was_set_back_does_not_lock_the_login(engine: Engine) -> None:
+    tries = tries_of(engine)
+    tries.begin()
+    tries.end("locked")
+    with engine.connect() as connection:
+        connection.execute(update(ConsoleRefusal).values(retry_at=utc_now() + timedelta(hours=1)))
+    assert tries_of(engine, sleep=pytest.fail).begin() == "granted"
 
 
 def test_a_try_that_dify_did_not_answer_is_made_again_after_a_pause(
