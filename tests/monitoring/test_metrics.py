@@ -9,10 +9,12 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from requests import exceptions as network
 
+from route_api.extensions import db
 from route_api.monitoring.metrics import DIFY_OUTCOMES, STREAM_OUTCOMES
+from route_api.storage.turns import request_stop
 
 from ..support.fake_dify import FakeDify
-from ..support.talk import CHAT, ask, without_variables
+from ..support.talk import CHAT, ask, messages, without_variables
 
 Counted = Callable[..., float]
 
@@ -50,6 +52,7 @@ def test_metrics_are_in_prometheus_own_format(client: FlaskClient) -> None:
         "route_api_stream_tokens": "counter",
         "route_api_open_streams": "gauge",
         "route_api_running_turns": "gauge",
+        "route_api_dead_letters": "counter",
         "route_api_store_failures": "counter",
     }
 
@@ -156,13 +159,16 @@ def play_left(dify: FakeDify) -> None:
     [(play_failing, True, "failed"), (play_stopped, True, "stop_requested"), (play_left, False, "caller_left")],
 )
 def test_an_aborted_stream_is_counted_by_its_reason(
-    client: FlaskClient, any_dify: FakeDify, counted: Counted, play: Any, reads_all: bool, outcome: str
+    app: Flask, client: FlaskClient, any_dify: FakeDify, counted: Counted, play: Any, reads_all: bool, outcome: str
 ) -> None:
     without_variables(any_dify)
     play(any_dify)
     answer = ask(client, streaming=True)
     next(answer.response)
     next(answer.response)
+    if outcome == "stop_requested":
+        with app.app_context():
+            request_stop(db.engine, messages(app)[0].id)
     if reads_all:
         assert answer.data
     answer.close()

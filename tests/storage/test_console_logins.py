@@ -198,7 +198,7 @@ class Console:
             time.sleep(0.2)
             connection.sendall(answer(self._body, self._status, version + self._cookies))
         elif b"/console/" in request:
-            connection.sendall(answer(orjson.dumps({"data": []}), headers=version))
+            connection.sendall(answer(orjson.dumps({"file_size_limit": 15}), headers=version))
         else:
             connection.sendall(answer(b"{}", "404 NOT FOUND", version))
 
@@ -227,7 +227,7 @@ def test_eight_workers_that_start_together_try_a_wrong_password_once(connect: Co
 def test_eight_workers_with_the_right_password_all_log_in(connect: Connect, engine: Engine) -> None:
     console = Console("auth/login")
     with loopback(console) as server, ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(outcome, [worker(server, connect()) for _ in range(8)])) == [{"data": []}] * 8
+        assert list(pool.map(outcome, [worker(server, connect()) for _ in range(8)])) == [{"file_size_limit": 15}] * 8
     assert console.logins == 8 and rows(engine) == []
 
 
