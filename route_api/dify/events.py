@@ -6,7 +6,7 @@
 
 from functools import partial
 from math import inf
-from time import monotonic, sleep
+from time import monotonic, perf_counter, sleep
 from typing import Any, Generator, Iterable, Iterator, cast
 
 import orjson
@@ -130,7 +130,9 @@ class EventStream:
             if self._in_one_piece:
                 pause = min(LONGEST_PAUSE_S, (now - began) * PAUSE_SHARE)
                 if pause > SHORTEST_PAUSE_S:
+                    paused_at = perf_counter()
                     sleep(pause)
+                    self._trace.waited_since(paused_at)  # The model goes on meanwhile.
 
 
 def _body(raw: Any) -> Iterable[bytes]:

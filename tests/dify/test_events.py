@@ -9,6 +9,7 @@ import pytest
 
 from route_api.dify.events import MAX_EVENT_SIZE, EventStream
 from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
+from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
@@ -243,6 +244,29 @@ def test_silence_between_events_is_a_timeout() -> None:
         assert next(events)["event"] == "message"
         with pytest.raises(DifyTimeout):
             next(events)
+
+
+def test_the_pauses_between_reads_are_time_spent_waiting_for_dify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the log says that an answer in one piece took the gateway itself most of its time."""
+    monkeypatch.setattr("route_api.dify.events.PAUSE_SHARE", 1.0)
+
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD)
+        for _ in range(5):
+            time.sleep(0.05)
+            connection.sendall(chunk(FIRST))
+        connection.sendall(chunk(END))
+
+    trace = tracing.begin("t")
+    try:
+        with loopback(send) as server:
+            began = time.perf_counter()
+            events = dify_client(server.url).chat().stream({"query": "x"}, in_one_piece=True)
+            assert [event["event"] for event in events][-1] == "message_end"
+            elapsed_s = time.perf_counter() - began
+    finally:
+        tracing.end()
+    assert trace.dify_s > 0.8 * elapsed_s
 
 
 def test_silence_before_the_first_event_is_a_timeout_of_the_call() -> None:
