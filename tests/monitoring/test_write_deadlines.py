@@ -27,11 +27,10 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, callers
 
 
-def serve(body: Iterable[bytes], ours: socket.socket) -> None:
+def serve(body: Iterable[bytes], ours: socket.socket, deadlines: WriteDeadlines | None = None) -> None:
     """Write an answer as gunicorn does."""
-    watched: Any = WriteDeadlines(lambda environ, start: body, LIMIT_S)(
-        {"gunicorn.socket": ours, "PATH_INFO": "/kb/list"}, None
-    )
+    deadlines = deadlines or WriteDeadlines(lambda environ, start: body, LIMIT_S)
+    watched: Any = deadlines({"gunicorn.socket": ours, "PATH_INFO": "/kb/list"}, None)
     try:
         for item in watched:
             ours.sendall(item)
@@ -81,6 +80,17 @@ def test_an_application_may_take_longer_and_the_next_request_has_its_own_time(
     time.sleep(LIMIT_S * 2)
     ours.sendall(b"y")
     assert callers.recv(10) == b"xxy"
+
+
+def test_a_connection_that_cannot_be_closed_does_not_end_the_watch_of_the_others(
+    connection: tuple[socket.socket, socket.socket],
+) -> None:
+    deadlines = WriteDeadlines(lambda environ, start: [LONG], LIMIT_S)
+    broken: Any = deadlines({"gunicorn.socket": object(), "PATH_INFO": "/kb/list"}, None)
+    next(broken)
+    time.sleep(LIMIT_S * 2)
+    with pytest.raises(BrokenPipeError):
+        serve([LONG], connection[0], deadlines)
 
 
 def test_without_a_socket_the_answer_is_passed_on_as_it_is() -> None:
