@@ -158,12 +158,10 @@ def end_answer(
             read_task_id(turn, events)
     events.close()
     status, reason = status_and_reason(turn, failure)
-    is_on_dify = turn.is_answered
-    if status == "stopped" and not is_on_dify:
-        is_on_dify = stop_generation(plan, turn)
-    elif isinstance(failure, (DifyTimeout, DifyUnreadable)):  # Dify itself goes on after these.
+    # After a timeout, and after an answer that cannot be read, Dify goes on by itself.
+    if not turn.is_answered and (status == "stopped" or isinstance(failure, (DifyTimeout, DifyUnreadable))):
         stop_generation(plan, turn)
-    turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason, is_on_dify=is_on_dify))
+    turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     return status, reason
 
 
@@ -204,18 +202,13 @@ def read_task_id(turn: TurnInProgress, events: EventStream) -> None:
         log.warning("Dify has named no task to stop: %s", error.message)
 
 
-def stop_generation(plan: Plan, turn: TurnInProgress) -> bool:
+def stop_generation(plan: Plan, turn: TurnInProgress) -> None:
     """Tell Dify to stop. Otherwise the model would continue to generate, and Dify would store an empty answer
-    (`tests/contract/FINDINGS.md`, f).
-
-    :returns: whether Dify has stopped, and so has stored the part that arrived
-    """
+    (`tests/contract/FINDINGS.md`, f)."""
     if turn.task_id is None:
-        return False
+        return
     tracing.current().resume()  # If the gateway is stopping, the trace interrupts every call to Dify.
     try:
         plan.backend.api.stop(turn.task_id, turn.row.user_id)
     except DifyError as error:
         log.warning("Dify could not be told to stop: %s", error.message)
-        return False
-    return True

@@ -99,24 +99,18 @@ def cause_of_end(turn: TurnInProgress, error: Exception) -> Exception:
 
 
 def turn_end(
-    plan: Plan,
-    turn: TurnInProgress,
-    prepared: PreparedTurn | None,
-    status: str,
-    reason: str | None = None,
-    *,
-    is_on_dify: bool = True,
+    plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | None, status: str, reason: str | None = None
 ) -> TurnEnd:
     """The end of a turn, as it is stored in the database.
 
     :param prepared: None if the turn failed before Dify began to answer
     :param reason: why the turn was stopped or failed; None if it is done
-    :param is_on_dify: whether Dify has stored the answer, or the part of it that arrived
     """
     last = turn.last_event or {}
     dify_conversation_id = last.get("conversation_id")
-    if turn.text and not is_on_dify:
-        # Dify cannot tell the model this part. So the next turn begins a new conversation there, with our history.
+    if turn.text and not turn.is_answered:
+        # Dify often stores an empty answer then, also if the model was stopped (`tests/contract/FINDINGS.md`, f). So
+        # the next turn begins a new conversation there, with our history.
         next_conversation: DifyConversation | None = None
     elif dify_conversation_id is None or prepared is None:
         next_conversation = turn.row.dify_conversation

@@ -477,14 +477,24 @@ def test_the_model_is_reminded_of_a_part_that_dify_has_not_kept(
     assert ("问题二" in fourth["inputs"].get("history", "")) is (form == "chat/parameters-with-variables")
 
 
-def test_a_stopped_answer_that_dify_has_kept_is_continued_there(client: FlaskClient, dify: FakeDify) -> None:
+def test_the_model_is_reminded_of_a_part_after_a_caller_has_left(client: FlaskClient, dify: FakeDify) -> None:
+    """A live Dify stored an empty answer in most of these cases, although it was told to stop."""
     without_variables(dify)
     dify.play("chat/streaming-stopped")
     dify.play("chat/stop")
     dify.play("chat/streaming-second-turn")
-    answer = ask(client, streaming=True)
+    answer = ask(client, "问题一", streaming=True)
     ids = [decoded(next(answer.response)) for _ in range(3)][-1][0]["data"]
     answer.close()
     ask(client, conversation_id=ids["conversation_id"])
+    assert "conversation_id" not in dify.sent() and "问题一" in dify.sent()["query"]
+
+
+def test_a_stopped_answer_that_dify_has_completed_is_continued_there(client: FlaskClient, dify: FakeDify) -> None:
+    without_variables(dify)
+    dify.play("chat/streaming-stopped")
+    dify.play("chat/streaming-second-turn")
+    conversation_id = stream(client)[-2]["data"]["conversation_id"]
+    ask(client, conversation_id=conversation_id)
     begun = recorded_events(dify.version, "chat/streaming-stopped")[0]["conversation_id"]
     assert dify.sent()["conversation_id"] == begun
