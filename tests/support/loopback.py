@@ -59,6 +59,8 @@ class Loopback:
                 missing = int(line[15:]) - len(body)
                 while missing > 0:
                     chunk = connection.recv(65536)
+                    if not chunk:  # The client has left in the middle of its request.
+                        return b""
                     data += chunk
                     missing -= len(chunk)
         return data
