@@ -1,6 +1,7 @@
 """Real documents over real sockets: uploaded to a knowledge base, found, used in an answer, and downloaded."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,4 +183,5 @@ def test_a_caller_who_leaves_does_not_block_the_conversation(gateway: Gateway) -
         )
         if again.status_code == 200:
             return
+        time.sleep(0.05)  # The gateway looks once a second whether callers have left.
     raise AssertionError("the conversation is still busy after its caller has left")

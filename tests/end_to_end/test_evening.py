@@ -200,7 +200,7 @@ def read_database(gateway: Gateway) -> list[Any]:
 
 
 def test_an_answer_of_20000_characters_is_stored_whole(gateway_on: Gateway) -> None:
-    answer = gateway_on.post("chat/chat", user_id="long", query="[[len:20000]]长")["data"]
+    answer = gateway_on.post("chat/chat", user_id="long", query="[[len:20000]][[delay:0]]长")["data"]
     assert len(answer["answer"]) > 20_000
     (row,) = (row for row in read_database(gateway_on) if row.user_id == "long")
     assert row.response == answer["answer"]
