@@ -18,6 +18,7 @@ def test_it_goes_on_after_an_error_and_one_thread_runs_it(caplog: pytest.LogCapt
         threads.add(threading.get_ident())
         if calls == 3:
             third_call.set()
+            threading.Event().wait()  # The thread has no end of its own, and must not disturb other tests.
         raise ValueError("a bug")
 
     task = RepeatedTask("test", 0.001, fail)
@@ -29,7 +30,12 @@ def test_it_goes_on_after_an_error_and_one_thread_runs_it(caplog: pytest.LogCapt
 
 def test_if_no_thread_can_be_started_the_next_start_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     called = threading.Event()
-    task = RepeatedTask("test", 0.001, called.set)
+
+    def call_once() -> None:
+        called.set()
+        threading.Event().wait()  # The thread has no end of its own.
+
+    task = RepeatedTask("test", 0.001, call_once)
     with monkeypatch.context() as patches:
         patches.setattr(threading.Thread, "start", _no_thread)
         with pytest.raises(RuntimeError):
