@@ -179,6 +179,7 @@ def caught_indexing(knowledge: Knowledge) -> Scene:
     """A document whose segments are written but not found yet."""
     scene = empty(knowledge)
     scene.document = knowledge.upload(scene.dataset, "长篇.txt", CHAPTER)
+    knowledge.stop()  # Otherwise its second thread might take the document.
     with knowledge.store.transaction() as connection:
         connection.execute("UPDATE document SET indexing_status = 'indexing', tokens = NULL, completed_at = NULL")
         connection.execute("UPDATE segment SET status = 'indexing', enabled = 0, completed_at = NULL")
