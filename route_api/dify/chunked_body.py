@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 8 * 1024
+"""In bytes. Python reserves this memory for as long as a read waits, and a waiting stream should need little."""
 
 LAST_CHUNK_WAIT_S = 0.05
 """Seconds to wait for the last chunk after Dify's last event. Dify sends it within milliseconds. Then the connection
