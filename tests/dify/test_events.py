@@ -269,6 +269,18 @@ def test_the_pauses_between_reads_are_time_spent_waiting_for_dify(monkeypatch: p
     assert trace.dify_s > 0.8 * elapsed_s
 
 
+def test_the_reader_does_not_pause_while_events_are_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of 20,000 characters that a model gives at once took half a minute when it did."""
+    pauses: list[float] = []
+    monkeypatch.setattr("route_api.dify.events.sleep", pauses.append)
+    monkeypatch.setattr("route_api.dify.events.PAUSE_SHARE", 1e9)
+    data = CHUNKED_HEAD + chunk(FIRST) * 20_000 + chunk(END)
+
+    with stream(lambda connection, request: connection.sendall(data), in_one_piece=True) as events:
+        assert len(list(events)) == 20_001
+    assert len(pauses) < 100, "there were about 700 reads"
+
+
 def test_silence_before_the_first_event_is_a_timeout_of_the_call() -> None:
     with loopback(lambda connection, request: time.sleep(1)) as server:
         with pytest.raises(DifyTimeout):
@@ -296,12 +308,14 @@ def test_closing_a_stream_drops_the_connection_at_once() -> None:
 class stream:
     """The events that the client reads from a server which answers with `send`."""
 
-    def __init__(self, send: Any) -> None:
+    def __init__(self, send: Any, *, in_one_piece: bool = False) -> None:
         self._server = loopback(send)
+        self._in_one_piece = in_one_piece
 
     def __enter__(self) -> Iterator[dict[str, Any]]:
         server = self._server.__enter__()
-        self._stream = dify_client(server.url, event_timeout=0.3).chat().stream({"query": "x"})
+        chat = dify_client(server.url, event_timeout=0.3).chat()
+        self._stream = chat.stream({"query": "x"}, in_one_piece=self._in_one_piece)
         return iter(self._stream)
 
     def __exit__(self, *error: Any) -> None:
