@@ -64,11 +64,14 @@ def elapsed_s() -> float:
 
 
 def envelope(code: int, data: Any, message: str, **beside_data: Any) -> dict[str, Any]:
-    """The body of an answer. :func:`success_body` and :func:`failure_body` make theirs with it.
+    """The body of an answer. :func:`success_body` and :func:`failure_body` make theirs with it. It has the key
+    `warnings`, a list of sentences, if there is something that the caller should know (:meth:`Trace.warn`).
 
     :param code: 0 for success, -1 for failure
     :param beside_data: further keys that stand beside `data`
     """
+    if warnings := tracing.current().warnings:
+        beside_data = {"warnings": warnings, **beside_data}
     return {"code": code, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
 
 

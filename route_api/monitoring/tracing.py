@@ -25,6 +25,7 @@ class Trace:
     :param status: the HTTP status of a failure, even if ERROR_HTTP_STATUS hides this status from the caller
     :param error: the error code of a failure, such as `kb_not_found`
     :param is_interrupted: whether :meth:`interrupt` was called
+    :param warnings: sentences for the caller about what the gateway changed or ignored in the request
     """
 
     request_id: str = ""
@@ -34,6 +35,7 @@ class Trace:
     status: int | None = None
     error: str | None = None
     is_interrupted: bool = False
+    warnings: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
     _shutdowns: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -43,6 +45,11 @@ class Trace:
         :param moment: when the wait began, as a value of `perf_counter`
         """
         self.dify_s += perf_counter() - moment
+
+    def warn(self, sentence: str) -> None:
+        """Tell the caller something in the answer's `warnings`. A sentence is told once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def interrupt(self) -> None:
         """End the current wait for Dify, and let every later call to Dify fail at once.
