@@ -30,7 +30,7 @@ never ends its answer does."""
 
 PAUSE_SHARE = 0.05
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
-"""If nobody needs an event at once, the reader pauses after it has read all that has arrived. So it reads several events
+"""If nobody needs an event at once, the reader pauses after it has read all that has arrived. So it reads many events
 together. A pause is this share of the time since Dify's answer began, so it delays no answer by more than 5 %."""
 
 _LAST_EVENTS = ("message_end", "error")
