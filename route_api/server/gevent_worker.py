@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.http.errors import NoMoreData
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers import ggevent
 
 from .gevent_patches import patch_sendall, patch_slow_functions, patch_sockets_to_give_way, patch_wait_for_socket
 from .request_reading import patch_unreader
@@ -20,10 +21,23 @@ IDLE_AT_STOP_S = 0.5
 this once a second, so a connection closes 0.5 to 1.5 seconds after SIGTERM."""
 
 
-class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
-    """gunicorn's gevent worker, with the patches of `gevent_patches.py` and two further changes.
+class AcceptingServer(StreamServer):
+    """Accepts the connections of a worker. When it is closed, it first takes over the connections that the kernel has
+    accepted. Otherwise the kernel would reset them, and a proxy would not send their requests to another gateway."""
+
+    def close(self) -> None:
+        try:
+            while not self.closed and not self.full() and (accepted := self.do_read()):
+                self.do_handle(*accepted)
+        finally:
+            super().close()
+
+
+class GatewayGeventWorker(TurnStoppingMixin, ggevent.GeventWorker):
+    """gunicorn's gevent worker, with the patches of `gevent_patches.py` and three further changes.
 
     - It ends running turns in time when it stops (`stopping.py`).
+    - It loses no connection when it stops (:class:`AcceptingServer`).
     - It closes idle connections when it stops. gunicorn counts each idle connection as a request in progress. nginx
       keeps idle connections open, so without this change each stop would take all of `graceful_timeout`.
     """
@@ -36,6 +50,7 @@ class GatewayGeventWorker(TurnStoppingMixin, GeventWorker):
     def patch(self) -> None:
         """Patch the libraries. gunicorn calls this before it imports the application."""
         super().patch()
+        ggevent.StreamServer = AcceptingServer
         patch_sockets_to_give_way()
         patch_sendall()
         patch_slow_functions()

@@ -180,7 +180,10 @@ def test_nothing_is_left_whichever_process_is_killed_and_the_next_start_works(ga
         assert len(folders) == 1, "those of earlier gateways are gone"
         end(make)
         gateway.start()
-        wait_for(lambda: session_of(make) == set(), START_S)
+        try:
+            wait_for(lambda: session_of(make) == set(), START_S)
+        except AssertionError as error:
+            raise AssertionError([Path(f"/proc/{pid}/cmdline").read_text() for pid in session_of(make)]) from error
         wait_for(lambda: answers(f"{gateway.base}/healthz"), START_S)
         assert gateway.get("kb/list")["code"] == 0
 
