@@ -39,8 +39,10 @@ TURN_ERRORS = (
 )
 """The errors that a turn may raise."""
 
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""These headers keep proxies and browsers from buffering or caching the events."""
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+"""These headers keep proxies and browsers from caching, compressing or buffering the events. A proxy that compresses
+collects events until a block is full: the development servers of webpack and Vue do so unless they see `no-transform`,
+nginx unless it sees `X-Accel-Buffering`."""
 
 
 @blueprint.route("/chat", methods=["POST"])

@@ -59,7 +59,7 @@ def test_no_proxy_may_hold_a_stream_back(client: FlaskClient, any_dify: FakeDify
     without_variables(any_dify)
     any_dify.play("chat/streaming-auto-generate-name-false")
     answer = ask(client, streaming=True)
-    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache", "no")
+    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache, no-transform", "no")
     assert "Content-Length" not in answer.headers
     answer.close()
     any_dify.mock.assert_all_requests_are_fired = False
