@@ -63,8 +63,8 @@ def json_bytes(value: Any) -> bytes:
 
     U+2028, U+2029 and U+0085 are escaped, as Dify does. JSON allows them as they are, but clients that read an event
     stream line by line take them for ends of lines and break the event: Python's `str.splitlines`, and so
-    `iter_lines` of httpx, and of requests with `decode_unicode=True`. All other ends of lines are control characters,
-    which orjson escapes.
+    `iter_lines` of httpx, and of requests with `decode_unicode=True`; and Java's `Scanner`. All other ends of lines are
+    control characters, which orjson escapes.
     """
     written = orjson.dumps(value)
     # These bytes are no part of Chinese characters. So most texts are searched for one byte only, which costs nothing.

@@ -40,9 +40,9 @@ TURN_ERRORS = (
 """The errors that a turn may raise."""
 
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-"""These headers keep proxies and browsers from caching, compressing or buffering the events. A proxy that compresses
-collects events until a block is full: the development servers of webpack and Vue do so unless they see `no-transform`,
-nginx unless it sees `X-Accel-Buffering`."""
+"""These headers keep proxies and browsers from caching, compressing or buffering the events. `no-transform` is for the
+development servers of JavaScript, which compress everything and send nothing before a block is full. nginx compresses
+all the same where it is told to, but with `X-Accel-Buffering` it sends each event at once."""
 
 
 @blueprint.route("/chat", methods=["POST"])
