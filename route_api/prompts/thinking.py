@@ -15,8 +15,9 @@ A block begins with an opening tag that stands
 It ends with the next closing tag, wherever that stands. If there is none, it goes on to the end of the answer.
 
 A tag is text if it is in code (between backticks, in a fenced or an indented block) or in quotation marks. A code span
-or a quotation counts only if it begins and ends in the line of the tag, and within NEARBY characters of it: a single
-mark must not hide a tag. Any other opening tag is in the middle of a sentence, and is text too.
+or a quotation counts only if it begins and ends in the line of the tag, and within NEARBY characters of it, or if it
+begins directly before the tag: a single mark must not hide a tag. Any other opening tag is in the middle of a sentence,
+and is text too.
 
 Some models begin to think without a tag and only end with `</think>`, as in the API document's example. So if an answer
 has no opening tag before it, a `</think>` ends the thinking if it stands at the start of a line, after the end of a
@@ -171,7 +172,7 @@ class ThinkSplitter:
         is_quoted = place.is_quoted(rest, is_complete)
         if is_quoted is not False or place.is_between_sentences:
             return _not(is_quoted)
-        return _has_line_ends(rest, 2 if is_closing else 1, is_complete)
+        return not place.is_after_opening_mark and _has_line_ends(rest, 2 if is_closing else 1, is_complete)
 
     def _pass_tag(self, tag: str, is_boundary: bool) -> None:
         is_closing = _is_closing(tag)
@@ -281,6 +282,11 @@ class _Place:
             return True
         may_be = closing or self.line.endswith("'") and not rest
         return None if may_be and not line_end and not is_complete else False
+
+    @property
+    def is_after_opening_mark(self) -> bool:
+        """Whether a quotation or a code span begins directly before the place. It may go on in the next lines."""
+        return self.line.endswith(("`", *_QUOTATION_MARKS)) and bool(self._closing_marks())
 
     def _closing_marks(self) -> list[str]:
         """The marks that would end what is open at this place: quotations and code spans."""
