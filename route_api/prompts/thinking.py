@@ -12,12 +12,14 @@ A block begins with an opening tag that stands
 - after the end of a sentence, as in `好的。<think>`, or
 - at the end of its line, as in `Well <think>`, because models go on in a new line after the tag.
 
-It ends with the next closing tag, wherever that stands. If there is none, it goes on to the end of the answer.
+It ends with the next closing tag that is no text, also in the middle of a sentence: otherwise the answer after it would
+be taken for thinking. If there is none, it goes on to the end of the answer.
 
 A tag is text if it is in code (between backticks, in a fenced or an indented block) or in quotation marks. A code span
 or a quotation counts only if it begins and ends in the line of the tag, and within NEARBY characters of it, or if it
-begins directly before the tag: a single mark must not hide a tag. Any other opening tag is in the middle of a sentence,
-and is text too.
+begins directly before the tag: a single mark must not hide a tag. For the same reason a closing tag at the start of a
+line is text in a fenced block only if the block has an opening tag too. Any other opening tag is in the middle of a
+sentence, and is text too.
 
 Some models begin to think without a tag and only end with `</think>`, as in the API document's example. So if an answer
 has no opening tag before it, a `</think>` ends the thinking if it stands at the start of a line, after the end of a
@@ -175,6 +177,8 @@ class ThinkSplitter:
         return not place.is_after_opening_mark and _has_line_ends(rest, 2 if is_closing else 1, is_complete)
 
     def _pass_tag(self, tag: str, is_boundary: bool) -> None:
+        """Begin or end a block, or pass on a tag that is text. The `</think>` of thinking that began without a tag is
+        text in a stream; in a whole answer it turns the content so far into thinking."""
         is_closing = _is_closing(tag)
         is_unopened = is_closing and not self._has_opening
         self._has_opening = self._has_opening or not is_closing or is_boundary
