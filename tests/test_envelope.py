@@ -1,5 +1,6 @@
 """Failures of Dify and of the gateway: each is in the envelope, with a fitting status and with nothing internal."""
 
+import json
 import socket
 from typing import Any
 
@@ -10,6 +11,7 @@ from requests import exceptions as network
 
 from config import Config
 from route_api.app import create_app
+from route_api.envelope import json_bytes
 from route_api.extensions import db
 from route_api.views import kb
 
@@ -177,3 +179,24 @@ def test_browsers_of_the_configured_origins_may_call(make_app: MakeApp) -> None:
 def test_without_cors_origins_no_browser_of_another_origin_may_call(client: FlaskClient) -> None:
     answer = client.get("/healthz", headers={"Origin": "http://evil.test"})
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+LINE_ENDS = [character for character in map(chr, range(0x10000)) if len(f"a{character}b".splitlines()) > 1]
+"""Every character at which Python's `str.splitlines` ends a line."""
+
+
+@pytest.mark.parametrize("line_end", LINE_ENDS, ids=lambda character: f"U+{ord(character):04X}")
+def test_json_has_no_character_that_a_client_takes_for_the_end_of_a_line(line_end: str) -> None:
+    value = {f"“甲{line_end}乙…": [f"µ{line_end}", "\u2027\u2030\u0084\u0086\xa0 是—😀"]}
+    written = json_bytes(value)
+    assert len(written.decode().splitlines()) == 1
+    assert json.loads(written) == value
+
+
+@pytest.mark.parametrize("path", ["kb/list", "no/such\u2028path"])
+def test_a_failure_is_one_line(client: FlaskClient, any_dify: FakeDify, path: str) -> None:
+    any_dify.answer("GET", LIST, {"code": "invalid_param", "message": "甲\u2028乙\u0085丙", "status": 400}, 400)
+    answer = client.get(f"/{path}?keywords=a%E2%80%A8b")
+    assert answer.status_code >= 400 and "\u2028" in answer.json["message"]
+    assert len(answer.text.splitlines()) == 1
+    any_dify.mock.assert_all_requests_are_fired = False

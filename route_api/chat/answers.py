@@ -3,9 +3,7 @@
 import logging
 from typing import Any
 
-import orjson
-
-from ..envelope import JSON_TYPE, success_body
+from ..envelope import JSON_TYPE, json_bytes, success_body
 from ..presenters.message import answer_data, rag_info
 from ..storage.idempotency import StoredAnswer
 from .monitor import TurnInProgress
@@ -32,7 +30,14 @@ def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | N
     """
     request = plan.request
     passages = turn.passages if request.has_kb else None
-    data = answer_data(turn.text, ids=turn.row.ids, status=status, think=request.think, passages=passages)
+    data = answer_data(
+        turn.text,
+        ids=turn.row.ids,
+        status=status,
+        think=request.think,
+        is_streamed=request.is_streamed,
+        passages=passages,
+    )
     if not request.has_kb:
         return data, {}
     context = prepared.prompt.context if prepared is not None else ""
@@ -48,7 +53,7 @@ def answer_for_repeats(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn,
     if plan.request.is_streamed:
         answer = StoredAnswer(200, CONTENT_TYPE, repeated_stream(turn.row.ids, data, beside_data, plan.request.think))
     else:
-        body = orjson.dumps(success_body(data, SUCCESS_TEXT, **beside_data)).decode()
+        body = json_bytes(success_body(data, SUCCESS_TEXT, **beside_data)).decode()
         answer = StoredAnswer(200, JSON_TYPE, body)
     if len(answer.body) * 4 > MAX_STORED_BYTES and len(answer.body.encode()) > MAX_STORED_BYTES:
         log.warning("the answer %s is too large to be stored for a repeated request", turn.row.message_id)

@@ -80,6 +80,7 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
             return writer.write(event["answer"])
         case "message_replace":
             turn.replace_text(event["answer"])
+            return writer.replace(event["answer"])
         case "message_end":
             pass  # The end of the stream reads this event from `turn.last_event`.
         case "error":

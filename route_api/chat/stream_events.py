@@ -3,11 +3,9 @@
 import json
 from typing import Any
 
-import orjson
-
-from ..envelope import failure_body, success_body
+from ..envelope import failure_body, json_bytes, success_body
 from ..errors import ApiError
-from ..prompts.thinking import ThinkFilter
+from ..prompts.thinking import ThinkSplitter
 
 Json = dict[str, Any]
 
@@ -30,9 +28,9 @@ class EventWriter:
         :param is_cumulative: whether each event has the whole text so far, not only the new piece
         """
         self._ids = ids
-        self._prefix = b'data: {"code":0,"message":"","data":' + orjson.dumps(ids)[:-1]
+        self._prefix = b'data: {"code":0,"message":"","data":' + json_bytes(ids)[:-1]
         self._is_plain = think == "keep" and not is_cumulative
-        self._filter = None if think == "keep" else ThinkFilter()
+        self._splitter = None if think == "keep" else ThinkSplitter()
         self._shows_thinking = think == "separate"
         self._is_cumulative = is_cumulative
         self._answer = self._thinking = ""
@@ -40,8 +38,18 @@ class EventWriter:
     def write(self, piece: str) -> bytes:
         """The event for a piece of the answer."""
         if self._is_plain:
-            return b'%b,"answer":%b}}\n\n' % (self._prefix, orjson.dumps(piece))
-        return self._event(*(self._filter.feed(piece) if self._filter else ("", piece)))
+            return b'%b,"answer":%b}}\n\n' % (self._prefix, json_bytes(piece))
+        return self._event(*self._split(piece))
+
+    def replace(self, text: str) -> bytes:
+        """The event for a text that replaces the answer so far. Only a cumulative stream has one: pieces that were sent
+        cannot be taken back. The last event of each stream has the new text."""
+        if self._is_plain:
+            return b""
+        self._splitter = ThinkSplitter() if self._splitter else None
+        self._answer = self._thinking = ""
+        replaced = self._event(*self._split(text))
+        return replaced if self._is_cumulative else b""
 
     def write_last(self, data: Json, beside_data: Json) -> bytes:
         """The events that end a successful stream.
@@ -52,26 +60,32 @@ class EventWriter:
         :param data: the `data` of the complete answer
         :param beside_data: the further keys of the body beside `data`
         """
-        thinking, content = self._filter.finish() if self._filter else ("", "")
-        held_back = self._event(thinking, content) if thinking or content else b""
-        return held_back + event(success_body(data, "", **beside_data)) + END_EVENT
+        return self._held_back() + event(success_body(data, "", **beside_data)) + END_EVENT
 
     def write_failure(self, error: ApiError) -> bytes:
-        """The last event of a stream that fails after its first byte."""
-        return event({**failure_body(error), "data": self._ids})
+        """The last events of a stream that fails after its first byte: the text that was held back, and the failure."""
+        return self._held_back() + event({**failure_body(error), "data": self._ids})
+
+    def _split(self, piece: str) -> tuple[str, str]:
+        return self._splitter.feed(piece) if self._splitter else ("", piece)
+
+    def _held_back(self) -> bytes:
+        """The event for text that was held back and is no tag; empty if there is none."""
+        thinking, content = self._splitter.finish() if self._splitter else ("", "")
+        return self._event(thinking, content) if thinking or content else b""
 
     def _event(self, thinking: str, content: str) -> bytes:
         self._answer = self._answer + content if self._is_cumulative else content
         self._thinking = self._thinking + thinking if self._is_cumulative else thinking
-        written = b'%b,"answer":%b' % (self._prefix, orjson.dumps(self._answer))
+        written = b'%b,"answer":%b' % (self._prefix, json_bytes(self._answer))
         if self._shows_thinking:
-            written += b',"thinking":%b' % orjson.dumps(self._thinking)
+            written += b',"thinking":%b' % json_bytes(self._thinking)
         return written + b"}}\n\n"
 
 
 def event(body: Json) -> bytes:
     """The event for a body that is already in the envelope."""
-    return b"data: %b\n\n" % orjson.dumps(body)
+    return b"data: %b\n\n" % json_bytes(body)
 
 
 def repeated_stream(ids: Json, data: Json, beside_data: Json, think: str) -> str:

@@ -56,16 +56,20 @@ def ragflow_reference(records: list[Json]) -> Json:
     return {"chunks": chunks, "doc_aggs": document_counts(records)}
 
 
-def answer_data(text: str, *, ids: Json, status: str, think: str, passages: list[Json] | None) -> Json:
-    """Build the `data` of an answer in one piece.
+def answer_data(
+    text: str, *, ids: Json, status: str, think: str, is_streamed: bool, passages: list[Json] | None
+) -> Json:
+    """Build the `data` of a complete answer.
 
     :param text: what the model said, with its reasoning
     :param think: where the reasoning goes: keep, drop or separate
+    :param is_streamed: whether a stream has sent the text before, so that `answer` must be what it has sent
     :param passages: Dify's records that the model was given; None if the endpoint knows no knowledge bases
     """
     thinking, content = split_thinking(text)
+    shown = split_thinking(text, is_streamed=True)[1] if is_streamed else content
     data = {
-        "answer": text if think == "keep" else content,
+        "answer": text if think == "keep" else shown,
         **ids,
         "content": content,
         "status": status,

@@ -1,13 +1,10 @@
 """Earlier turns as text for the model. Each turn is one text, so that a turn is left out as a whole or not at all."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from .thinking import split_thinking
 
 ROLE_NAMES = {"user": "用户", "assistant": "助手", "system": "系统"}
-
-_FURTHER_THINKING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
 
 
 def history_from_turns(turns: Iterable[tuple[str, str]]) -> list[str]:
@@ -39,4 +36,4 @@ def _turn_text(messages: Sequence[tuple[str, str]]) -> str:
 
 def _without_thinking(answer: str) -> str:
     """Remove all thinking from an answer: models are not given their earlier thinking again."""
-    return _FURTHER_THINKING.sub("", split_thinking(answer)[1]).strip()
+    return split_thinking(answer)[1].strip()

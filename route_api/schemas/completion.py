@@ -105,7 +105,10 @@ class Completion(Parameters):
     think = Choice(
         ["keep", "drop", "separate"],
         load_default="keep",
-        metadata={"description": "where the reasoning goes: into `answer`, nowhere, or into `thinking` alone"},
+        metadata={
+            "description": "where all reasoning goes: into `answer`, nowhere, or into `thinking` alone. A stream cannot"
+            " take back reasoning that began without `<think>`: it stays in `answer`"
+        },
     )
     history = History(
         allow_none=True,

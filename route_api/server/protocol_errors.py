@@ -5,10 +5,9 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-import orjson
 from gunicorn import util
 
-from ..envelope import HTTP_ERROR_CODES, JSON_TYPE, SERVER_ERROR_WORDS, envelope, internal_error
+from ..envelope import HTTP_ERROR_CODES, JSON_TYPE, SERVER_ERROR_WORDS, envelope, internal_error, json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ def write_error(connection: Any, status: int, reason: str, detail: str) -> None:
     log.info("request %s got %d, because it reached no endpoint: %s", request_id, status, detail or reason)
     code = HTTP_ERROR_CODES.get(status, internal_error().code)
     message = SERVER_ERROR_WORDS.get(status, internal_error().message)
-    body = orjson.dumps(envelope(-1, None, message, error=code, request_id=request_id))
+    body = json_bytes(envelope(-1, None, message, error=code, request_id=request_id))
     head = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Connection: close",

@@ -39,8 +39,10 @@ TURN_ERRORS = (
 )
 """The errors that a turn may raise."""
 
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""These headers keep proxies and browsers from buffering or caching the events."""
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+"""These headers keep proxies and browsers from caching, compressing or buffering the events. `no-transform` is for the
+development servers of JavaScript, which compress everything and send nothing before a block is full. nginx compresses
+all the same where it is told to, but with `X-Accel-Buffering` it sends each event at once."""
 
 
 @blueprint.route("/chat", methods=["POST"])

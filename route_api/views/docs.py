@@ -3,11 +3,11 @@
 from importlib.resources import files
 from pathlib import Path
 
-import orjson
 from flask import Response, render_template, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from ..access.callers import public
+from ..envelope import json_bytes
 from ..extensions import api
 from .blueprint import ApiBlueprint, in_path
 
@@ -50,7 +50,7 @@ def show_openapi() -> Response:
 
     Upstream calls: 0.
     """
-    return Response(orjson.dumps(api.spec.to_dict()), content_type="application/json")
+    return Response(json_bytes(api.spec.to_dict()), content_type="application/json")
 
 
 @blueprint.route("/docs", strict_slashes=False)

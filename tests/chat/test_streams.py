@@ -59,10 +59,26 @@ def test_no_proxy_may_hold_a_stream_back(client: FlaskClient, any_dify: FakeDify
     without_variables(any_dify)
     any_dify.play("chat/streaming-auto-generate-name-false")
     answer = ask(client, streaming=True)
-    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache", "no")
+    assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-cache, no-transform", "no")
     assert "Content-Length" not in answer.headers
     answer.close()
     any_dify.mock.assert_all_requests_are_fired = False
+
+
+@pytest.mark.parametrize("options", [{}, {"think": "separate"}, {"stream_mode": "cumulative"}, {"streaming": False}])
+def test_an_answer_with_odd_ends_of_lines_is_whole_for_a_client_that_splits_at_all_of_them(
+    client: FlaskClient, any_dify: FakeDify, options: dict[str, Any]
+) -> None:
+    text = "一\u2028二\u2029三\u0085四\x0b五\x0c六\x1c七\x1d八\x1e九\r\n十"
+    ids = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
+    events = [{"event": "message", "answer": text, **ids}, {"event": "message_end", **ids}]
+    without_variables(any_dify)
+    any_dify.call_back("POST", CHAT, lambda _: (200, {}, b"".join(b"data: %b\n\n" % orjson.dumps(e) for e in events)))
+    body = {"user_id": "alice", "message": "?", "streaming": True, **options}
+    for _ in range(2):  # The second answer is a repeated one.
+        answer = client.post("/chat/chat", json=body, headers={"Idempotency-Key": "once"})
+        lines = [orjson.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+        assert {line["data"]["answer"] for line in lines if line["data"] is not True} == {text}
 
 
 def test_a_stream_with_a_kb_ends_with_its_references(client: FlaskClient, dify: FakeDify) -> None:

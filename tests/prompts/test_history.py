@@ -10,8 +10,10 @@ from route_api.prompts.history import history_from_list, history_from_turns
     [
         ("<think>\n想\n</think>\n\n说", "用户：问\n助手：说"),
         ("想\n</think>\n\n说", "用户：问\n助手：说"),
-        ("<think>想</think>说<think>再想</think>完", "用户：问\n助手：说完"),
-        ("说<think>还没想完", "用户：问\n助手：说"),
+        ("<think>想</think>说。<think>再想</think>完", "用户：问\n助手：说。完"),
+        ("<THINKING>想</THINKING>说。\n<think>\n再想", "用户：问\n助手：说。"),
+        ("<details open> <summary> Thinking... </summary>\n想\n</details>\n\n说", "用户：问\n助手：说"),
+        ("推理以 `<think>` 开始", "用户：问\n助手：推理以 `<think>` 开始"),
         ("<think>\n还没想完", "用户：问"),
         ("", "用户：问"),
         ("说\n第二行", "用户：问\n助手：说\n第二行"),
