@@ -128,7 +128,7 @@ def post_worker_init(worker: Any) -> None:
     # Imported here: gunicorn's master imports this file before a gevent worker has patched the standard library.
     from .protocol_errors import patch_write_error
 
-    patch_write_error()
+    patch_write_error(worker.wsgi.config["CORS_ORIGINS"])
     gc.collect()
     gc.freeze()
 
