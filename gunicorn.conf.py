@@ -3,12 +3,12 @@
 Never add `--preload`: the application must be imported after a gevent worker has patched the standard library.
 """
 
-from route_api.server.hooks import child_exit, load_settings, on_starting, post_fork, post_worker_init
+from route_api.server.hooks import address_to_bind, child_exit, load_settings, on_starting, post_fork, post_worker_init
 from route_api.server.request_reading import LONGEST_REQUEST_LINE
 
 settings = load_settings()
 
-bind = f"{settings.HOST}:{settings.PORT}"
+bind = address_to_bind(settings)
 worker_class = {
     "gevent": "route_api.server.gevent_worker.GatewayGeventWorker",
     "gthread": "route_api.server.thread_worker.GatewayThreadWorker",

@@ -3,7 +3,6 @@
 from urllib.parse import quote
 
 from flask import Response, request, stream_with_context
-from werkzeug.http import dump_options_header
 
 from ..dify import RemoteFile
 from ..envelope import failure
@@ -74,4 +73,5 @@ def attachment(name: str) -> str:
     character.
     """
     in_ascii = "".join(character if " " <= character <= "~" else "_" for character in name)
-    return dump_options_header("attachment", {"filename": in_ascii, "filename*": f"UTF-8''{quote(name, safe='')}"})
+    quoted = in_ascii.replace("\\", r"\\").replace('"', r"\"")
+    return f"attachment; filename=\"{quoted}\"; filename*=UTF-8''{quote(name, safe='')}"
