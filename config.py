@@ -162,6 +162,9 @@ def database_url(value: str) -> None:
             "must be an address such as sqlite:////srv/data.sqlite3, postgresql://user:password@host/name or"
             " mysql://user:password@host/name"
         )
+    charset = re.search("[?&]charset=([^&]*)", rest)
+    if charset and charset[1].lower() != "utf8mb4":
+        raise ValidationError(f"has charset={charset[1]}, which lacks characters that users write: leave it out")
 
 
 def limits_storage(value: str) -> None:

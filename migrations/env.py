@@ -1,11 +1,18 @@
 """The script that Alembic runs for `flask db …`. It uses the application's own database and tables."""
 
 from alembic import context
+from click import ClickException
 from flask import current_app
 
-from route_api.storage.database import engine_without_timeout, refuses_transactions
+from route_api.storage.database import engine_without_timeout, lacks_characters, refuses_transactions
 
 db = current_app.extensions["migrate"].db
+
+
+class WrongDatabase(ClickException):
+    """The flask command prints the sentence alone and exits with this status, as for a wrong setting."""
+
+    exit_code = 2
 
 
 def migrate() -> None:
@@ -13,6 +20,10 @@ def migrate() -> None:
     PgBouncer in statement mode also has each statement committed by itself."""
     engine = engine_without_timeout(db.engine)
     commits_each = refuses_transactions(engine)
+    with engine.connect() as connection:
+        problem = lacks_characters(connection)
+    if problem:
+        raise WrongDatabase(f"Route API cannot start:\n{problem}")
     with engine.connect() as connection:
         level = "AUTOCOMMIT" if commits_each else connection.default_isolation_level
         connection.execution_options(isolation_level=level)

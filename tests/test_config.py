@@ -215,6 +215,21 @@ def test_a_gthread_worker_keeps_a_tenth_of_its_threads_free_of_calls_to_dify(
     assert Config.load(DIFY_BASE_URL="http://dify.example.com", **settings).max_dify_calls == calls
 
 
+@pytest.mark.parametrize(
+    ("charset", "is_right"), [("utf8mb4", True), ("UTF8MB4", True), ("utf8", False), ("gbk", False)]
+)
+def test_a_charset_that_lacks_characters_is_refused(
+    monkeypatch: pytest.MonkeyPatch, charset: str, is_right: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"mysql://root:hush@127.0.0.1/name?charset={charset}")
+    if is_right:
+        assert Config.load().database_uri.count("charset=") == 1
+        return
+    with pytest.raises(ConfigError, match=f"DATABASE_URL is wrong: has charset={charset}, which lacks") as refused:
+        Config.load()
+    assert "hush" not in str(refused.value)
+
+
 # ------------------------------------------------------------------ HOST
 
 

@@ -138,6 +138,22 @@ def engine_without_timeout(engine: Engine) -> Engine:
     return create_engine(engine.url, isolation_level="AUTOCOMMIT", hide_parameters=True, **options)
 
 
+def lacks_characters(connection: Connection) -> str | None:
+    """Whether a PostgreSQL database cannot store all characters. On MySQL and MariaDB our tables have a charset.
+
+    :returns: a sentence that says what to do; None if it can
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding in ("UTF8", "SQL_ASCII"):  # SQL_ASCII stores the bytes that it gets.
+        return None
+    return (
+        f"The database of DATABASE_URL has the encoding {encoding}, which lacks characters that users write, such as"
+        " Chinese ones: create it again with ENCODING 'UTF8'."
+    )
+
+
 def refuses_transactions(engine: Engine) -> bool:
     """Whether a PgBouncer with `pool_mode = statement` is between us and PostgreSQL: it refuses BEGIN."""
     if engine.dialect.name != "postgresql":
