@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import SplitResult, urlsplit
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values
 from environs import Env, EnvError
 from marshmallow import ValidationError, validate
 
@@ -343,7 +343,7 @@ class Config:
         env = Env(eager=False)
         env.add_parser("pairs", pairs)
         if not overrides:
-            _load_env_file(PROJECT_DIR / ".env")
+            _read_env_file(env, PROJECT_DIR / ".env")
         values = {}
         for entry, kind in _typed_fields():
             if entry.name in overrides:
@@ -455,17 +455,21 @@ def read_env_text(path: Path) -> str:
     return text
 
 
-def _load_env_file(path: Path) -> None:
-    """Put the settings of a file, if there is one, into the environment. Variables that are there already stay.
+def _read_env_file(env: Env, path: Path) -> None:
+    """Read the settings of a file, if there is one. They do not go into `os.environ`: there they would stay when the
+    file has changed and gunicorn reloads it.
+
+    Relies on: environs takes from `Env._environ` what `os.environ` lacks. Its `read_env` cannot read a byte order mark.
 
     :raises ConfigError: the file cannot be read
     """
     try:
-        load_dotenv(stream=StringIO(read_env_text(path)))
+        values = dotenv_values(stream=StringIO(read_env_text(path)))
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}. It must belong to the user who starts Route API."
         ) from None
+    env._environ.update({name: value for name, value in values.items() if value is not None})
 
 
 def _read(env: Env, name: str, kind: Any, check: Any) -> Any:
