@@ -5,11 +5,15 @@ All wrong settings are reported together.
 """
 
 import re
+import socket
 from dataclasses import dataclass, field, fields
+from io import StringIO
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import SplitResult, urlsplit
 
+from dotenv import dotenv_values
 from environs import Env, EnvError
 from marshmallow import ValidationError, validate
 
@@ -125,8 +129,24 @@ def host_names(values: list[str]) -> None:
     :raises ValidationError: an entry is something else
     """
     for value in values:
-        if value != "*" and not re.fullmatch(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:]*", value):
+        name = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
+        if value != "*" and not re.fullmatch(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:]*", name):
             raise ValidationError("must be host names such as api.example.com, without http:// and port, or *")
+
+
+def listening_host(value: str) -> None:
+    """Accept an IP address, with or without brackets, or a name such as localhost.
+
+    :raises ValidationError: it is something else
+    """
+    try:
+        ip_address(value.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9_]([\w.-]*[A-Za-z0-9_])?\.?", value) or value.replace(".", "").isdecimal():
+            wrong = (
+                "must be an IP address such as 127.0.0.1 or ::1, or a name such as localhost, without http:// and port"
+            )
+            raise ValidationError(wrong) from None
 
 
 def database_url(value: str) -> None:
@@ -142,6 +162,9 @@ def database_url(value: str) -> None:
             "must be an address such as sqlite:////srv/data.sqlite3, postgresql://user:password@host/name or"
             " mysql://user:password@host/name"
         )
+    charset = re.search("[?&]charset=([^&]*)", rest)
+    if charset and charset[1].lower() != "utf8mb4":
+        raise ValidationError(f"has charset={charset[1]}, which lacks characters that users write: leave it out")
 
 
 def limits_storage(value: str) -> None:
@@ -281,7 +304,11 @@ class Config:
         "format of the log: `json` or `text`; empty: `text` for `make serve` at a terminal, else `json`",
         check=validate.OneOf(["json", "text"]),
     )
-    HOST: str = setting("127.0.0.1", "the address to listen on; `0.0.0.0` in a container")
+    HOST: str = setting(
+        "127.0.0.1",
+        "the IP address or name to listen on; `0.0.0.0` in a container; `::`: all addresses, IPv6 and IPv4",
+        check=listening_host,
+    )
     PORT: int = setting(8000, "the port to listen on", check=validate.Range(min=1, max=65535))
     WORKERS: int = setting(2, "number of gunicorn worker processes", check=validate.Range(min=1, max=64))
     WORKER_CLASS: str = setting(
@@ -327,6 +354,8 @@ class Config:
             env.seal()
         except EnvError as error:
             raise ConfigError(_in_words(error)) from None
+        if "HOST" in values:  # All code has an IPv6 address without its brackets.
+            values["HOST"] = values["HOST"].removeprefix("[").removesuffix("]")
         config = cls(**values)
         config._check_together()
         return config
@@ -370,6 +399,15 @@ class Config:
             )
         return missing
 
+    def address_to_listen_on(self) -> str:
+        """The IP address of `HOST`; if it is a name with several addresses, an IPv4 address.
+
+        :raises OSError: no such name is known
+        """
+        found = socket.getaddrinfo(self.HOST, None, type=socket.SOCK_STREAM)
+        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+        return str(found[0][4][0])
+
     @property
     def max_dify_calls(self) -> int:
         """`DIFY_MAX_CALLS`. With `gthread` a tenth of the threads is kept free of calls to Dify, so that health checks,
@@ -399,21 +437,39 @@ def _typed_fields() -> list[tuple[Any, Any]]:
     return [(entry, hints[entry.name]) for entry in fields(Config)]
 
 
+def read_env_text(path: Path) -> str:
+    """Read a `.env` file: a text in UTF-8, with or without a byte order mark, which Windows' editors write.
+
+    :returns: the text with line ends of `\\n`; empty if there is no file
+    :raises ConfigError: it is no file, or no text in UTF-8
+    :raises OSError: it cannot be read
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder. It must be a file.")
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without a byte order mark has a NUL in each ASCII character.
+        raise ConfigError(f"{path} is not a text in UTF-8. Save it again with this encoding.")
+    return text
+
+
 def _read_env_file(env: Env, path: Path) -> None:
-    """Read the settings of a file, if there is one.
+    """Read the settings of a file, if there is one. They do not go into `os.environ`: there they would stay when the
+    file has changed and gunicorn reloads it.
+
+    Relies on: environs takes from `Env._environ` what `os.environ` lacks. Its `read_env` cannot read a byte order mark.
 
     :raises ConfigError: the file cannot be read
     """
     try:
-        env.read_env(str(path), recurse=False)
+        values = dotenv_values(stream=StringIO(read_env_text(path)))
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}. It must belong to the user who starts Route API."
         ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not a text in UTF-8.") from None
-    except ValueError:
-        raise ConfigError(f"{path} is a folder. It must be a file.") from None
+    env._environ.update({name: value for name, value in values.items() if value is not None})
 
 
 def _read(env: Env, name: str, kind: Any, check: Any) -> Any:

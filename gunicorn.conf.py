@@ -3,11 +3,12 @@
 Never add `--preload`: the application must be imported after a gevent worker has patched the standard library.
 """
 
-from route_api.server.hooks import child_exit, load_settings, on_starting, post_fork, post_worker_init
+from route_api.server.hooks import address_to_bind, child_exit, load_settings, on_starting, post_fork, post_worker_init
+from route_api.server.request_reading import LONGEST_REQUEST_LINE
 
 settings = load_settings()
 
-bind = f"{settings.HOST}:{settings.PORT}"
+bind = address_to_bind(settings)
 worker_class = {
     "gevent": "route_api.server.gevent_worker.GatewayGeventWorker",
     "gthread": "route_api.server.thread_worker.GatewayThreadWorker",
@@ -26,6 +27,7 @@ graceful_timeout = settings.STOP_GRACE
 forwarded_allow_ips, secure_scheme_headers, forwarder_headers = "*", {}, ""
 """gunicorn evaluates no forwarding header, because the second and the third setting are empty. So `*` is harmless, and
 gunicorn need not compare addresses. The application reads these headers itself, as the setting PROXIES says."""
+limit_request_line = LONGEST_REQUEST_LINE
 max_requests = 0
 control_socket_disable = True
 """gunicorn's control socket has one path for each Unix user, so two gateways of the same user would share it."""

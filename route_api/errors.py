@@ -285,6 +285,22 @@ class ModelFailed(ApiError):
     code = "model_failed"
 
 
+class RangeNotSatisfiable(ApiError):
+    """The header Range asks for a part that begins after the end of the file."""
+
+    status: int = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    code = "range_not_satisfiable"
+
+    def __init__(self, asked: str, size: int) -> None:
+        """
+        :param asked: the header Range
+        :param size: of the file, in bytes
+        """
+        super().__init__(
+            f"Range is '{asked}', but the file has {size} bytes: ask for a part that begins before its end."
+        )
+
+
 class FileTooLarge(ApiError):
     """The file is larger than Dify allows."""
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .dify import Breaker, Transport
 from .errors import DifyError
 from .extensions import component
+from .storage.database import lacks_characters
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +119,14 @@ class HealthCheck:
         try:
             with self._engine.connect() as connection:
                 revisions = set(MigrationContext.configure(connection).get_current_heads())
+                problem = lacks_characters(connection)
         except SQLAlchemyError as error:
             log.error("not ready: the database: %s", error)
             return DATABASE_SILENT
         # An unknown revision belongs to a newer version, which is being deployed: meanwhile this one keeps serving.
         if revisions <= self._outdated:
             return "The database's tables are not those of this version: the operator should run `flask db upgrade`."
-        return None
+        return problem
 
     def _dify_problem(self) -> str | None:
         try:

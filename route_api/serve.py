@@ -41,8 +41,6 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """On these hosts only this machine reaches the gateway. With the sandbox it then serves without authentication."""
 
-BIN = Path(sys.executable).parent
-
 
 def main() -> int:
     """Serve until a signal arrives, or one of the processes ends.
@@ -69,7 +67,7 @@ def main() -> int:
     with ExitStack() as at_the_end:
         processes: list[subprocess.Popen[bytes]] = []
         try:
-            if problem := wait_for_free_port(config.HOST, config.PORT):
+            if problem := wait_for_free_port(config):
                 print(f"Route API cannot start:\n{problem}", file=sys.stderr)
                 return 1
             if not config.DIFY_BASE_URL:
@@ -78,14 +76,14 @@ def main() -> int:
                 processes.append(sandbox)
                 environment |= settings
                 environment["SECRET_KEY"] = config.SECRET_KEY or own_secret(config.SANDBOX_DATA_DIR)
-                if not config.AUTH and config.HOST in LOOPBACK:
+                if not config.AUTH and config.HOST.lower() in LOOPBACK:
                     environment["AUTH"] = "open"
             migrated = subprocess.run(
-                [BIN / "flask", "--app", "wsgi", "db", "upgrade"], cwd=PROJECT_DIR, env=environment
+                [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"], cwd=PROJECT_DIR, env=environment
             )
             if migrated.returncode:
                 return migrated.returncode
-            gateway = subprocess.Popen([BIN / "gunicorn", "wsgi:app"], cwd=PROJECT_DIR, env=environment)
+            gateway = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=PROJECT_DIR, env=environment)
             at_the_end.callback(stop, gateway)
             processes.append(gateway)
             while all(process.poll() is None for process in processes):
@@ -123,15 +121,17 @@ def own_secret(data_dir: Path) -> str:
     return path.read_text()
 
 
-def wait_for_free_port(host: str, port: int) -> str:
+def wait_for_free_port(config: Config) -> str:
     """Wait until the gateway can listen.
 
     :returns: why it cannot, after `FREE_PORT_S` seconds; empty if it can
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    host, port = config.HOST, config.PORT
     for _ in range(FREE_PORT_S * 10):
         try:
-            socket.create_server((host, port), family=family).close()
+            address = config.address_to_listen_on()
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            socket.create_server((address, port), family=family, dualstack_ipv6=address == "::").close()
             return ""
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

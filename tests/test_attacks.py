@@ -353,7 +353,7 @@ def test_a_users_web_page_is_saved_by_a_browser_and_never_shown(app: Flask, any_
     disposition = {"Content-Disposition": f'inline; filename="{name}"'}
     any_dify.mock.get(DIFY + SIGNED, body=b"<script>alert(1)</script>", headers=disposition, content_type="text/html")
     headers = download(app).headers
-    assert headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{name}"
+    assert headers["Content-Disposition"] == f"attachment; filename=\"{name}\"; filename*=UTF-8''{name}"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
@@ -380,7 +380,10 @@ def test_difys_headers_put_none_into_our_answer(make_app: MakeApp, headers: str)
         answer = download(make_app(DIFY_BASE_URL=server.url))
         assert (answer.status_code, answer.data) == (200, b"x"), answer.text
         assert "Set-Cookie" not in answer.headers
-        assert re.fullmatch(r"attachment; filename\*=UTF-8''[\w.%-]+", answer.headers["Content-Disposition"])
+        # Within the quotes there is no quote and no backslash that is not escaped.
+        in_ascii = r'filename="([ !#-\[\]-~]|\\["\\])*"'
+        disposition = rf"attachment; {in_ascii}; filename\*=UTF-8''[\w.%-]+"
+        assert re.fullmatch(disposition, answer.headers["Content-Disposition"])
 
 
 # ------------------------------------------------------------------ where Dify's answers lead

@@ -211,3 +211,66 @@ def test_a_gthread_worker_keeps_a_tenth_of_its_threads_free_of_calls_to_dify(
     settings: dict[str, Any], calls: int
 ) -> None:
     assert Config.load(DIFY_BASE_URL="http://dify.example.com", **settings).max_dify_calls == calls
+
+
+@pytest.mark.parametrize(
+    ("charset", "is_right"), [("utf8mb4", True), ("UTF8MB4", True), ("utf8", False), ("gbk", False)]
+)
+def test_a_charset_that_lacks_characters_is_refused(
+    monkeypatch: pytest.MonkeyPatch, charset: str, is_right: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"mysql://root:hush@127.0.0.1/name?charset={charset}")
+    if is_right:
+        assert Config.load().database_uri.count("charset=") == 1
+        return
+    with pytest.raises(ConfigError, match=f"DATABASE_URL is wrong: has charset={charset}, which lacks") as refused:
+        Config.load()
+    assert "hush" not in str(refused.value)
+
+
+# ------------------------------------------------------------------ HOST
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("::", "::"),
+        ("localhost", "localhost"),
+        ("gateway-1.example.com", "gateway-1.example.com"),
+    ],
+)
+def test_the_host_may_be_an_address_or_a_name(monkeypatch: pytest.MonkeyPatch, given: str, host: str) -> None:
+    monkeypatch.setenv("HOST", given)
+    assert Config.load().HOST == host
+
+
+@pytest.mark.parametrize(
+    "wrong", ["http://localhost", "localhost:8000", "[::1]:8000", "*", "1.2.3", "a b", "256.1.1.1"]
+)
+def test_a_host_that_is_neither_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("HOST", wrong)
+    with pytest.raises(ConfigError, match="HOST is wrong: must be an IP address such as 127.0.0.1 or ::1, or a name"):
+        Config.load()
+
+
+# ------------------------------------------------------------------ .env
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+def test_an_env_file_is_read_however_an_editor_writes_it(tmp_path: Path, start: bytes, line_end: bytes) -> None:
+    lines = [
+        "DIFY_BASE_URL=http://dify.test",
+        "export SANDBOX_LLM_MODEL='模型 1'",
+        "PORT=8123  ",
+        'HOST="::1" # note',
+        "",
+    ]
+    (tmp_path / ".env").write_bytes(start + line_end.join(line.encode() for line in lines))
+    config = Config.load()
+    assert (config.DIFY_BASE_URL, config.SANDBOX_LLM_MODEL) == ("http://dify.test", "模型 1")
+    assert (config.PORT, config.HOST) == (8123, "::1")

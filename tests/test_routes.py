@@ -64,3 +64,19 @@ def test_both_spellings_of_the_javabackends_upload_lead_to_one_view(app: Flask) 
         for name in ("create_by_file", "create-by-file")
     }
     assert views == {"create_document_by_file"}
+
+
+def test_head_answers_as_get_does_and_without_a_body(app: Flask) -> None:
+    """`document/get` is left out: it saves a file, which HEAD must not do (tests/views/test_document.py)."""
+    client, seen = app.test_client(), 0
+    for rule in app.url_map.iter_rules():
+        if "GET" not in rule.methods or rule.rule == "/document/get":
+            continue
+        path = path_of(rule)
+        got, asked = client.get(path), client.head(path)
+        assert (asked.status_code, asked.data) == (got.status_code, b""), path
+        # The length differs with the digits of elapsed_s, and the id with the request.
+        assert set(asked.headers.keys()) == set(got.headers.keys()), path
+        assert asked.headers["Content-Type"] == got.headers["Content-Type"], path
+        seen += 1
+    assert seen > 10

@@ -120,8 +120,8 @@ def authorize() -> None:
     :raises Forbidden: the view is open to other callers only
     """
     endpoint = request.endpoint
-    if endpoint is None or request.method == "OPTIONS":
-        return  # An unknown path is a 404 for everybody, and a browser's preflight request carries no credentials.
+    if endpoint is None:
+        return  # An unknown path is a 404 for everybody.
     access = access_of(current_app.view_functions[endpoint])
     if access == Access.PUBLIC:
         return

@@ -7,7 +7,7 @@ nginx.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, Response, request
 
 from ..extensions import cors
 from ..monitoring.logs import REQUEST_ID_HEADER
@@ -27,7 +27,24 @@ SAFE_HEADERS = [
 """These headers are set on every answer that lacks them. Without them a browser could open a user's HTML file as a page
 of this site and run its scripts."""
 
-PREFLIGHT_LIFETIME_S = 600
+EXPOSED_HEADERS = [
+    "Accept-Ranges",
+    "Allow",
+    "Content-Disposition",
+    "Content-Length",
+    "Content-Range",
+    "ETag",
+    REPLAYED_HEADER,
+    "Retry-After",
+    "WWW-Authenticate",
+    REQUEST_ID_HEADER,
+]
+"""Headers of our answers that a page of an allowed origin may read. Without this list a browser shows a page only a few
+of them, such as Content-Type: not the name of a downloaded file, and not how long to wait after a 429."""
+
+PREFLIGHT_LIFETIME_S = 7200
+"""Seconds for which a browser need not ask again whether it may send such a request. Chromium keeps an answer for no
+longer time, and for 5 seconds if no time is told."""
 
 
 def init_app(app: Flask) -> None:
@@ -36,10 +53,33 @@ def init_app(app: Flask) -> None:
         cors.init_app(
             app,
             origins="*" if "*" in origins else origins,
-            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, "Retry-After"],
+            expose_headers=EXPOSED_HEADERS,
             max_age=PREFLIGHT_LIFETIME_S,
         )
     app.wsgi_app = SafeHeaders(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def answer_preflight() -> Response | None:
+    """Answer a browser's question whether it may send a request (a preflight request) to a path that does not exist.
+
+    Without this answer the browser would not send the request itself, and the page could not read its 404.
+
+    :returns: None if the path exists: Flask then answers by itself. flask-cors adds its headers to either answer
+    """
+    is_preflight = "Access-Control-Request-Method" in request.headers
+    return Response() if is_preflight and request.routing_exception is not None else None
+
+
+def headers_for_any_caller(origins: list[str]) -> list[tuple[str, str]]:
+    """The CORS headers of an answer to a request that was not read far enough to know its Origin.
+
+    :param origins: the setting CORS_ORIGINS
+    :returns: empty if it has several origins, because an answer can name only one
+    """
+    if "*" not in origins and len(origins) != 1:
+        return []
+    origin = "*" if "*" in origins else origins[0]
+    return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS))]
 
 
 class SafeHeaders:

@@ -43,13 +43,13 @@ def _is_our_name(name: str) -> bool:
     an IP address of ours.
     """
     settings = current_app.config
-    if name in ("localhost", "127.0.0.1", settings["HOST"].lower()) or name.endswith(".localhost"):
+    if name in ("localhost", "127.0.0.1", _same_for_all_spellings(settings["HOST"])) or name.endswith(".localhost"):
         return True
     with suppress(ValueError):  # The name is no IP address.
         if ip_address(name).is_loopback or settings["HOST"] in ANY_ADDRESS:
             return True
     allowed = settings["ALLOWED_HOSTS"]
-    return "*" in allowed or name in map(str.lower, allowed)
+    return "*" in allowed or name in map(_same_for_all_spellings, allowed)
 
 
 def _is_page_of_another_site(own_name: str) -> bool:
@@ -80,6 +80,14 @@ def _origin_of(address: str) -> str:
 def _host_name(address: str) -> str:
     """The host of an address in small letters, without its port; empty if there is none."""
     try:
-        return (urlsplit(address).hostname or "").removesuffix(".")
+        return _same_for_all_spellings(urlsplit(address).hostname or "")
     except ValueError:
         return ""
+
+
+def _same_for_all_spellings(host: str) -> str:
+    """A host in small letters, an IPv6 address without brackets and in its short form."""
+    name = host.lower().removesuffix(".").removeprefix("[").removesuffix("]")
+    with suppress(ValueError):  # It is a name.
+        return str(ip_address(name))
+    return name

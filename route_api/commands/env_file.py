@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
+from config import ConfigError, read_env_text
+
 PRIVATE = 0o600
 
 PLAIN = re.compile(r"[\w.:/@%+,=-]+", re.ASCII).fullmatch
@@ -27,12 +29,10 @@ def read_env(path: Path) -> dict[str, str]:
     :raises EnvFileError: the file is a folder, or no text in UTF-8
     :raises OSError: the file cannot be read
     """
-    if path.is_dir():
-        raise EnvFileError(f"{path} is a folder.")
     try:
-        return {name: value for name, value in dotenv_values(path).items() if value}
-    except UnicodeDecodeError as error:
-        raise EnvFileError(f"{path} is not a text in UTF-8.") from error
+        return {name: value for name, value in dotenv_values(stream=StringIO(read_env_text(path))).items() if value}
+    except ConfigError as error:
+        raise EnvFileError(str(error)) from error
 
 
 def update_env(path: Path, values: Mapping[str, str], removed: Collection[str] = ()) -> bool:
@@ -73,10 +73,10 @@ def owner_of(path: Path) -> str:
 
 
 def _read_text(path: Path) -> str:
-    """Read a file without changing its line ends; empty if there is no file."""
+    """Read a file without changing its line ends, and without a byte order mark; empty if there is no file."""
     if not path.exists():
         return ""
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return file.read()
 
 
@@ -94,6 +94,7 @@ def _replace_lines(text: str, values: Mapping[str, str], removed: Collection[str
     """
     missing = dict(values)
     parts = []
+    line_end = "\r\n" if "\r\n" in text else "\n"
     for binding in parse_stream(StringIO(text)):
         name, part = binding.key, binding.original.string
         if name is not None and (name in values or name in removed):
@@ -101,16 +102,16 @@ def _replace_lines(text: str, values: Mapping[str, str], removed: Collection[str
             part = part.removesuffix(line)
             if name in values:
                 export = "export " if re.match(r"export\s", line) else ""
-                part += export + _assignment(name, values[name])
+                part += export + _assignment(name, values[name]) + line_end
                 missing.pop(name, None)
         parts.append(part)
     if missing and parts and not parts[-1].endswith("\n"):
-        parts.append("\n")
-    return "".join([*parts, *(_assignment(name, value) for name, value in missing.items())])
+        parts.append(line_end)
+    return "".join([*parts, *(_assignment(name, value) + line_end for name, value in missing.items())])
 
 
 def _assignment(name: str, value: str) -> str:
-    """Write a line from which python-dotenv reads exactly this value.
+    """Write a line, without its end, from which python-dotenv reads exactly this value.
 
     python-dotenv replaces `${NAME}` by a variable, even between single quotes, and has no escape for it. So we write
     the `$` as the default of a variable without a name: `${:-$}`.
@@ -118,12 +119,14 @@ def _assignment(name: str, value: str) -> str:
     if not PLAIN(value):
         literal = value.replace("${", "${:-$}{").replace("\\", "\\\\").replace("'", "\\'")
         value = f"'{literal}'"
-    return f"{name}={value}\n"
+    return f"{name}={value}"
 
 
 def _is_correct(path: Path, new: Path, values: Mapping[str, str], removed: Collection[str]) -> bool:
     """Return whether the new file has the new values, and all other values as the old file writes them."""
-    old_values, new_values = dotenv_values(path, interpolate=False), dotenv_values(new, interpolate=False)
+    old_values, new_values = (
+        dotenv_values(stream=StringIO(read_env_text(file)), interpolate=False) for file in (path, new)
+    )
     others = {*old_values} - {*values, *removed}
     settings = read_env(new)
     return (

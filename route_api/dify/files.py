@@ -2,6 +2,7 @@
 
 import mimetypes
 from email.message import Message
+from hashlib import sha256
 from typing import Any, Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -33,6 +34,9 @@ class RemoteFile:
         """The name of the file; None if Dify did not tell."""
         self.size = int(length) if length.isdecimal() and "Content-Encoding" not in headers else None
         """The number of bytes; None if Dify did not tell, or if the length is that of compressed bytes."""
+        self.version = sha256(f"{urlsplit(response.url).path} {self.size}".encode()).hexdigest()[:32]
+        """Equal for equal contents. Dify never changes an uploaded file: another content gets another id, which is part
+        of the address."""
         guessed = mimetypes.guess_type(self.name)[0] if self.name else None
         self.mime_type = guessed or headers.get("Content-Type", "application/octet-stream")
         """Guessed from the name, because Dify sends every attachment as application/octet-stream (tests/contract,

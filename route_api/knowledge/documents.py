@@ -96,22 +96,24 @@ def open_document(kb_id: str, document_id: str) -> RemoteFile:
         return dify.files.open_file(dify.files.locate(kb_id, document_id))
 
 
-def read_and_close(file: RemoteFile) -> Iterator[bytes]:
-    """The content of a file in pieces. The connection to Dify is closed at the end, and if the reader stops early.
+def read_and_close(file: RemoteFile, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """A part of a file in pieces. The connection to Dify is closed at its end, and if the reader stops early.
 
     Two pieces are read at once, so that an error in them is raised here, where it can still become an answer. A later
     error is raised by the iterator; gunicorn then closes the connection, and the caller notices that bytes are missing.
 
-    :raises DifyError: Dify broke the connection, or fell silent, within the first two pieces
+    :param begin: the first byte of the part. All bytes before it are read too
+    :param end: the first byte after the part; None: the part has the rest of the file
+    :raises DifyError: Dify broke the connection, or fell silent, before the end of the first two pieces
     """
-    reading = _read_ahead(file)
+    reading = _read_ahead(file, begin, end)
     next(reading)
     return reading
 
 
-def _read_ahead(file: RemoteFile) -> Iterator[bytes]:
+def _read_ahead(file: RemoteFile, begin: int, end: int | None) -> Iterator[bytes]:
     try:
-        chunks = file.chunks()
+        chunks = _part(file.chunks(), begin, end)
         piece, following = next(chunks, b""), next(chunks, b"")
         yield b""  # For `read_and_close`, which starts the generator.
         while piece:
@@ -122,6 +124,18 @@ def _read_ahead(file: RemoteFile) -> Iterator[bytes]:
         raise
     finally:
         file.close()
+
+
+def _part(chunks: Iterator[bytes], begin: int, end: int | None) -> Iterator[bytes]:
+    """The bytes from `begin` on, up to the one before `end`."""
+    position = 0
+    for chunk in chunks:
+        piece = chunk[max(0, begin - position) : None if end is None else end - position]
+        position += len(chunk)
+        if piece:
+            yield piece
+        if end is not None and position >= end:
+            return
 
 
 def remove_documents(kb_id: str, document_ids: list[str]) -> None:

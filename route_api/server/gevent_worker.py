@@ -13,7 +13,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import ggevent
 
 from .gevent_patches import patch_sendall, patch_slow_functions, patch_sockets_to_give_way, patch_wait_for_socket
-from .request_reading import patch_unreader
+from .request_reading import patch_longest_request_line, patch_unreader
 from .stopping import TurnStoppingMixin
 
 IDLE_AT_STOP_S = 0.5
@@ -60,6 +60,7 @@ class GatewayGeventWorker(TurnStoppingMixin, ggevent.GeventWorker):
         super().load_wsgi()
         patch_wait_for_socket()
         patch_unreader()
+        patch_longest_request_line()
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:

@@ -34,6 +34,19 @@ def load_settings() -> Config:
         sys.exit(WRONG_SETTINGS)
 
 
+def address_to_bind(config: Config) -> str:
+    """The address to listen on, in gunicorn's form; if HOST has no IP address, print this and exit.
+
+    gunicorn would take a part of an IPv6 address for the port, and would look only for IPv4 addresses of a name.
+    """
+    try:
+        address = config.address_to_listen_on()
+    except OSError as error:
+        print(f"Route API cannot start:\nHOST is wrong: {config.HOST}: {error.strerror}.", file=sys.stderr)
+        sys.exit(WRONG_SETTINGS)
+    return f"[{address}]:{config.PORT}" if ":" in address else f"{address}:{config.PORT}"
+
+
 def on_starting(server: Any) -> None:
     """Exit if Route API cannot serve with these settings. Create the folder for the workers' metrics."""
     if problems := _problems():
@@ -128,7 +141,7 @@ def post_worker_init(worker: Any) -> None:
     # Imported here: gunicorn's master imports this file before a gevent worker has patched the standard library.
     from .protocol_errors import patch_write_error
 
-    patch_write_error()
+    patch_write_error(worker.wsgi.config["CORS_ORIGINS"])
     gc.collect()
     gc.freeze()
 

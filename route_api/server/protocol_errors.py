@@ -1,25 +1,31 @@
 """gunicorn's own answers, in the envelope: to a request that is no HTTP or too large, and after a worker's failure."""
 
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from gunicorn import util
 
+from ..access.cross_origin import headers_for_any_caller
 from ..envelope import HTTP_ERROR_CODES, JSON_TYPE, SERVER_ERROR_WORDS, envelope, internal_error, json_bytes
 
 log = logging.getLogger(__name__)
 
 
-def patch_write_error() -> None:
-    """Let gunicorn answer with :func:`write_error`. Its own function writes HTML that repeats what the caller sent."""
-    util.write_error = write_error
+def patch_write_error(cors_origins: list[str]) -> None:
+    """Let gunicorn answer with :func:`write_error`. Its own function writes HTML that repeats what the caller sent.
+
+    :param cors_origins: the setting CORS_ORIGINS
+    """
+    util.write_error = partial(write_error, headers_for_any_caller(cors_origins))
 
 
-def write_error(connection: Any, status: int, reason: str, detail: str) -> None:
+def write_error(cors_headers: list[tuple[str, str]], connection: Any, status: int, reason: str, detail: str) -> None:
     """Answer a request that reached no view. gunicorn closes the connection afterwards.
 
+    :param cors_headers: the headers with which a web page of another origin may read the answer
     :param reason: gunicorn's name of the status
     :param detail: what gunicorn found wrong; it goes into the log, not into the answer
     """
@@ -34,6 +40,7 @@ def write_error(connection: Any, status: int, reason: str, detail: str) -> None:
         f"Content-Type: {JSON_TYPE}",
         f"Content-Length: {len(body)}",
         f"X-Request-Id: {request_id}",
+        *(f"{name}: {value}" for name, value in cors_headers),
         "\r\n",
     ]
     util.write_nonblock(connection, "\r\n".join(head).encode() + body)

@@ -1,9 +1,25 @@
-"""Lets `monitoring/deadlines.py` see each read from a caller's connection, in workers of both classes."""
+"""Changes to how gunicorn reads requests, in workers of both classes: the time limits of `monitoring/deadlines.py` see
+each read, and the first line of a request may be longer."""
 
 from functools import partial
 from typing import Any
 
+from gunicorn.http import message
 from gunicorn.http.unreader import SocketUnreader
+
+LONGEST_REQUEST_LINE = 65_536
+"""In bytes: method, path and query. A question of `chunk/retrieval_test` may have 4,000 characters, and a character
+takes 9 bytes (Chinese) or 12 (emoji) in a query. In deploy/nginx.conf, `large_client_header_buffers` is the same."""
+
+
+def patch_longest_request_line() -> None:
+    """Let gunicorn's setting `limit_request_line` be LONGEST_REQUEST_LINE.
+
+    gunicorn takes at most 8190 bytes, or any number; with any number, a line without an end would fill the memory.
+
+    Relies on: `Request.__init__` lowers the setting to the value that this constant has then.
+    """
+    message.MAX_REQUEST_LINE = LONGEST_REQUEST_LINE
 
 
 def patch_unreader() -> None:

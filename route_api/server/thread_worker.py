@@ -10,7 +10,7 @@ from typing import Any
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
-from .request_reading import patch_unreader
+from .request_reading import patch_longest_request_line, patch_unreader
 from .stopping import TurnStoppingMixin
 
 HEAD_TIMEOUT_S = 30.0
@@ -33,6 +33,7 @@ class GatewayThreadWorker(TurnStoppingMixin, ThreadWorker):
         """Load the application, then patch gunicorn's reads of requests."""
         super().load_wsgi()
         patch_unreader()
+        patch_longest_request_line()
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or stop accepting connections.

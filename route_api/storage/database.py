@@ -1,10 +1,10 @@
-"""Opens the database and limits its times. Executes statements that belong together: `WritePair` and `transaction`.
+"""Opens the database and limits its times. Executes statements that belong together: `WriteTogether` and `write_rows`.
 
 SQLite is for a gateway on one machine, PostgreSQL and MySQL/MariaDB are for several machines.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import orjson
 import psycopg
 from flask import Flask
 from psycopg.abc import PQGen
-from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Insert, PoolProxiedConnection, Update, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -51,8 +51,12 @@ COMMON_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,
 }
 """Each statement is a transaction of its own, because BEGIN and COMMIT would add two round trips to each statement.
-Statements that belong together use `WritePair` or :func:`transaction`. With `hide_parameters`, error messages and the
-log do not contain the texts of users and the hashes of their passwords."""
+Statements that belong together use `WriteTogether` or :func:`write_rows`. With `hide_parameters`, error messages and
+the log do not contain the texts of users and the hashes of their passwords."""
+
+POSTGRESQL_OPTIONS: dict[str, Any] = {"client_encoding": "utf8", "use_native_hstore": False}
+"""A database in SQL_ASCII would otherwise give us bytes in place of texts. And SQLAlchemy would look for the type
+hstore, which we do not use, in a transaction, which a PgBouncer in statement mode refuses."""
 
 POOL_SIZE = 10
 """Connections that each worker keeps open. It opens as many again for a short time if all are in use (`max_overflow`).
@@ -83,6 +87,7 @@ def engine_options(database_uri: str) -> dict[str, Any]:
         limits |= {"read_timeout": RESULT_TIMEOUT_S, "write_timeout": RESULT_TIMEOUT_S}
     return {
         **COMMON_OPTIONS,
+        **(POSTGRESQL_OPTIONS if url.get_backend_name() == "postgresql" else {}),
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_SIZE,
         "pool_recycle": 1800,
@@ -104,14 +109,64 @@ def init_app(app: Flask) -> None:
 
 
 def _connect_to_postgresql(_dialect: Any, _record: Any, arguments: Any, options: Any) -> "TimedConnection":
-    return TimedConnection.connect(*arguments, **options)
+    """Connect to PostgreSQL, or to a PgBouncer in front of it."""
+    connection = TimedConnection.connect(*arguments, autocommit=True, **options)
+    if has_pooler(connection):
+        # PgBouncer may execute each statement on another connection to PostgreSQL. That one would not know the prepared
+        # statement, or would have another one of the same name. Without a pooler they save 0.1 ms for each statement.
+        connection.prepare_threshold = None
+    return connection
+
+
+def has_pooler(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a connection pooler such as PgBouncer is between us and PostgreSQL.
+
+    A pooler cannot know which process of PostgreSQL will execute our statements, so the process number that it sends at
+    the beginning of a connection is none of PostgreSQL's.
+    """
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is None or row[0] != connection.info.backend_pid
 
 
 def engine_without_timeout(engine: Engine) -> Engine:
     """An engine for the same database without a time limit for statements, for migrations."""
     if engine.dialect.name == "sqlite":
         return engine
-    return create_engine(engine.url, hide_parameters=True)
+    options: dict[str, Any] = {}
+    if engine.dialect.name == "postgresql":  # A PgBouncer may be in front of it, see `_connect_to_postgresql`.
+        options = {**POSTGRESQL_OPTIONS, "connect_args": {"prepare_threshold": None}}
+    return create_engine(engine.url, isolation_level="AUTOCOMMIT", hide_parameters=True, **options)
+
+
+def lacks_characters(connection: Connection) -> str | None:
+    """Whether a PostgreSQL database cannot store all characters. On MySQL and MariaDB our tables have a charset.
+
+    :returns: a sentence that says what to do; None if it can
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding in ("UTF8", "SQL_ASCII"):  # SQL_ASCII stores the bytes that it gets.
+        return None
+    return (
+        f"The database of DATABASE_URL has the encoding {encoding}, which lacks characters that users write, such as"
+        " Chinese ones: create it again with ENCODING 'UTF8'."
+    )
+
+
+def refuses_transactions(engine: Engine) -> bool:
+    """Whether a PgBouncer with `pool_mode = statement` is between us and PostgreSQL: it refuses BEGIN."""
+    if engine.dialect.name != "postgresql":
+        return False
+    try:
+        with engine.connect() as connection:
+            connection.execution_options(isolation_level=connection.default_isolation_level)
+            connection.execute(text("SELECT 1"))
+    except DBAPIError as error:
+        if "statement pooling mode" in str(error.orig):
+            return True
+        raise
+    return False
 
 
 def _remember_use(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -242,34 +297,36 @@ def refuses_values(error: Exception) -> bool:
     return isinstance(error, StatementError) or not isinstance(error, SQLAlchemyError)
 
 
-class WritePair:
-    """Two writes that belong together.
+class WriteTogether:
+    """Writes that belong together.
 
-    On PostgreSQL both are one statement: the first is a common table expression of the second. So they need one round
-    trip, and they succeed or fail together. The other databases execute two statements, each in its own transaction.
+    On PostgreSQL they are one statement: the last one has the others as common table expressions. So they need one
+    round trip, they succeed or fail together, and they need no transaction, which a PgBouncer in statement mode would
+    refuse.
     """
 
-    def __init__(self, first: Insert | Update, second: Insert | Update) -> None:
+    def __init__(self, *writes: Insert | Update) -> None:
         """
-        :param first: an INSERT or UPDATE with named parameters
-        :param second: the same, with other names of parameters
+        :param writes: each an INSERT or UPDATE with named parameters. No two of them have a name in common
         """
-        self._first = first
-        self._second = second
+        self._writes = writes
         self._sql: str | None = None
+        self._constants: Mapping[str, Any] = {}
+        """The values in the statements that are no parameters."""
 
-    def execute(self, engine: Engine, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """Execute both statements.
+    def execute(self, engine: Engine, *parameters: dict[str, Any], needs_transaction: bool = False) -> None:
+        """Execute the statements.
 
-        :param first: the parameters of the first statement
-        :param second: the parameters of the second statement
+        :param parameters: those of each statement
+        :param needs_transaction: whether the other databases, too, must execute all or none of them. Otherwise they
+            execute each one in its own transaction, in the given order, which is faster
         :raises DBAPIError: a statement failed; the subclasses are SQLAlchemy's, for example `IntegrityError`
         """
         if engine.dialect.name == "postgresql":
-            return self._execute_as_one(engine, {**first, **second})
-        with engine.connect() as connection:
-            connection.execute(self._first, first)
-            connection.execute(self._second, second)
+            return self._execute_as_one(engine, {name: value for each in parameters for name, value in each.items()})
+        with transaction(engine) if needs_transaction else engine.connect() as connection:
+            for write, own_parameters in zip(self._writes, parameters, strict=True):
+                connection.execute(write, own_parameters)
 
     def _execute_as_one(self, engine: Engine, parameters: dict[str, Any]) -> None:
         """Compile the statement once, and let psycopg execute the SQL.
@@ -281,12 +338,14 @@ class WritePair:
         own execution does it.
         """
         if self._sql is None:
-            self._sql = str(self._second.add_cte(self._first.cte()).compile(dialect=engine.dialect))
+            *others, last = self._writes
+            compiled = last.add_cte(*(write.cte() for write in others)).compile(dialect=engine.dialect)
+            self._constants, self._sql = compiled.params, str(compiled)
         written = {name: to_json(value) if isinstance(value, dict) else value for name, value in parameters.items()}
         pooled: PoolProxiedConnection | None = None
         try:
             pooled = engine.raw_connection()
-            cast(TimedConnection, pooled.driver_connection).execute(self._sql, written)
+            cast(TimedConnection, pooled.driver_connection).execute(self._sql, {**self._constants, **written})
         except psycopg.Error as error:
             is_lost = pooled is None or engine.dialect.is_disconnect(cast(Any, error), pooled.driver_connection, None)
             if is_lost and pooled is not None:
@@ -299,9 +358,21 @@ class WritePair:
                 pooled.close()
 
 
+def write_rows(engine: Engine, write: Insert | Update, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute a statement for several rows, in one transaction. Several transactions would need several disk flushes.
+
+    psycopg sends all rows before it waits for a result (its pipeline mode); PostgreSQL executes them as one transaction
+    without a BEGIN, which a PgBouncer in statement mode would refuse.
+
+    :param rows: the parameters of the statement for each row
+    """
+    with engine.connect() if engine.dialect.name == "postgresql" else transaction(engine) as connection:
+        connection.execute(write, rows)
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """A connection for several statements that succeed or fail together.
+    """A connection to SQLite, MySQL or MariaDB for several statements that succeed or fail together.
 
     On SQLite the transaction takes the lock for writing at its beginning. If it began with a read and another
     connection wrote before its first write, this write would fail at once, and could not be repeated.

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, Connection, Engine, bindparam, delete, ins
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import IdempotencyKeyReused, RequestInProgress
-from .database import transaction
+from .database import write_rows
 from .leases import has_lease, is_leased, lease_end, lease_parameters
 from .models import IdempotentRequest, Message, utc_now
 
@@ -195,8 +195,7 @@ def _take_over(engine: Engine, key: str, request_hash: str, now: datetime) -> Ke
 def renew_keys(engine: Engine, leases: Iterable[KeyLease]) -> None:
     """Renew the leases of running requests, in one transaction."""
     until = lease_end()
-    with transaction(engine) as connection:
-        connection.execute(UPDATE_LEASE, [{**lease.condition, "k_leased_until": until} for lease in leases])
+    write_rows(engine, UPDATE_LEASE, [{**lease.condition, "k_leased_until": until} for lease in leases])
 
 
 def note_turn(engine: Engine, lease: KeyLease, message_id: str) -> None:
@@ -214,8 +213,13 @@ def store_answer(connection: Connection, lease: KeyLease, answer: StoredAnswer) 
 
     If the lease was lost, because the process stood still for longer than LEASE_S, nothing is stored.
     """
+    connection.execute(UPDATE_ANSWER, answer_parameters(lease, answer))
+
+
+def answer_parameters(lease: KeyLease, answer: StoredAnswer) -> Json:
+    """The parameters of `UPDATE_ANSWER`."""
     parameters = {"k_status": answer.status, "k_content_type": answer.content_type, "k_body": answer.body}
-    connection.execute(UPDATE_ANSWER, {**lease.condition, **parameters})
+    return {**lease.condition, **parameters}
 
 
 def release_key(engine: Engine, lease: KeyLease) -> None:

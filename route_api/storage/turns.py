@@ -15,8 +15,8 @@ from sqlalchemy import Engine, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import ConversationBusy, ConversationNotFound
-from .database import WritePair, transaction
-from .idempotency import KeyLease, StoredAnswer, store_answer
+from .database import WriteTogether, write_rows
+from .idempotency import UPDATE_ANSWER, KeyLease, StoredAnswer, answer_parameters
 from .leases import is_leased, lease_end
 from .models import IS_LAST, Conversation, Message, StopRequest, User, dashed, new_id, utc_now
 
@@ -29,8 +29,8 @@ NAME_LENGTH = 50
 """The maximum length of a conversation's name in characters. It is the length of the column."""
 
 # Names of parameters: those of conditions begin with `of_`, because SQLAlchemy reserves a column's own name for the
-# value that an UPDATE sets. Values begin with `c_` (conversation) or `m_` (message), because the two statements of a
-# `WritePair` share one set of parameters.
+# value that an UPDATE sets. Values begin with `c_` (conversation) or `m_` (message), because the statements of a
+# `WriteTogether` share one set of parameters.
 
 SELECT_LAST_TURN = (
     select(
@@ -102,8 +102,10 @@ UPDATE_DIFY_CONVERSATION = (
     .where(Conversation.id == bindparam("of_conversation"))
     .values({name: bindparam(f"c_{name}") for name in ("backend", "dify_conversation_id", "dify_since")})
 )
-INSERT_FIRST_TURN = WritePair(INSERT_CONVERSATION, INSERT_MESSAGE)
-UPDATE_FINISHED_TURN = WritePair(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE)
+INSERT_FIRST_TURN = WriteTogether(INSERT_CONVERSATION, INSERT_MESSAGE)
+UPDATE_ANSWERED_TURN = WriteTogether(UPDATE_FINISHED_MESSAGE, UPDATE_ANSWER)
+UPDATE_ANSWERED_TURN_AND_CONVERSATION = WriteTogether(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE, UPDATE_ANSWER)
+UPDATE_FINISHED_TURN = WriteTogether(UPDATE_DIFY_CONVERSATION, UPDATE_FINISHED_MESSAGE)
 """The conversation is updated first. As soon as the message is finished, the next turn may begin, and it needs the new
 ids of the conversation."""
 
@@ -324,12 +326,11 @@ def progress_of(row: TurnRow, response: str, task_id: str | None, stop_reason: s
 
 
 def store_progress(engine: Engine, progress: Sequence[Json]) -> None:
-    """Store the progress of several answers in one transaction. Several transactions would need several disk flushes.
+    """Store the progress of several answers in one transaction.
 
     :param progress: the result of :func:`progress_of` for each answer
     """
-    with transaction(engine) as connection:
-        connection.execute(UPDATE_PROGRESS, progress)
+    write_rows(engine, UPDATE_PROGRESS, progress)
 
 
 def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
@@ -355,11 +356,11 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
         UPDATE_FINISHED_TURN.execute(engine, conversation, finished)
         return
     lease, answer = end.for_repeats
-    with transaction(engine) as connection:
-        if not has_same_conversation:
-            connection.execute(UPDATE_DIFY_CONVERSATION, conversation)
-        connection.execute(UPDATE_FINISHED_MESSAGE, finished)
-        store_answer(connection, lease, answer)
+    answered = answer_parameters(lease, answer)
+    if has_same_conversation:
+        UPDATE_ANSWERED_TURN.execute(engine, finished, answered, needs_transaction=True)
+    else:
+        UPDATE_ANSWERED_TURN_AND_CONVERSATION.execute(engine, conversation, finished, answered, needs_transaction=True)
     lease.is_stored = True
 
 

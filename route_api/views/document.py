@@ -1,10 +1,11 @@
 """`/document`: the files of a knowledge base."""
 
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from flask import Response, stream_with_context
+from flask import Response, request
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import MethodNotAllowed
 
 from ..access.callers import admin_required
 from ..access.idempotency import failed_before_at, idempotent
@@ -20,6 +21,7 @@ from ..errors import (
     FileTooLarge,
     FileTypeNotSupported,
     KbNotFound,
+    RangeNotSatisfiable,
     UploadFailed,
 )
 from ..extensions import dify
@@ -29,6 +31,7 @@ from ..knowledge.uploads import create_by_file_data, upload_files
 from ..presenters.document import document_row, file_info, indexing_status
 from ..schemas import document as schemas
 from .blueprint import ApiBlueprint
+from .file_answer import answer_with_file
 
 blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
@@ -88,6 +91,8 @@ def save_document(given: dict[str, str]) -> Response:
     Upstream calls: 2, for the file's address and for the file. 3 on Dify 1.12.1, where a third one is needed for the
     file's name, size and type.
     """
+    if request.method == "HEAD":  # It must change nothing, and Flask calls the view of GET for it.
+        raise MethodNotAllowed(["GET", "POST"])
     info, path = documents.save_document(**given)
     query = urlencode({"kb_id": given["kb_id"], "document_id": given["document_id"]})
     url = f"/v1/document/download?{query}"
@@ -98,19 +103,19 @@ def save_document(given: dict[str, str]) -> Response:
 @blueprint.route("/download", methods=["POST", "GET"])
 @blueprint.arguments(schemas.DocumentFile)
 @blueprint.response(200, BINARY, content_type="*/*", description="the file itself, with its own type")
-@blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
+@blueprint.alt_response(206, schema=BINARY, content_type="*/*", description="the part that the header Range asks for")
+@blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound, RangeNotSatisfiable)
 def download_document(given: dict[str, str]) -> Response:
     """Download a document's file. It is streamed from Dify, which the caller cannot reach.
 
+    A GET with the header `Range` gets a part of the file, so that a download that broke off can be continued; send the
+    file's `ETag` as `If-Range`. Of several ranges in one request the whole file is the answer. Dify itself sends no
+    parts, so the gateway reads the file from the beginning: a later part takes longer to begin. HEAD gets the headers
+    alone.
+
     Upstream calls: 2, for the file's address and for the file.
     """
-    file = documents.open_document(**given)
-    answer = Response(stream_with_context(documents.read_and_close(file)), content_type=file.mime_type)
-    name = quote(file.name or given["document_id"], safe="")
-    answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
-    if file.size is not None:
-        answer.content_length = file.size
-    return answer
+    return answer_with_file(documents.open_document(**given), given["document_id"])
 
 
 @blueprint.route("/rm", methods=["DELETE", "POST"])

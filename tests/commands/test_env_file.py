@@ -76,7 +76,24 @@ def test_a_value_is_taken_out_and_the_rest_stays(path: Path) -> None:
 def test_windows_line_ends_and_indents_stay(path: Path) -> None:
     path.write_bytes(b"A=1\r\n\r\n  B=2\r\nC=3\r\n")
     update_env(path, {"B": "x"})
-    assert path.read_bytes() == b"A=1\r\n\r\n  B=x\nC=3\r\n"
+    assert path.read_bytes() == b"A=1\r\n\r\n  B=x\r\nC=3\r\n"
+
+
+def test_a_byte_order_mark_hides_no_setting(path: Path) -> None:
+    """Windows' editors begin a text in UTF-8 with it."""
+    path.write_bytes(b"\xef\xbb\xbfA=1\r\nB=2\r\n")
+    assert read_env(path) == {"A": "1", "B": "2"}
+    assert update_env(path, {"A": "x", "C": "3"})
+    assert path.read_bytes() == b"A=x\r\nB=2\r\nC=3\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-16-le"])
+def test_a_file_in_another_encoding_is_left_alone(path: Path, encoding: str) -> None:
+    before = "NAME=模型\n".encode(encoding)
+    path.write_bytes(before)
+    with pytest.raises(EnvFileError, match="is not a text in UTF-8"):
+        update_env(path, {"A": "x"})
+    assert path.read_bytes() == before
 
 
 def test_an_exported_value_stays_exported(path: Path) -> None:

@@ -14,9 +14,12 @@ from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
+
+from route_api.schemas.chunk import QUESTION_LENGTH
 
 from ..support.running_gateway import Gateway, wait_for
 
@@ -24,6 +27,7 @@ KEY, SECRET, PASSWORD = "e2e-service-key-of-the-backend", "e2e-what-signs-the-to
 BEARER = f"Authorization: Bearer {KEY}"
 JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"
+ORIGIN = "https://app.example.com"
 ANSWER_S = 10
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 
@@ -32,7 +36,13 @@ KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 def target(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway that is exposed without a proxy, with a verbose log."""
     settings = {"AUTH": "required", "API_KEYS": KEY, "SECRET_KEY": SECRET, "REGISTRATION": "open", "RATE_LIMIT": "0"}
-    more = {"WORKERS": "1", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "text", "UPLOADS_PER_CALLER": "2"}
+    more = {
+        "WORKERS": "1",
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "text",
+        "UPLOADS_PER_CALLER": "2",
+        "CORS_ORIGINS": ORIGIN,
+    }
     gateway = Gateway(tmp_path_factory.mktemp("attacks"), WORKER_CLASS=worker_class, **settings, **more)
     gateway.start()
     gateway.http.headers["Authorization"] = f"Bearer {KEY}"
@@ -164,7 +174,7 @@ def test_control_characters_in_a_header_are_refused(target: Gateway, line: str) 
 @pytest.mark.parametrize(
     "sent",
     [
-        head("GET /kb/list?" + "a" * 9000),
+        head("GET /kb/list?" + "a" * 70_000),
         b"GET /" + b"a" * 3_000_000,
         head("GET /kb/list", "X: " + "a" * 9000),
         head("GET /kb/list", *(f"X{number}: a" for number in range(200))),
@@ -181,7 +191,7 @@ def test_a_head_without_measure_is_refused(target: Gateway, sent: bytes) -> None
     [
         (b"GET /kb/list?keywords=\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
         (head("GET /kb/list", "X: \x0b"), 400, "bad_request"),
-        (head(f"GET /{'a' * 5000}"), 414, "path_too_long"),
+        (head(f"GET /{'a' * 70_000}"), 414, "path_too_long"),
         (head("GET /kb/list", "Expect: <b>a miracle</b>"), 417, "expectation_failed"),
         (head("GET /kb/list", f"X: {'a' * 100_000}"), 431, "headers_too_large"),
         (head("POST /kb/list", "Transfer-Encoding: xchunked"), 501, "not_implemented"),
@@ -200,8 +210,19 @@ def test_what_gunicorn_itself_refuses_is_answered_in_the_envelope(
     assert body.keys() == {"code", "data", "elapsed_s", "message", "error", "request_id"}
     assert (body["code"], body["data"], body["error"]) == (-1, None, error)
     assert "miracle" not in body["message"]
+    assert answer.getheader("Access-Control-Allow-Origin") == ORIGIN
+    assert "X-Request-Id" in answer.getheader("Access-Control-Expose-Headers", "")
     assert body["request_id"] == answer.getheader("X-Request-Id")
     wait_for(lambda: f"request {body['request_id']} got {status}" in target.log_path.read_text(), 5)
+
+
+def test_the_longest_question_fits_into_the_query(target: Gateway) -> None:
+    """An emoji takes 12 bytes in a query, and a question may have 4,000 of them. Dify knows no such kb."""
+    query = f"kb_id={KB_ID}&question={quote('😀' * QUESTION_LENGTH)}"
+    assert len(query) > 48_000
+    assert answers(target, head(f"GET /chunk/retrieval_test?{query}", BEARER) + LAST) == [404, 404]
+    too_long = f"kb_id={KB_ID}&question={quote('😀' * (QUESTION_LENGTH + 1))}"
+    assert answers(target, head(f"GET /chunk/retrieval_test?{too_long}", BEARER) + LAST) == [400, 404]
 
 
 @pytest.mark.parametrize(

@@ -3,25 +3,31 @@
 import json
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
-from ..support.deployment import Nginx
+from route_api.schemas.chunk import QUESTION_LENGTH
+
+from ..support.deployment import Nginx, program
 from ..support.running_gateway import free_port
 from ..support.upstreams import Upstream
 
 pytestmark = pytest.mark.server
 
 MB = 1024 * 1024
-LONG_LINE = 9_000
-"""Characters: more than nginx's limit of 8 KiB for a line, but few enough that nginx reads all before it answers."""
+LONG_LINE = 66_000
+"""Characters: more than nginx's limit of 64 KiB for a line, but few enough that nginx reads all before it answers."""
+
+ORIGIN = "https://app.example.com"
 
 
 @contextmanager
@@ -158,11 +164,13 @@ def test_headers_that_do_not_come_end_the_connection(nginx: Nginx) -> None:
         ("GET /v1/kb/list HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nno header\r\n\r\n", 400, "bad_request"),
         ("nonsense\r\n\r\n", 400, "bad_request"),
         ("GET /%zz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400, "bad_request"),
-        (f"GET /v1/kb/list?keywords={'x' * LONG_LINE} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414, "request_too_large"),
-        (f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: {'x' * LONG_LINE}\r\n\r\n", 400, "bad_request"),
+        (f"GET /v1/kb/list?keywords={'x' * LONG_LINE} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414, "path_too_long"),
+        (f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: {'x' * LONG_LINE}\r\n\r\n", 431, "headers_too_large"),
+        ("POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
+        ("GET / HTTP/3.0\r\nHost: 127.0.0.1\r\n\r\n", 505, "bad_request"),
         ("TRACE / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 405, "method_not_allowed"),
     ],
-    ids=["no-header", "nonsense", "bad-escape", "long-address", "long-header", "trace"],
+    ids=["no-header", "nonsense", "bad-escape", "long-address", "long-header", "coding", "version", "trace"],
 )
 def test_what_is_no_request_is_refused_in_the_envelope(nginx: Nginx, sent: str, status: int, error: str) -> None:
     with connect(nginx) as connection:
@@ -171,6 +179,28 @@ def test_what_is_no_request_is_refused_in_the_envelope(nginx: Nginx, sent: str, 
     head, _, body = answer.partition("\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ") and "application/json" in head, answer
     assert json.loads(body)["error"] == error
+
+
+def test_plain_http_on_the_port_for_https_is_refused_in_the_envelope(nginx: Nginx) -> None:
+    answer = nginx.http.get(f"http://127.0.0.1:{nginx.port}/v1/kb/list", timeout=5)
+    assert failure(answer, 400)["error"] == "bad_request"
+
+
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
+def test_the_longest_question_reaches_the_gateway(nginx: Nginx, upstream: Upstream, protocol: str) -> None:
+    path = f"/v1/chunk/retrieval_test?question={quote('😀' * QUESTION_LENGTH)}"
+    command = [program("curl"), "-s", protocol, "--cacert", nginx.certificate, "-o", "/dev/null", "-w", "%{http_code}"]
+    url = f"https://127.0.0.1:{nginx.port}{path}"
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=20)
+    assert (done.stdout, upstream.requests[-1][1]) == ("200", path)
+
+
+def test_a_page_of_a_named_origin_can_read_what_nginx_refuses(nginx: Nginx) -> None:
+    for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example.com", None)):
+        answer = nginx.http.get(f"{nginx.base}/metrics", headers={"Origin": origin}, timeout=5)
+        assert failure(answer, 404)["error"] == "route_not_found"
+        assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+        assert answer.headers.get("Access-Control-Expose-Headers") == (allowed and "Retry-After, X-Request-Id")
 
 
 def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:

@@ -86,12 +86,22 @@ def write_gbk(path: Path) -> None:
     path.write_bytes("SANDBOX_LLM_MODEL=模型\n".encode("gbk"))
 
 
+def write_utf_16(path: Path) -> None:
+    path.write_bytes("PORT=8000\n".encode("utf-16"))
+
+
+def write_utf_16_without_mark(path: Path) -> None:
+    path.write_bytes("PORT=8000\n".encode("utf-16-le"))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
         (write_unreadable, ".env cannot be read: Permission denied."),
         (write_gbk, ".env is not a text in UTF-8."),
+        (write_utf_16, ".env is not a text in UTF-8."),
+        (write_utf_16_without_mark, ".env is not a text in UTF-8."),
         (Path.mkdir, ".env is a folder. It must be a file."),
     ],
 )
@@ -128,6 +138,46 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(clone: Path, tmp_path: Pa
     finally:
         gateway.terminate()
         assert gateway.wait(40) == 0, log_path.read_text()
+
+
+# ------------------------------------------------------------------ where it listens
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "make serve"])
+@pytest.mark.parametrize(
+    ("host", "printed", "reached"),
+    [
+        ("::1", "[::1]", ["[::1]"]),
+        ("[::1]", "[::1]", ["[::1]"]),
+        ("::", "[::]", ["[::1]", "127.0.0.1"]),
+        ("localhost", "127.0.0.1", ["127.0.0.1"]),
+        ("0.0.0.0", "0.0.0.0", ["127.0.0.1"]),
+    ],
+)
+def test_the_gateway_listens_where_host_says_and_prints_it(
+    tmp_path: Path, command: str, host: str, printed: str, reached: list[str]
+) -> None:
+    port, log_path = free_port(), tmp_path / "log"
+    settings = {**DIFY, "AUTH": "open", "WORKERS": "1", "HOST": host, "PORT": str(port), **ENDS_WITH_US}
+    with log_path.open("wb") as log:
+        gateway = subprocess.Popen(
+            COMMANDS[command], cwd=PROJECT_DIR, env=own_environment(tmp_path, **settings), stderr=log
+        )
+    try:
+        for name in reached:
+            wait_for(lambda: answers(f"http://{name}:{port}/v1/prompt/list"), START_S)
+            assert is_let_in(f"http://{name}:{port}/v1/prompt/list", f"{name}:{port}"), "ALLOWED_HOSTS"
+        assert f"http://{printed}:{port}" in log_path.read_text()
+    finally:
+        gateway.terminate()
+        assert gateway.wait(40) == 0, log_path.read_text()
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "make serve"])
+def test_a_host_that_nobody_knows_is_a_sentence(command: str, tmp_path: Path) -> None:
+    done = run(command, tmp_path, **DIFY, AUTH="open", HOST="nowhere.invalid", PORT=str(free_port()))
+    assert done.returncode in (1, 2) and "nowhere.invalid" in done.stderr, done.stderr
+    assert "HOST" in done.stderr and "Traceback" not in done.stderr
 
 
 # ------------------------------------------------------------------ killed processes

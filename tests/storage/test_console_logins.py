@@ -25,9 +25,10 @@ from route_api.storage.models import ConsoleRefusal, utc_now
 from ..support import databases
 from ..support.dify_client import dify_client
 from ..support.loopback import Loopback, answer, loopback
+from ..support.pgbouncer import database_or_pooler_url
 from ..support.recordings import body_of, load
 
-database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
+database_url, migrated, engine = database_or_pooler_url, databases.migrated, databases.engine
 
 ADDRESS, EMAIL, PASSWORD = "http://dify.example.com", "admin@example.com", "Secret123"
 Connect = Callable[[], Engine]

@@ -23,9 +23,10 @@ from route_api.storage.messages import find_dify_message, find_running_turn, rat
 from route_api.storage.models import Conversation, Message, User, utc_now
 
 from ..support import databases
+from ..support.pgbouncer import database_or_pooler_url
 from ..support.stored import A_MINUTE, KB, OTHER_KB, add_conversation, add_message, add_running, count_rows, moments
 
-database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
+database_url, migrated, engine = database_or_pooler_url, databases.migrated, databases.engine
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 

@@ -88,7 +88,9 @@ with engine.connect() as connection:
 SLEEP = {"postgresql": "SELECT pg_sleep(5)", "mysql": "SELECT SLEEP(5)"}
 
 
-TWO_USERS = database.WritePair(insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second")))
+TWO_USERS = database.WriteTogether(
+    insert(User).values(id=bindparam("first")), insert(User).values(id=bindparam("second"))
+)
 
 
 def kill(server: str, process: int) -> None:

@@ -26,9 +26,10 @@ from route_api.storage.models import IdempotentRequest, utc_now
 from route_api.storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn, finish_turn
 
 from ..support import databases
+from ..support.pgbouncer import database_or_pooler_url
 from ..support.stored import count_rows
 
-database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
+database_url, migrated, engine = database_or_pooler_url, databases.migrated, databases.engine
 
 KEY, OTHER_KEY = "k" * 64, "K" * 64
 HASH, OTHER_HASH = "h" * 64, "o" * 64

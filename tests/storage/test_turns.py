@@ -28,8 +28,9 @@ from route_api.storage.turns import (
 )
 
 from ..support import databases
+from ..support.pgbouncer import database_or_pooler_url
 
-database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
+database_url, migrated, engine = database_or_pooler_url, databases.migrated, databases.engine
 KB = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 OTHER_KB = "02e54617-65ef-435f-815a-85ed6579e634"
 

@@ -179,6 +179,7 @@ class Nginx(Process):
             f"{letsencrypt}/fullchain.pem": str(self.certificate),
             f"{letsencrypt}/privkey.pem": str(self.folder / "key.pem"),
             "/var/log/nginx": str(self.folder),
+            '# "https://app.example.com" $http_origin;': '"https://app.example.com" $http_origin;',
         }
         site = (PROJECT_DIR / "deploy" / "nginx.conf").read_text()
         for marked, value in changes.items():

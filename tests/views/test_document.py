@@ -1,12 +1,16 @@
 """`/document`: lists, switches, deletions, states of indexing, files."""
 
+import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
 
 from ..support.fake_dify import FakeDify
 from ..support.recordings import DIFY, load
@@ -250,8 +254,124 @@ def test_a_file_is_streamed_to_the_caller_under_its_name(console_client: FlaskCl
     assert (answer.status_code, answer.data) == (200, FILE_CONTENT)
     assert (answer.mimetype, answer.content_length) == ("text/plain", len(FILE_CONTENT))
     disposition = answer.headers["Content-Disposition"]
-    assert re.fullmatch(r"attachment; filename\*=UTF-8''%E7[%0-9A-F]+\.txt", disposition)
+    assert re.fullmatch(r"attachment; filename=\"___ ___.txt\"; filename\*=UTF-8''%E7[%0-9A-F]+\.txt", disposition)
     assert "dify" not in str(answer.headers)
+
+
+BINARY = bytes(range(256)) * 1024
+"""Larger than the pieces in which a file is read from Dify."""
+
+Play = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def play_binary(any_dify: FakeDify) -> Play:
+    """A function that prepares a download and returns the parameters of the request."""
+
+    def play(name: str = "a.bin", content: bytes = BINARY, **headers: str) -> dict[str, str]:
+        found = {"name": name, "size": len(content), "url": "/files/f", "download_url": "/files/f?sign=1"}
+        any_dify.answer("GET", f"/v1/datasets/{UNKNOWN}/documents/{UNKNOWN}/download", found)
+        disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+        length = {"Content-Length": str(len(content))}
+        any_dify.mock.get(f"{DIFY}/files/f", body=content, headers={**disposition, **length, **headers})
+        return {"kb_id": UNKNOWN, "document_id": UNKNOWN}
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("name", "in_ascii"),
+    [
+        ("a.txt", "a.txt"),
+        ("水厂 巡检.txt", "__ __.txt"),
+        ('say "hi".txt', 'say "hi".txt'),
+        ("back\\slash.txt", "back\\slash.txt"),
+        ("a;b=c,d.txt", "a;b=c,d.txt"),
+        ("two\r\nX-Evil: lines.txt", "two__X-Evil: lines.txt"),
+        ("😀.txt", "_.txt"),
+    ],
+)
+def test_a_files_name_is_there_in_ascii_too(client: FlaskClient, play_binary: Play, name: str, in_ascii: str) -> None:
+    headers = client.get("/document/download", query_string=play_binary(name)).headers
+    kind, parts = parse_options_header(headers["Content-Disposition"].partition("; filename*=")[0])
+    assert (kind, parts) == ("attachment", {"filename": in_ascii})
+    assert unquote(headers["Content-Disposition"].partition("filename*=UTF-8''")[2]) == name
+    assert headers["Content-Disposition"].isascii() and "X-Evil" not in headers
+
+
+END = len(BINARY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "begin", "end"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-", 0, END),
+        ("bytes=100000-100099", 100000, 100100),
+        ("bytes=65535-65536", 65535, 65537),
+        (f"bytes={END - 1}-", END - 1, END),
+        (f"bytes=5-{END * 2}", 5, END),
+        ("bytes=-10", END - 10, END),
+        (f"bytes=-{END * 2}", 0, END),
+        ("Bytes = 3-4", 3, 5),
+    ],
+)
+def test_a_part_of_a_file_can_be_had(client: FlaskClient, play_binary: Play, asked: str, begin: int, end: int) -> None:
+    answer = client.get("/document/download", query_string=play_binary(), headers={"Range": asked})
+    assert (answer.status_code, answer.headers["Content-Range"]) == (206, f"bytes {begin}-{end - 1}/{END}")
+    assert answer.content_length == end - begin and answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.data == BINARY[begin:end]
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "lines=1-2", "bytes=x", "bytes=5-1", "bytes=-0", "nonsense"])
+def test_a_range_that_cannot_be_read_gets_the_whole_file(client: FlaskClient, play_binary: Play, asked: str) -> None:
+    answer = client.get("/document/download", query_string=play_binary(), headers={"Range": asked})
+    assert (answer.status_code, answer.content_length, answer.data) == (200, END, BINARY)
+    assert "Content-Range" not in answer.headers and answer.headers["Accept-Ranges"] == "bytes"
+
+
+@pytest.mark.parametrize(("content", "asked"), [(BINARY, f"bytes={END}-"), (b"", "bytes=0-"), (b"", "bytes=-5")])
+def test_a_part_after_the_end_of_the_file_is_refused(
+    client: FlaskClient, play_binary: Play, content: bytes, asked: str
+) -> None:
+    answer = client.get("/document/download", query_string=play_binary(content=content), headers={"Range": asked})
+    assert (answer.status_code, answer.json["error"]) == (416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == f"bytes */{len(content)}" and asked in answer.json["message"]
+
+
+def test_a_download_that_broke_off_can_be_continued_only_with_the_same_file(
+    client: FlaskClient, play_binary: Play
+) -> None:
+    etag = client.get("/document/download", query_string=play_binary()).headers["ETag"]
+    assert re.fullmatch('"[0-9a-f]{32}"', etag)
+    for if_range, status in ((etag, 206), ('"other"', 200), (f"W/{etag}", 200), ("Sun, 29 Nov 2026 00:00:00 GMT", 200)):
+        headers = {"Range": "bytes=100-", "If-Range": if_range}
+        answer = client.get("/document/download", query_string=play_binary(), headers=headers)
+        assert (answer.status_code, answer.data) == (status, BINARY[100:] if status == 206 else BINARY)
+
+
+def test_a_file_of_unknown_size_has_no_parts(client: FlaskClient, any_dify: FakeDify) -> None:
+    found = {"name": "a", "size": 3, "url": "/files/f", "download_url": "/files/f"}
+    any_dify.answer("GET", f"/v1/datasets/{UNKNOWN}/documents/{UNKNOWN}/download", found)
+    any_dify.mock.get(f"{DIFY}/files/f", body=gzip.compress(b"abc"), headers={"Content-Encoding": "gzip"})
+    query = {"kb_id": UNKNOWN, "document_id": UNKNOWN}
+    answer = client.get("/document/download", query_string=query, headers={"Range": "bytes=1-1"})
+    assert (answer.status_code, answer.data) == (200, b"abc")
+    assert not {"Accept-Ranges", "Content-Range", "ETag"} & set(answer.headers.keys())
+
+
+def test_head_has_the_headers_of_get_and_no_body(client: FlaskClient, play_binary: Play) -> None:
+    got = client.get("/document/download", query_string=play_binary())
+    asked = client.head("/document/download", query_string=play_binary(), headers={"Range": "bytes=1-2"})
+    assert (asked.status_code, asked.data) == (200, b"")
+    for name in ("Content-Length", "Content-Type", "Content-Disposition", "Accept-Ranges", "ETag"):
+        assert asked.headers[name] == got.headers[name]
+
+
+def test_head_saves_no_file(client: FlaskClient, any_dify: FakeDify, tmp_path: Path) -> None:
+    asked = client.head("/document/get", query_string={"kb_id": UNKNOWN, "document_id": UNKNOWN})
+    assert (asked.status_code, asked.headers["Allow"]) == (405, "GET, POST")
+    assert any_dify.calls == [] and not (tmp_path / "downloads").exists()
 
 
 def test_a_newer_dify_without_a_console_says_what_the_operator_can_do(client: FlaskClient, any_dify: FakeDify) -> None:

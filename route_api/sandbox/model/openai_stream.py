@@ -25,8 +25,10 @@ def streamed_completion(
     :raises ModelError: if the server cannot be reached, or reports an error
     """
     parameters = {"max_tokens" if name == "num_predict" else name: value for name, value in params.items()}
+    session = requests.Session()
+    session.trust_env = False  # A proxy of the environment would get the questions of users.
     try:
-        with requests.post(
+        with session, session.post(
             f"{base_url.rstrip('/')}/chat/completions",
             json={"model": model, "messages": list(messages), "stream": True, **parameters},
             stream=True,
