@@ -27,6 +27,9 @@ SAFE_HEADERS = [
 """These headers are set on every answer that lacks them. Without them a browser could open a user's HTML file as a page
 of this site and run its scripts."""
 
+WARNINGS_HEADER = "X-Warnings"
+"""The warnings of an answer that is not in the envelope: a JSON list of sentences, in ASCII."""
+
 PREFLIGHT_LIFETIME_S = 600
 
 
@@ -36,7 +39,7 @@ def init_app(app: Flask) -> None:
         cors.init_app(
             app,
             origins="*" if "*" in origins else origins,
-            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, "Retry-After"],
+            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, WARNINGS_HEADER, "Retry-After"],
             max_age=PREFLIGHT_LIFETIME_S,
         )
     app.wsgi_app = SafeHeaders(app.wsgi_app)  # type: ignore[method-assign]

@@ -29,6 +29,7 @@ from ..knowledge.uploads import create_by_file_data, upload_files
 from ..presenters.document import document_row, file_info, indexing_status
 from ..schemas import document as schemas
 from .blueprint import ApiBlueprint
+from .parameters import warns_in_header
 
 blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
@@ -99,6 +100,7 @@ def save_document(given: dict[str, str]) -> Response:
 @blueprint.arguments(schemas.DocumentFile)
 @blueprint.response(200, BINARY, content_type="*/*", description="the file itself, with its own type")
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound)
+@warns_in_header
 def download_document(given: dict[str, str]) -> Response:
     """Download a document's file. It is streamed from Dify, which the caller cannot reach.
 
