@@ -257,8 +257,10 @@ def _hash_of_file(file: FileStorage) -> str:
 
 
 def replay(stored: StoredAnswer) -> Response:
-    """The answer to a repeated request, with the warnings about its own parameters. The rest of its body is read first: a client may read nothing before it has
-    sent everything."""
+    """The answer to a repeated request, with the warnings about its own parameters.
+
+    The rest of its body is read first: a client may read nothing before it has sent everything.
+    """
     while request.stream.read(PIECE_BYTES):
         time.sleep(0)
     body = with_warnings(stored.body, stored.content_type)

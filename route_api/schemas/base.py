@@ -1,8 +1,8 @@
 """Fields and base classes that the schemas of all resources share.
 
-One rule holds for all parameters, whether they come in the query string, in a form or in JSON; `openapi/document.py` tells
-it to callers. So the fields take what each of the three can carry: a number may be a text, a list may be a text, and null
-or an empty text is "not given".
+One rule holds for all parameters, whether they come in the query string, in a form or in JSON. `openapi/document.py`
+tells it to callers. So the fields take what each of the three can carry: a number may be a text, a list may be a text,
+and null or an empty text is "not given".
 """
 
 import re
@@ -40,8 +40,8 @@ class Parameters(Schema):
 
     :cvar other_names: further names of parameters, such as `{"query": "message"}`. The description of the field must
         tell them. Where both come, the parameter's own name wins.
-    :ivar known_names: the names that this endpoint reads, or is known to ignore. `views/parameters.py` tells the caller of
-        all others.
+    :ivar known_names: the names that this endpoint reads, or is known to ignore. `views/unread_parameters.py` tells the
+        caller of all others.
     """
 
     other_names: ClassVar[dict[str, str]] = {}
@@ -160,7 +160,7 @@ class Text(Given, fields.String):
         self.keeps_empty = keeps_empty
 
     def is_nothing(self, value: Any) -> bool:
-        """Any word is a text, so only null and an empty text are nothing; and blanks, where a text must not be blank."""
+        """Any word is a text, so only null and an empty text are nothing; blanks too, if a text must not be blank."""
         if value is None:
             return True
         return isinstance(value, str) and not self.keeps_empty and not (value if self.blank else value.strip())
@@ -313,7 +313,7 @@ class Ratio(Number):
 
 
 class Flag(Given, fields.Boolean):
-    """True or false, in the spellings of marshmallow, in small or capital letters: `true`, `on`, `"1"`, `No` and so on."""
+    """True or false, in the spellings of marshmallow, in small or capital letters: `true`, `on`, `"1"`, `No`."""
 
     truthy = {*(word.lower() for word in fields.Boolean.truthy if isinstance(word, str)), "1.0", True}
     falsy = {*(word.lower() for word in fields.Boolean.falsy if isinstance(word, str)), "0.0", False}
@@ -339,7 +339,7 @@ class Choice(Text):
 
 
 class Ids(Given, fields.List):
-    """A list of UUIDs, in one of the forms of lists (:func:`as_list`), or a single UUID, or several in one text with commas.
+    """A list of UUIDs, in a form of a list (:func:`as_list`); or a single UUID; or several in one text with commas.
 
     Entries that are null or empty are left out.
 
@@ -363,10 +363,10 @@ class Ids(Given, fields.List):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         value = as_list(value)
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list):
+        if isinstance(value, dict):
             raise self.make_error("invalid")
+        if not isinstance(value, list):
+            value = [value]
         entries: list[Any] = []
         for entry in value:
             entries += LIST_COMMAS.split(entry, 10 * self.max_items) if isinstance(entry, str) else [entry]

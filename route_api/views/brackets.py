@@ -1,7 +1,7 @@
 """Names of parameters with brackets, as jQuery, axios and PHP write lists and objects in a form or a query string.
 
-`ids[]=a&ids[]=b` and `ids[0]=a&ids[1]=b` are the list `ids`; `history[0][role]=user` is an object in a list. Spring writes
-the last one as `history[0].role`.
+`ids[]=a&ids[]=b` and `ids[0]=a&ids[1]=b` are the list `ids`; `history[0][role]=user` is an object in a list. Spring
+writes the last one as `history[0].role`.
 """
 
 import re
@@ -16,8 +16,8 @@ STEP = re.compile(r"\[([^\[\]]*)\]|\.([^\[\].]+)")
 def unfold(given: Json) -> Json:
     """Put the values of names with brackets into lists and objects.
 
-    A list is an object with numbers as names until a field loads it (`schemas.base.as_list`), or a list where no name has
-    a number. A name with brackets in the middle of it stays as it is.
+    A list whose names have numbers becomes an object with the numbers as names (see `schemas.base.as_list`). A name with
+    other brackets stays as it is.
 
     :param given: parameters by name. They are not changed.
     """

@@ -1,5 +1,7 @@
-"""Turns the bytes of a query string and of a body into parameters, whatever their charset. What cannot be read is told in
-words: a garbled text is never stored in silence."""
+"""Turns the bytes of a query string and of a body into parameters, whatever their charset.
+
+What cannot be read is told in words: a garbled text is never stored in silence.
+"""
 
 import codecs
 import json
@@ -20,8 +22,8 @@ CHINESE = ("gb2312", "gbk")
 """Clients that name one of these also send characters that only GB18030 has, which contains both."""
 
 WESTERN = ("ascii", "iso8859-1", "cp1252")
-"""What some clients name as the charset of a body that they send in UTF-8. Almost no text in one of these is valid UTF-8
-by chance."""
+"""What some clients name as the charset of a body that they send in UTF-8. Almost no text in one of these charsets is
+valid UTF-8 by chance."""
 
 CHARSETS = re.compile(
     r"utf-(8|8-sig|16|16-le|16-be|32|32-le|32-be)|gb.*|big5.*|euc_.*|shift_jis.*|cp\d+|iso8859-\d+|koi8.*|ascii"
@@ -64,7 +66,7 @@ def charset_of(req: Request) -> str:
         found = ""
     if not CHARSETS.fullmatch(found):
         raise ValidationFailed(
-            f"The Content-Type names the charset {ascii(named[:NAME_BYTES])}, which is not known. Send the body in UTF-8."
+            f"The charset {ascii(named[:NAME_BYTES])} of the Content-Type is not known. Send the body in UTF-8."
         )
     return "gb18030" if found in CHINESE else found
 
