@@ -39,7 +39,8 @@ HTTP_ERROR_CODES = {
 }
 
 SERVER_ERROR_WORDS = {
-    400: "The request is not valid HTTP: its first line, or one of its headers.",
+    400: "The request is not valid HTTP: its first line, or one of its headers. In a path and a query string, all"
+    " characters outside ASCII must be percent-encoded.",
     414: "The path with its query is longer than this server takes; send the parameters as JSON in the body.",
     417: "The server does not fulfil what the header Expect asks for.",
     431: "The headers of the request are larger than this server takes.",

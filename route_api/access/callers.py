@@ -144,8 +144,7 @@ def fill_in_own_user_id(parameters: dict[str, Any]) -> None:
     own_id: str | None = g.caller.user_id
     if own_id is None:
         return
-    given = parameters.get("user_id")
-    if (given.strip() if isinstance(given, str) else given) not in (own_id, None, ""):
+    if parameters.get("user_id") not in (own_id, None, ""):
         raise Forbidden("A logged-in user can only speak for themselves: leave user_id out, or give your own.")
     parameters["user_id"] = own_id
 

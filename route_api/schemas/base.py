@@ -6,7 +6,6 @@ and null or an empty text is "not given".
 """
 
 import re
-import unicodedata
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,8 +26,9 @@ NOTHING_WORDS = frozenset({"null", "undefined", "None"})
 EXACT_FLOAT = 2**53
 """From this size on, a JSON number with a fraction or of more than 64 bits has lost its last digits."""
 
-WHOLE_TEXT = re.compile(r"[+-]?\d{1,30}(\.0*)?").fullmatch
-NUMBER_TEXT = re.compile(r"[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3})?").fullmatch
+FULL_WIDTH = {ord("！") + offset: ord("!") + offset for offset in range(94)}
+WHOLE_TEXT = re.compile(r"[+-]?\d{1,30}(\.0*)?", re.ASCII).fullmatch
+NUMBER_TEXT = re.compile(r"[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII).fullmatch
 LIST_COMMAS = re.compile("[,，]")
 
 CACHE_BUSTER = "_"
@@ -97,15 +97,16 @@ class Given(fields.Field[Any]):
         return not text or text in NOTHING_WORDS and not (self.null_is_value and text == "null")
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        if value is not missing:
-            if self.is_nothing(value):
-                if isinstance(value, str) and value.strip():
-                    tracing.current().warn(f"{attr}: the text '{value.strip()}' counts as not given.")
-                value = missing
-            elif self.null_is_value and isinstance(value, str) and value.strip() == "null":
-                value = None
-            elif isinstance(value, list) and not self.takes_lists:
-                raise self.make_error("list")
+        if value is not missing and self.is_nothing(value):
+            if isinstance(value, str) and value.strip():
+                tracing.current().warn(f"{attr}: the text '{value.strip()}' counts as not given.")
+            value = missing
+        if value is missing and not self.required:  # As marshmallow does it, but without its calls.
+            return self.load_default() if callable(self.load_default) else self.load_default
+        if self.null_is_value and isinstance(value, str) and value.strip() == "null":
+            value = None
+        elif isinstance(value, list) and not self.takes_lists:
+            raise self.make_error("list")
         return super().deserialize(value, attr, data, **kwargs)
 
 
@@ -116,7 +117,7 @@ class NoEffect(Given, fields.Raw):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(metadata={"type": ["boolean", "null"], "description": f"has no effect: {reason}"})
+        super().__init__(metadata={"type": "boolean", "description": f"has no effect: {reason}"})
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
         return missing
@@ -219,9 +220,10 @@ class Id(Given, fields.String):
         super().__init__(metadata={**self.shown, **kwargs.pop("metadata", {})}, **kwargs)
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        entries = as_list(value)
-        if isinstance(entries, list) and len(entries) == 1:
-            value = entries[0]
+        if value is not missing:
+            entries = as_list(value)
+            if isinstance(entries, list) and len(entries) == 1:
+                value = entries[0]
         return super().deserialize(value, attr, data, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -258,7 +260,7 @@ def as_list(value: Any) -> Any:
 
 def ascii_digits(text: str) -> str:
     """A text without blanks around it, and with ASCII characters for the full-width ones of Chinese keyboards."""
-    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).strip()
+    return (text if text.isascii() else text.translate(FULL_WIDTH)).strip()
 
 
 class Whole(Given, fields.Integer):

@@ -19,6 +19,10 @@ from .base import (
     as_list,
     ascii_digits,
 )
+from .unused import report, shown
+
+MAX_NAMED = 5
+"""How many keys of the entries of a history a warning names."""
 
 MESSAGE_LENGTH = 100_000
 """Maximum length of a question, in characters."""
@@ -70,7 +74,7 @@ class History(Given):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
         value = as_list(value)
-        if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.0*)?", ascii_digits(value)):
+        if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.0*)?", ascii_digits(value), re.ASCII):
             value = float(ascii_digits(value))
         if isinstance(value, float) and value.is_integer():  # JSON does not tell 5.0 from 5.
             value = int(value)
@@ -91,6 +95,9 @@ class History(Given):
             if "\0" in content:
                 raise self.make_error("nul", index=index)
             checked.append({"role": role, "content": content})
+        if unused := sorted({shown(name) for entry in entries for name in entry} - {"role", "content"}):
+            names = ", ".join(unused[:MAX_NAMED])
+            report([f"history: the entries have more than role and content, which was not used: {names}."])
         if sum(len(entry["content"]) for entry in checked) > MESSAGE_LENGTH:
             raise self.make_error("too_long")
         return checked

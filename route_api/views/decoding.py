@@ -6,6 +6,7 @@ What cannot be read is told in words: a garbled text is never stored in silence.
 import codecs
 import json
 import re
+from collections import Counter
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -14,6 +15,7 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 
 from ..errors import ValidationFailed
+from ..schemas.unused import shown
 
 Json = dict[str, Any]
 
@@ -31,9 +33,6 @@ CHARSETS = re.compile(
 """Python's names of the charsets that we read. Python also knows codecs that are no charsets."""
 
 UNICODE_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-MAX_NAMES = 1000
-"""The maximum number of names in a JSON object, and of fields in a multipart form (werkzeug's limit)."""
 
 MAX_SCANNED_BYTES = 50_000_000
 """How much is searched for repeated names: about 10 milliseconds. Beyond it, Python's own JSON parser is faster."""
@@ -112,7 +111,7 @@ def read_fields(form: MultiDict[str, str]) -> Json:
             continue
         for text in texts:
             if "\ufffd" in text:  # werkzeug has put this in place of what it could not read.
-                raise ValidationFailed(f"{name[:NAME_BYTES]} in the form is not UTF-8. Send the form in UTF-8.")
+                raise ValidationFailed(f"{shown(name)} in the form is not UTF-8. Send the form in UTF-8.")
             _add(given, name, _unix_lines(text))
     return given
 
@@ -126,8 +125,8 @@ def _read_pairs(data: bytes, charset: str, unreadable: str) -> Json:
         try:
             _add(given, _decode(name, charset), _unix_lines(_decode(text, charset)))
         except UnicodeDecodeError:
-            shown = name[:NAME_BYTES].decode("ascii", "backslashreplace")
-            raise ValidationFailed(unreadable.format(name=shown)) from None
+            as_sent = shown(name[:NAME_BYTES].decode("ascii", "backslashreplace"))
+            raise ValidationFailed(unreadable.format(name=as_sent)) from None
     return given
 
 
@@ -167,8 +166,6 @@ def read_json(body: bytes, charset: str) -> Json:
         raise ValidationFailed(_json_problem(body, error)) from None
     if not isinstance(given, dict):
         raise ValidationFailed('The body must be a JSON object, such as {"kb_id": "…"}.')
-    if len(given) > MAX_NAMES:
-        raise ValidationFailed(f"The body has {len(given)} names. {MAX_NAMES} are the most.")
     # orjson takes the last of two values without a word. A name that stands there twice may once be a value.
     if len(given) * len(body) > MAX_SCANNED_BYTES or any(body.count(b'"%b"' % name.encode()) > 1 for name in given):
         _refuse_repeated_names(body)
@@ -209,11 +206,10 @@ def _refuse_repeated_names(body: bytes) -> None:
     """
 
     def check(pairs: list[tuple[str, Any]]) -> None:
-        names = set()
-        for name, _ in pairs:
-            if name in names:
-                raise ValidationFailed(f"The body has the name {name[:NAME_BYTES]!r} twice. Send it once.")
-            names.add(name)
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            repeated = Counter(names).most_common(1)[0][0]
+            raise ValidationFailed(f"The body has the name '{shown(repeated)}' twice. Send it once.")
 
     try:
         json.loads(body, object_pairs_hook=check)

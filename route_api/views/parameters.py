@@ -19,9 +19,10 @@ from ..errors import ValidationFailed
 from ..monitoring import tracing
 from ..monitoring.deadlines import deadlines
 from ..schemas.base import Id, Parameters, describe_problems
+from ..schemas.unused import report
 from .brackets import unfold
 from .decoding import charset_of, read_fields, read_form, read_json, read_query
-from .unread_parameters import differ, report, report_unknown, report_unused_values
+from .unread_parameters import differ, report_unknown, report_unused_values
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])

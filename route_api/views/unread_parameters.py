@@ -9,17 +9,13 @@ from typing import Any
 
 from flask import current_app
 
-from ..errors import ValidationFailed
-from ..monitoring import tracing
 from ..schemas.base import Parameters
+from ..schemas.unused import SHOWN_CHARACTERS, report, shown
 
 Json = dict[str, Any]
 
 MAX_NAMED = 10
 """How many names one answer tells; the rest are counted."""
-
-SHOWN_CHARACTERS = 50
-"""How much of a name is shown."""
 
 
 def report_unknown(given: Json, schema: Parameters) -> None:
@@ -50,32 +46,16 @@ def report_unused_values(given: Json, schema: Parameters) -> None:
     report(unused)
 
 
-def report(sentences: Iterable[str]) -> None:
-    """Tell the caller what was not used.
-
-    :param sentences: each begins with the name of a parameter
-    :raises ValidationFailed: there is a sentence, and UNKNOWN_PARAMETERS is `refuse`
-    """
-    mode = current_app.config["UNKNOWN_PARAMETERS"]
-    told = list(sentences)
-    if told and mode == "refuse":
-        raise ValidationFailed(" ".join(told))
-    if mode == "warn":
-        for sentence in told:
-            tracing.current().warn(sentence)
-
-
 def differ(one: Any, other: Any) -> bool:
     """Whether two values of a parameter differ. A query string has `"1"` where JSON has 1."""
     return str(one) != str(other)
 
 
 def _unknown(name: str, known_names: Iterable[str]) -> str:
-    shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
     by_letters = {_letters(known): known for known in sorted(known_names)}
-    close = get_close_matches(_letters(shown), by_letters, n=1, cutoff=0.7)
+    close = get_close_matches(_letters(name[:SHOWN_CHARACTERS]), by_letters, n=1, cutoff=0.7)
     hint = f"; did you mean {by_letters[close[0]]}?" if close else "."
-    return f"{shown}: this endpoint has no such parameter, so it was not used{hint}"
+    return f"{shown(name)}: this endpoint has no such parameter, so it was not used{hint}"
 
 
 def _letters(name: str) -> str:

@@ -102,7 +102,7 @@ def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
         case base.Whole():
             reach: Any = field.validate
             yield from (True, 1.5, "x", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
-            yield from ("1_0", "1,0", "1.5", "--1", "½")
+            yield from ("1_0", "1,0", "1.5", "--1", "½", "²", "٣")
         case base.Number():
             reach = field.validate
             yield from (True, "x", [0.5], reach.min - 0.01, reach.max + 0.01, "nan", "inf", "-inf", HUGE, 1e308)

@@ -182,6 +182,7 @@ def test_refuse_changes_nothing(make_app: MakeApp, any_dify: FakeDify) -> None:
         (client.post("/document/upload", data={"kb_id": KB_ID, "files": (BytesIO(b"x"), "a.txt")}), "files"),
         (client.post(f"{CREATE}?x=1", data={"data": "{}", "file": (BytesIO(b"x"), "a.txt")}), "x"),
         (client.get("/prompt/list?x=1"), "x"),
+        (client.post("/chat/chat", json={**ASK, "history": [{"role": "user", "content": "a", "id": 1}]}), "history"),
         (client.post("/kb/list?page=1", json={"page": 2}), "page"),
         (client.post("/conversation/completion", json={**ASK, "query": "另一个"}), "query"),
     ):
@@ -216,6 +217,15 @@ def test_two_names_of_a_parameter_with_two_values_are_told(client: FlaskClient, 
         "/conversation/completion", json={**ASK, "query": "另一个", "stream": False, "streaming": False}
     )
     told = ["query: it is another name of message, which was given too, so its value was not used."]
+    assert answer.json["warnings"] == told
+
+
+def test_unused_parts_of_a_history_are_told(client: FlaskClient, any_dify: FakeDify) -> None:
+    without_variables(any_dify)
+    any_dify.play("chat/streaming-first-turn")
+    entry = {"role": "user", "content": "甲", "id": "1", "doc_ids": [], "a\nb": 1}
+    answer = client.post("/conversation/completion", json={**ASK, "history": [entry, entry]})
+    told = ["history: the entries have more than role and content, which was not used: a\ufffdb, doc_ids, id."]
     assert answer.json["warnings"] == told
 
 
