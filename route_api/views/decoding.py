@@ -35,11 +35,11 @@ CHARSETS = re.compile(
 UNICODE_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 MAX_NAMES = 20_000
-"""The maximum number of names in a JSON object. A body of 4 MB could have 300,000, and would keep other requests waiting
-for most of a second."""
+"""The maximum number of names in a JSON object. A body of 4 MB could have 300,000, and would keep all other requests of
+the process waiting for half a second."""
 
 MAX_SCANNED_BYTES = 200_000_000
-"""How much is searched for repeated names: less than 100 milliseconds. Beyond it, Python's own JSON parser is faster."""
+"""How much is searched for repeated names: less than 100 milliseconds. Beyond it, Python's JSON parser is faster."""
 
 NAME_BYTES = 60
 """How much of a name an error message shows."""
