@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.test import TestResponse, encode_multipart
 
 from config import Config, ConfigError
 from route_api.app import create_app
@@ -151,15 +151,17 @@ def test_a_repeated_turn_has_its_own_warnings_too(client: FlaskClient, any_dify:
 
 def test_a_repeated_upload_has_its_own_warnings_too(client: FlaskClient, any_dify: FakeDify) -> None:
     any_dify.play("documents/create-by-file-txt-chinese-name", f"/v1/datasets/{KB_ID}/document/create-by-file")
-    for repeated in (False, True):
+    boundary, body = encode_multipart({"data": "{}", "file": (BytesIO(FILE_CONTENT), FILE_NAME)}, boundary="b")
+    for name in ("kb", "kbs"):
         answer = client.post(
-            f"{CREATE}?kb=x",
-            data={"data": "{}", "file": (BytesIO(FILE_CONTENT), FILE_NAME)},
+            f"{CREATE}?{name}=x",
+            data=body,
+            content_type=f"multipart/form-data; boundary={boundary}",
             headers={"Idempotency-Key": "a-key"},
         )
         assert answer.status_code == 200, answer.text
-        assert ("Idempotent-Replayed" in answer.headers) == repeated
-        assert json.loads(answer.headers["X-Warnings"]) == [f"kb: {UNUSED}."] and "warnings" not in answer.json
+        assert ("Idempotent-Replayed" in answer.headers) == (name == "kbs")
+        assert json.loads(answer.headers["X-Warnings"]) == [f"{name}: {UNUSED}."] and "warnings" not in answer.json
 
 
 def test_the_header_has_a_bounded_length(client: FlaskClient, any_dify: FakeDify) -> None:
