@@ -53,7 +53,7 @@ def differ(one: Any, other: Any) -> bool:
 
 def _unknown(name: str, known_names: Iterable[str]) -> str:
     by_letters = {_letters(known): known for known in sorted(known_names)}
-    close = get_close_matches(_letters(name[:SHOWN_CHARACTERS]), by_letters, n=1, cutoff=0.7)
+    close = get_close_matches(_letters(name[:SHOWN_CHARACTERS]), by_letters, n=1, cutoff=0.65)
     hint = f"; did you mean {by_letters[close[0]]}?" if close else "."
     return f"{shown(name)}: this endpoint has no such parameter, so it was not used{hint}"
 

@@ -76,7 +76,15 @@ def test_every_endpoint_names_them_also_in_a_failure_that_they_cause(
 
 @pytest.mark.parametrize(
     ("sent", "hint"),
-    [("kbId", "kb_id"), ("KB-ID", "kb_id"), ("kb_Id", "kb_id"), ("knowledge", None), ("kbid", "kb_id")],
+    [
+        ("kb", "kb_id"),
+        ("embd_id", None),
+        ("kbId", "kb_id"),
+        ("KB-ID", "kb_id"),
+        ("kb_Id", "kb_id"),
+        ("knowledge", None),
+        ("kbid", "kb_id"),
+    ],
 )
 def test_a_required_parameter_with_a_wrong_name_is_both_missing_and_named(
     client: FlaskClient, sent: str, hint: str | None
