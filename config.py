@@ -277,6 +277,12 @@ class Config:
     MAX_JSON_MB: int = setting(4, "largest body of any other request, in megabytes", check=validate.Range(1, 100))
     MAX_PAGE_SIZE: int = setting(1000, "largest page of a list, in rows", check=validate.Range(1, 1000))
     MAX_QUESTION_LENGTH: int = setting(100_000, "longest question, in characters", check=validate.Range(1, 100_000))
+    UNKNOWN_PARAMETERS: str = setting(
+        "warn",
+        "what happens to parameters that an endpoint does not have: `warn`: the answer names them in `warnings`;"
+        " `refuse`: 400; `ignore`: nothing",
+        check=validate.OneOf(["warn", "refuse", "ignore"]),
+    )
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
     DEAD_LETTERS_DIR: Path = setting(
         PROJECT_DIR / "var" / "dead_letters", "the folder for answers that the database refuses to store"

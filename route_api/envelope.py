@@ -23,6 +23,7 @@ from .monitoring import tracing
 log = logging.getLogger(__name__)
 
 JSON_TYPE = "application/json; charset=utf-8"
+EVENT_STREAM = "text/event-stream"
 
 HTTP_ERROR_CODES = {
     400: "bad_request",
@@ -38,7 +39,8 @@ HTTP_ERROR_CODES = {
 }
 
 SERVER_ERROR_WORDS = {
-    400: "The request is not valid HTTP: its first line, or one of its headers.",
+    400: "The request is not valid HTTP: its first line, or one of its headers. In a path and a query string, all"
+    " characters outside ASCII must be percent-encoded.",
     414: "The path with its query is longer than this server takes; send the parameters as JSON in the body.",
     417: "The server does not fulfil what the header Expect asks for.",
     431: "The headers of the request are larger than this server takes.",
@@ -56,6 +58,9 @@ class Failure(marshmallow.Schema):
     message = marshmallow.fields.String(metadata={"example": "kb_id is required."})
     error = marshmallow.fields.String(metadata={"example": "validation_failed"})
     request_id = marshmallow.fields.String(metadata={"example": "9f6c4d2be0a84f0ab1f2f2a1c6a0e6d4"})
+    warnings = marshmallow.fields.List(
+        marshmallow.fields.String(), metadata={"description": "what the gateway did not use of the request"}
+    )
 
 
 def json_bytes(value: Any) -> bytes:
@@ -90,6 +95,32 @@ def envelope(code: int, data: Any, message: str, **beside_data: Any) -> dict[str
     if warnings := tracing.current().warnings:
         beside_data = {"warnings": warnings, **beside_data}
     return {"code": code, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
+
+
+def with_warnings(body: str, content_type: str) -> str:
+    """The body of an earlier answer with the warnings of this request, beside its own.
+
+    :param body: an answer in the envelope, or a stream of events, of which the last but one is in the envelope
+        (`chat/stream_events.py`). Anything else is returned as it is
+    """
+    warnings = tracing.current().warnings
+    if not warnings:
+        return body
+    if content_type == JSON_TYPE:
+        return _add_warnings(body, warnings)
+    if content_type.startswith(EVENT_STREAM):
+        events = body.split("\n\n")
+        events[-3] = "data: " + _add_warnings(events[-3].removeprefix("data: "), warnings)
+        return "\n\n".join(events)
+    return body
+
+
+def _add_warnings(body: str, warnings: list[str]) -> str:
+    answer = orjson.loads(body)
+    if "elapsed_s" not in answer:  # It is Dify's own answer.
+        return body
+    answer["warnings"] = list(dict.fromkeys([*answer.get("warnings", []), *warnings]))
+    return orjson.dumps(answer).decode()
 
 
 def success_body(data: Any, message: str = "success", **beside_data: Any) -> dict[str, Any]:

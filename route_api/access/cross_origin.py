@@ -27,6 +27,9 @@ SAFE_HEADERS = [
 """These headers are set on every answer that lacks them. Without them a browser could open a user's HTML file as a page
 of this site and run its scripts."""
 
+WARNINGS_HEADER = "X-Warnings"
+"""The warnings of an answer that is not in the envelope: a JSON list of sentences, in ASCII."""
+
 EXPOSED_HEADERS = [
     "Accept-Ranges",
     "Allow",
@@ -38,6 +41,7 @@ EXPOSED_HEADERS = [
     "Retry-After",
     "WWW-Authenticate",
     REQUEST_ID_HEADER,
+    WARNINGS_HEADER,
 ]
 """Headers of our answers that a page of an allowed origin may read. Without this list a browser shows a page only a few
 of them, such as Content-Type: not the name of a downloaded file, and not how long to wait after a 429."""

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import HTTPException
 
+from ..envelope import with_warnings
 from ..errors import ApiError, ValidationFailed
 from ..extensions import component
 from ..monitoring.repeated_task import RepeatedTask
@@ -256,11 +257,14 @@ def _hash_of_file(file: FileStorage) -> str:
 
 
 def replay(stored: StoredAnswer) -> Response:
-    """The answer to a repeated request. The rest of its body is read first: a client may read nothing before it has
-    sent everything."""
+    """The answer to a repeated request, with the warnings about its own parameters.
+
+    The rest of its body is read first: a client may read nothing before it has sent everything.
+    """
     while request.stream.read(PIECE_BYTES):
         time.sleep(0)
-    answer = Response(stored.body, status=stored.status, content_type=stored.content_type)
+    body = with_warnings(stored.body, stored.content_type)
+    answer = Response(body, status=stored.status, content_type=stored.content_type)
     answer.headers[REPLAYED_HEADER] = "true"
     return answer
 

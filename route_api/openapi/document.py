@@ -16,15 +16,45 @@ from ..errors import ApiError
 
 Json = dict[str, Any]
 
-INTRODUCTION = """Every path answers with and without `/v1` before it. Parameters are taken from the query string,
-from a JSON object or from a form, whatever the HTTP method; if a name is in both, the body wins. Ids are UUIDs, with or
-without dashes. A logged-in user may leave out `user_id`, which can only be their own. Every answer is in the envelope.
-Its header `X-Request-Id` is the id of the request in the server's log:
+INTRODUCTION = """Every path answers with and without `/v1` before it. Every answer is in the envelope. Its header
+`X-Request-Id` is the id of the request in the server's log:
 
 ```json
 {"code": 0, "data": {}, "message": "success", "elapsed_s": 0.0123}
 {"code": -1, "data": null, "message": "…", "elapsed_s": 0.0123, "error": "kb_not_found", "request_id": "…"}
 ```
+
+**Parameters** are taken from the query string, from a JSON object or from a form, whatever the HTTP method. One rule
+holds in all three places:
+
+- null, an empty text and blanks mean "not given": for an optional parameter they have the same effect as leaving it
+  out, and a required one "is required". So do the texts `undefined`, `null` and `None`, which programs write for a
+  missing value, but not where any text is a value, such as a name, a question or `keywords`. A `user_id` cannot be one
+  of these three texts. An empty text has a meaning of its own in one place: in the `description` of `kb/update` it
+  removes the description. Blanks are a value in `separator`, `description` and passwords. Null has a meaning of its own
+  in the `score` of `message/feedback`: it withdraws the rating. A form sends the text `null` for it.
+- A list may be a JSON list, a JSON list written as a text, the same name several times, `name[]`, `name[0]` and
+  `name[1]`, or one text with commas. Entries that are null or empty are left out. Where one id is wanted, a list with
+  one id will do. Objects in lists may be written as `history[0][role]`.
+- Numbers, `true` and `false` may be texts, with blanks around them: `"5"`, `5.0`, `"５"`, `"True"`, `on`, `off`, `1`.
+  Where a text is wanted, a number is taken as its text. Ids are UUIDs, with or without dashes, with or without blanks
+  around them.
+- If a name is in the query string and in the body, the body wins, unless its value means "not given".
+- In forms and query strings, line breaks become LF, because browsers send CRLF for each.
+- JSON and forms are read in UTF-8, or in the charset that the Content-Type names, such as
+  `application/json;charset=GBK`. A query string must be UTF-8. JSON may begin with a BOM.
+
+A logged-in user may leave out `user_id`, which can only be their own.
+
+**A parameter that nothing reads is named**: the answer has the key `warnings` beside `message`, a list of sentences
+such as `keyword: this endpoint has no such parameter, so it was not used; did you mean keywords?`. The same holds for a
+second value of a parameter that was not used. The key is missing if there is nothing to tell. It comes in successes and
+in failures, also for a repeated request; a stream has it in its complete answer or in its failure. An answer that is
+not in the envelope, which is a file or Dify's own answer, has the list in the header `X-Warnings`, as JSON in ASCII. At
+most ten parameters are named. The endpoint's table lists what it reads; a parameter that has "no effect" according to
+the table is not named, nor is one that is null, nor `_`, which jQuery adds against caches. All others are named, also
+if RAGFlow reads them. With the setting `UNKNOWN_PARAMETERS=refuse` such a request gets 400 `validation_failed` and
+changes nothing; with `ignore` nothing is said. `/metrics`, `/docs` and `/openapi.json` look at no parameters.
 
 An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. A
 request that is not valid HTTP gets 400 `bad_request`, a path that is too long 414 `path_too_long`, and headers that are

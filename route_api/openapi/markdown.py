@@ -78,7 +78,7 @@ def _row(name: str, schema: Json, about: Json) -> str:
     if schema.get("format") == "uuid":
         kind = "UUID"
     if "enum" in schema:
-        kind = ", ".join(f"`{choice}`" for choice in schema["enum"])
+        kind = ", ".join(f"`{choice}`" for choice in schema["enum"] if choice is not None)
     limits = [f"{schema[key]} {word}" for key, word in LIMITS.items() if key in schema]
     if kind == "array":
         kind = f"list of {_item_type(schema)}"

@@ -19,6 +19,14 @@ class Answer(Schema):
         unknown = EXCLUDE
 
 
+class Enveloped(Answer):
+    """Base class of answers in the envelope."""
+
+    warnings = fields.List(
+        fields.String(), metadata={"description": "only if there is one: what the gateway did not use of the request"}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class OrNull:
     """An example of a value that may be null."""
@@ -38,13 +46,13 @@ def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any
     :param beside_data: examples of further keys that stand beside `data`
     """
     envelope = {"code": 0, "data": data, "elapsed_s": EXAMPLE_SECONDS, "message": message, **beside_data}
-    return schema_like(name, envelope)
+    return schema_like(name, envelope, base=Enveloped)
 
 
-def schema_like(name: str, example: dict[str, Any]) -> Schema:
+def schema_like(name: str, example: dict[str, Any], *, base: type[Schema] = Answer) -> Schema:
     """A schema that requires every key of the example with a value of the same type; null stands for any type."""
     columns = {key: _field_like(f"{name}{key.title().replace('_', '')}", value) for key, value in example.items()}
-    return Answer.from_dict(columns, name=name)()
+    return base.from_dict(columns, name=name)()
 
 
 def _field_like(name: str, example: Any) -> fields.Field[Any]:

@@ -1,44 +1,155 @@
-"""Fields and base classes that the schemas of all resources share."""
+"""Fields and base classes that the schemas of all resources share.
+
+One rule holds for all parameters, whether they come in the query string, in a form or in JSON. `openapi/document.py`
+tells it to callers. So the fields take what each of the three can carry: a number may be a text, a list may be a text,
+and null or an empty text is "not given".
+"""
 
 import re
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
+import orjson
 from flask import current_app
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, pre_load, validate
+
+from ..monitoring import tracing
 
 MAX_PAGE_SIZE = 1000
 ID_SCHEMA = {"format": "uuid", "example": "e0b33974-287c-42cf-bf85-9aa09fa9ae59"}
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
 
+NOTHING_WORDS = frozenset({"null", "undefined", "None"})
+"""What JavaScript and Python write for a missing value where a program puts it into a text, such as
+`?conversation_id=${id}`."""
+
+EXACT_FLOAT = 2**53
+"""From this size on, a JSON number with a fraction or of more than 64 bits has lost its last digits."""
+
+FULL_WIDTH = {ord("！") + offset: ord("!") + offset for offset in range(94)}
+WHOLE_TEXT = re.compile(r"[+-]?\d{1,30}(\.0*)?", re.ASCII).fullmatch
+NUMBER_TEXT = re.compile(r"[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII).fullmatch
+LIST_COMMAS = re.compile("[,，]")
+
+CACHE_BUSTER = "_"
+"""jQuery adds this parameter, with the time, against caches (`cache: false`)."""
+
 
 class Parameters(Schema):
-    """Parameters of a request. Unknown ones are ignored: RAGFlow's clients send more than we read."""
+    """Parameters of a request.
+
+    :cvar other_names: further names of parameters, such as `{"query": "message"}`. The description of the field must
+        tell them. Where both come, the parameter's own name wins.
+    :ivar known_names: the names that this endpoint reads, or is known to ignore. `views/unread_parameters.py` tells the
+        caller of all others.
+    """
+
+    other_names: ClassVar[dict[str, str]] = {}
 
     class Meta:
         unknown = EXCLUDE
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.known_names = frozenset({*self.fields, *self.other_names, CACHE_BUSTER})
 
-class Text(fields.String):
-    """A string. NUL characters are refused, because no database stores them.
+    @pre_load
+    def _rename(self, data: Any, **_: Any) -> Any:
+        for other, name in self.other_names.items():
+            if other in data and self.is_nothing(name, data.get(name)):
+                data = {**data, name: data[other]}
+        return data
 
-    :param max_length: in characters; None: any length
-    :param blank: whether it may be empty or white space only
-    :param trim: whether white space is removed from both ends
+    def is_nothing(self, name: str, value: Any) -> bool:
+        """Whether this value of a parameter means that the parameter is not given."""
+        field = self.fields.get(name)
+        return field.is_nothing(value) if isinstance(field, Given) else value is None
+
+
+class Given(fields.Field[Any]):
+    """Base class of all fields. It tells which values mean that the parameter is not given.
+
+    For an optional parameter they have the effect of leaving it out; a required one "is required".
     """
+
+    takes_lists = False
 
     default_error_messages = {
         "required": "is required.",
         "null": "must not be null.",
+        "list": "must be one value, not a list.",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not kwargs.get("required"):
+            kwargs["allow_none"] = True
+        super().__init__(*args, **kwargs)
+        self.null_is_value = self.required and self.allow_none
+
+    def is_nothing(self, value: Any) -> bool:
+        """Whether this value means that the parameter is not given: null, blanks, and the words `null`, `undefined` and
+        `None`, which are a value of no field but :class:`Text`."""
+        if value is None:
+            return not self.null_is_value
+        if not isinstance(value, str):
+            return False
+        text = value.strip()
+        return not text or text in NOTHING_WORDS and not (self.null_is_value and text == "null")
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        if value is not missing and self.is_nothing(value):
+            if isinstance(value, str) and value.strip():
+                tracing.current().warn(f"{attr}: the text '{value.strip()}' counts as not given.")
+            value = missing
+        if value is missing and not self.required:  # As marshmallow does it, but without its calls.
+            return self.load_default() if callable(self.load_default) else self.load_default
+        if self.null_is_value and isinstance(value, str) and value.strip() == "null":
+            value = None
+        elif isinstance(value, list) and not self.takes_lists:
+            raise self.make_error("list")
+        return super().deserialize(value, attr, data, **kwargs)
+
+
+class NoEffect(Given, fields.Raw):
+    """A switch that RAGFlow's UI sends with every request of a kind, and that has no effect here.
+
+    It is never loaded. It is declared, so that the reason is in its description and not in each answer.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(metadata={"type": "boolean", "description": f"has no effect: {reason}"})
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        return missing
+
+
+class Text(Given, fields.String):
+    """A string. NUL characters are refused, because no database stores them.
+
+    A JSON number is taken as its text: a form and a query string cannot tell `10086` from `"10086"`.
+
+    :param max_length: in characters; None: any length
+    :param blank: whether it may be white space only
+    :param trim: whether white space is removed from both ends
+    :param keeps_empty: whether an empty text is a value, and not the same as leaving the parameter out
+    """
+
+    default_error_messages = {
         "invalid": "must be a string.",
         "invalid_utf8": "must be valid UTF-8.",
-        "blank": "must not be empty.",
         "nul": "must not hold a NUL character.",
         "too_long": "is {length} characters long, the most is {max_length}.",
+        "too_big": "must be sent as a string: a number of this size loses its last digits.",
     }
 
     def __init__(
-        self, *, max_length: int | None = None, blank: bool = False, trim: bool = False, **kwargs: Any
+        self,
+        *,
+        max_length: int | None = None,
+        blank: bool = False,
+        trim: bool = False,
+        keeps_empty: bool = False,
+        **kwargs: Any,
     ) -> None:
         limits = {} if blank else {"minLength": 1}
         if max_length is not None:
@@ -47,18 +158,33 @@ class Text(fields.String):
         self.max_length = max_length
         self.blank = blank
         self.trim = trim
+        self.keeps_empty = keeps_empty
+
+    def is_nothing(self, value: Any) -> bool:
+        """Any word is a text, so only null and an empty text are nothing; blanks too, if a text must not be blank."""
+        if value is None:
+            return True
+        return isinstance(value, str) and not self.keeps_empty and not (value if self.blank else value.strip())
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = self._in_words(value)
         text = super()._deserialize(value, attr, data, **kwargs)
         if "\0" in text:
             raise self.make_error("nul")
         if self.trim:
             text = text.strip()
-        if not self.blank and not text.strip():
-            raise self.make_error("blank")
         if self.max_length is not None and len(text) > self.max_length:
             raise self.make_error("too_long", length=len(text), max_length=self.max_length)
         return text
+
+    def _in_words(self, number: int | float) -> str:
+        if isinstance(number, float):
+            if abs(number) >= EXACT_FLOAT:
+                raise self.make_error("too_big")
+            if number.is_integer():  # JSON does not tell 10086.0 from 10086.
+                return str(int(number))
+        return str(number)
 
 
 def maximum_by_setting(setting: str, maximum: int) -> int:
@@ -66,19 +192,39 @@ def maximum_by_setting(setting: str, maximum: int) -> int:
     return min(maximum, int(current_app.config[setting])) if current_app else maximum
 
 
-class Id(fields.String):
-    """A UUID, with or without dashes. It is loaded as Dify writes it: lower case, with dashes."""
+class UserIdText(Text):
+    """The id of a user. The words `null`, `undefined` and `None` are refused: if a web page sends them before it knows
+    its user, the conversations of all these users would become those of one."""
+
+    def __init__(self, *, max_length: int) -> None:
+        super().__init__(max_length=max_length, trim=True, required=True, metadata={"example": "alice"})
+
+    def is_nothing(self, value: Any) -> bool:
+        return super().is_nothing(value) or isinstance(value, str) and value.strip() in NOTHING_WORDS
+
+
+class Id(Given, fields.String):
+    """A UUID, with or without dashes. It is loaded as Dify writes it: lower case, with dashes.
+
+    RAGFlow's UI sends some ids as a list with one entry.
+    """
 
     default_error_messages = {
-        "required": "is required.",
-        "null": "must not be null.",
         "invalid": "must be a UUID, such as e0b33974-287c-42cf-bf85-9aa09fa9ae59, with or without dashes.",
     }
 
+    takes_lists = True
     shown = ID_SCHEMA
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={**self.shown, **kwargs.pop("metadata", {})}, **kwargs)
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        if value is not missing:
+            entries = as_list(value)
+            if isinstance(entries, list) and len(entries) == 1:
+                value = entries[0]
+        return super().deserialize(value, attr, data, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not UUID_PATTERN.fullmatch(value.strip()):
@@ -88,23 +234,39 @@ class Id(fields.String):
 
 
 class OptionalId(Id):
-    """A UUID that may be left out, null or an empty string (API document: "首次对话此字段为空")."""
+    """A UUID that may be left out (API document: "首次对话此字段为空")."""
 
     shown = {"format": "uuid"}  # No example: examples have required parameters only, and this one is not.
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_none=True, load_default=None, **kwargs)
-
-    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
-        return super().deserialize(None if value == "" else value, attr, data, **kwargs)
+        super().__init__(load_default=None, **kwargs)
 
 
-class Whole(fields.Integer):
-    """A whole number from `minimum` to `maximum`. `"5"` is accepted as 5, because a query string has only text."""
+def as_list(value: Any) -> Any:
+    """A list in one of its other forms as a list; any other value unchanged.
+
+    The forms are JSON in a text, as `["a"]`, and an object with numbers as names, as `{"0": "a", "2": "b"}`. PHP writes
+    the second for an array with gaps, and names with brackets become one (`views/brackets.py`).
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    if isinstance(value, dict) and value and all(name.isascii() and name.isdecimal() for name in value):
+        return [value[name] for name in sorted(value, key=lambda name: (len(name), name))]
+    return value
+
+
+def ascii_digits(text: str) -> str:
+    """A text without blanks around it, and with ASCII characters for the full-width ones of Chinese keyboards."""
+    return (text if text.isascii() else text.translate(FULL_WIDTH)).strip()
+
+
+class Whole(Given, fields.Integer):
+    """A whole number from `minimum` to `maximum`. `"5"` and `5.0` are accepted as 5."""
 
     default_error_messages = {
-        "required": "is required.",
-        "null": "must not be null.",
         "invalid": "must be a whole number.",
         "too_large": "must be a whole number of reasonable size.",
     }
@@ -114,23 +276,32 @@ class Whole(fields.Integer):
         super().__init__(validate=allowed_range, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if isinstance(value, bool) or isinstance(value, float) and not value.is_integer():
+        if isinstance(value, str):
+            value = ascii_digits(value)
+            if not WHOLE_TEXT(value):
+                raise self.make_error("invalid")
+            value = value.partition(".")[0]
+        elif isinstance(value, bool) or isinstance(value, float) and not value.is_integer():
             raise self.make_error("invalid")
         number: int = super()._deserialize(value, attr, data, **kwargs)
         return number
 
 
-class Number(fields.Float):
+class Number(Given, fields.Float):
     """A number from `minimum` to `maximum`."""
 
     def __init__(self, *, minimum: float, maximum: float, **kwargs: Any) -> None:
         wanted = f"must be a number from {minimum:g} to {maximum:g}."
-        messages: dict[str, Any] = {"null": "must not be null.", "invalid": wanted, "special": wanted}
+        messages: dict[str, Any] = {"invalid": wanted, "special": wanted}
         allowed_range = validate.Range(minimum, maximum, error=wanted)
         super().__init__(validate=allowed_range, error_messages=messages, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        if isinstance(value, bool):
+        if isinstance(value, str):
+            value = ascii_digits(value)
+            if not NUMBER_TEXT(value):
+                raise self.make_error("invalid")
+        elif isinstance(value, bool):
             raise self.make_error("invalid")
         number: float = super()._deserialize(value, attr, data, **kwargs)
         return number
@@ -143,10 +314,18 @@ class Ratio(Number):
         super().__init__(minimum=0, maximum=1, **kwargs)
 
 
-class Flag(fields.Boolean):
-    """True or false, in the spellings of marshmallow: `true`, `"1"`, `"no"` and so on."""
+class Flag(Given, fields.Boolean):
+    """True or false, in the spellings of marshmallow, in small or capital letters: `true`, `on`, `"1"`, `No`."""
 
-    default_error_messages = {"null": "must not be null.", "invalid": "must be true or false."}
+    truthy = {*(word.lower() for word in fields.Boolean.truthy if isinstance(word, str)), "1.0", True}
+    falsy = {*(word.lower() for word in fields.Boolean.falsy if isinstance(word, str)), "0.0", False}
+
+    default_error_messages = {"invalid": "must be true or false."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            value = ascii_digits(value).lower()
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Choice(Text):
@@ -154,19 +333,25 @@ class Choice(Text):
 
     def __init__(self, choices: list[str], **kwargs: Any) -> None:
         words = ", ".join(choices)
-        super().__init__(validate=validate.OneOf(choices, error=f"must be one of: {words}."), **kwargs)
+        wrong = f"must be one of: {words}."
+        super().__init__(trim=True, validate=validate.OneOf(choices, error=wrong), **kwargs)
+
+    def is_nothing(self, value: Any) -> bool:
+        return Given.is_nothing(self, value)
 
 
-class Ids(fields.List):
-    """A list of UUIDs. RAGFlow's clients also send a single UUID, or several in one string with commas.
+class Ids(Given, fields.List):
+    """A list of UUIDs, in a form of a list (:func:`as_list`); or a single UUID; or several in one text with commas.
+
+    Entries that are null or empty are left out.
 
     :param max_items: how many ids are allowed
     :param empty: whether an empty list is allowed
     """
 
+    takes_lists = True
+
     default_error_messages = {
-        "required": "is required.",
-        "null": "must not be null.",
         "invalid": "must be a list of UUIDs.",
         "empty": "must name at least one id.",
         "too_many": "must name {max_items} ids at the most.",
@@ -179,12 +364,21 @@ class Ids(fields.List):
         self.empty = empty
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        if isinstance(value, str):
-            value = [part for part in value.split(",", 10 * self.max_items) if part.strip()]
-        # Checked before the single ids: a list of a million wrong ids would give a million error messages.
-        if isinstance(value, list) and len(value) > self.max_items:
+        value = as_list(value)
+        if isinstance(value, dict):
+            raise self.make_error("invalid")
+        if not isinstance(value, list):
+            value = [value]
+        entries: list[Any] = []
+        for entry in value:
+            entries += LIST_COMMAS.split(entry, 10 * self.max_items) if isinstance(entry, str) else [entry]
+            # Checked before the single ids: a list of a million wrong ids would give a million error messages.
+            if len(entries) > 11 * self.max_items:
+                raise self.make_error("too_many", max_items=self.max_items)
+        entries = [entry for entry in entries if not Given.is_nothing(self.inner, entry)]  # type: ignore[arg-type]
+        if len(entries) > self.max_items:
             raise self.make_error("too_many", max_items=self.max_items)
-        ids = list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))
+        ids = list(dict.fromkeys(super()._deserialize(entries, attr, data, **kwargs)))
         if not ids and not self.empty:
             raise self.make_error("empty")
         return ids
@@ -258,8 +452,10 @@ def describe_problems(messages: Any, path: str = "") -> list[str]:
 __all__ = [
     "Choice",
     "Flag",
+    "Given",
     "Id",
     "Ids",
+    "NoEffect",
     "Number",
     "OptionalId",
     "Page",
@@ -268,8 +464,11 @@ __all__ = [
     "Question",
     "Ratio",
     "Text",
+    "UserIdText",
     "ValidationError",
     "Whole",
+    "as_list",
+    "ascii_digits",
     "describe_problems",
     "page_number",
 ]

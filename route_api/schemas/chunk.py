@@ -1,11 +1,7 @@
 """Chunks and retrieval: parameters and answers. Source: the API document, "召回测试" and "文件切片"."""
 
-from typing import Any
-
-from marshmallow import pre_load
-
 from .answers import OrNull, answer
-from .base import Choice, Flag, Id, Ids, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
+from .base import Choice, Flag, Id, Ids, NoEffect, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
 from .document import DOCUMENT_ROW
 from .kb import DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT, MAX_TOP_K, SEARCH_METHODS
 
@@ -44,12 +40,8 @@ class Retrieval(Parameters):
     doc_ids = Ids(
         max_items=20, empty=True, load_default=list, metadata={"description": "search in these documents only"}
     )
-
-    @pre_load
-    def _ragflow_names(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI sends kb_id as a list with one entry."""
-        kb_id = data.get("kb_id")
-        return {**data, "kb_id": kb_id[0]} if isinstance(kb_id, list) and len(kb_id) == 1 else data
+    use_kg = NoEffect("Dify has no knowledge graph")
+    highlight = NoEffect("the passages come without marks")
 
 
 class ChunkPage(Parameters):
@@ -82,14 +74,13 @@ class ChunkSwitch(Parameters):
 class SegmentSwitch(Parameters):
     """Chunks of the PATCH route: `segment_id`, repeated in the query as in Dify's console, or a list in the body."""
 
-    segment_id = Ids(max_items=MAX_CHUNK_IDS, required=True, metadata={"description": "one id, or several"})
+    other_names = {"segment_ids": "segment_id", "chunk_ids": "segment_id"}
 
-    @pre_load
-    def _other_spellings(self, data: Any, **_: Any) -> Any:
-        for name in ("segment_ids", "chunk_ids"):
-            if name in data and "segment_id" not in data:
-                return {**data, "segment_id": data[name]}
-        return data
+    segment_id = Ids(
+        max_items=MAX_CHUNK_IDS,
+        required=True,
+        metadata={"description": "one id, or several; or `segment_ids`, or `chunk_ids`"},
+    )
 
 
 CHUNK_ROW = {

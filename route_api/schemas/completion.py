@@ -3,10 +3,26 @@
 import re
 from typing import Any
 
-from marshmallow import fields, pre_load
-
 from .answers import OrNull, answer
-from .base import Choice, Flag, Ids, Number, OptionalId, Parameters, Question, Text, Whole
+from .base import (
+    Choice,
+    Flag,
+    Given,
+    Ids,
+    Number,
+    OptionalId,
+    Parameters,
+    Question,
+    Text,
+    UserIdText,
+    Whole,
+    as_list,
+    ascii_digits,
+)
+from .unused import report, shown
+
+MAX_NAMED = 5
+"""How many keys of the entries of a history a warning names."""
 
 MESSAGE_LENGTH = 100_000
 """Maximum length of a question, in characters."""
@@ -38,15 +54,14 @@ HISTORY_SCHEMA = {
         {"type": "null"},
     ]
 }
-SAME_MEANING = {"message": "query", "streaming": "stream"}
-"""The API document and document 000 have different names for two parameters."""
 
 
-class History(fields.Field[int | list[dict[str, str]]]):
+class History(Given):
     """The history that the model gets: a number of past turns, or a list of `{"role", "content"}`."""
 
+    takes_lists = True
+
     default_error_messages = {
-        "null": "must not be null.",
         "invalid": f"must be a whole number from 0 to {MAX_HISTORY}, or a list of objects with role and content.",
         "entry": "[{index}] must be an object with a role (user, assistant or system) and a content, both strings.",
         "nul": "[{index}] must not hold a NUL character.",
@@ -58,8 +73,9 @@ class History(fields.Field[int | list[dict[str, str]]]):
         super().__init__(metadata={**HISTORY_SCHEMA, **kwargs.pop("metadata", {})}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | list[dict[str, str]]:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
-            value = int(value)
+        value = as_list(value)
+        if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.0*)?", ascii_digits(value), re.ASCII):
+            value = float(ascii_digits(value))
         if isinstance(value, float) and value.is_integer():  # JSON does not tell 5.0 from 5.
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_HISTORY:
@@ -79,6 +95,9 @@ class History(fields.Field[int | list[dict[str, str]]]):
             if "\0" in content:
                 raise self.make_error("nul", index=index)
             checked.append({"role": role, "content": content})
+        if unused := sorted({shown(name) for entry in entries for name in entry} - {"role", "content"}):
+            names = ", ".join(unused[:MAX_NAMED])
+            report([f"history: the entries have more than role and content, which was not used: {names}."])
         if sum(len(entry["content"]) for entry in checked) > MESSAGE_LENGTH:
             raise self.make_error("too_long")
         return checked
@@ -87,16 +106,18 @@ class History(fields.Field[int | list[dict[str, str]]]):
 class Completion(Parameters):
     """Parameters of `conversation/completion`."""
 
-    user_id = Text(max_length=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
+    # The API document and document 000 have different names for two parameters.
+    other_names = {"query": "message", "stream": "streaming"}
+
+    user_id = UserIdText(max_length=USER_ID_LENGTH)
     message = Question(max_length=MESSAGE_LENGTH, metadata={"description": "the question; or `query`"})
     conversation_id = OptionalId(metadata={"description": "empty in the first turn"})
     conversation_name = Text(
         max_length=CONVERSATION_NAME_LENGTH,
-        allow_none=True,
         load_default=None,
         metadata={"description": "name of a new conversation; else its first question"},
     )
-    streaming = Flag(load_default=False, metadata={"description": "`stream` means the same", "example": False})
+    streaming = Flag(load_default=False, metadata={"description": "or `stream`", "example": False})
     stream_mode = Choice(
         ["delta", "cumulative"],
         load_default="delta",
@@ -111,7 +132,6 @@ class Completion(Parameters):
         },
     )
     history = History(
-        allow_none=True,
         load_default=None,
         metadata={
             "description": "instead of Dify's memory: the last n turns, 0 for none; or a list of {role, content}"
@@ -120,29 +140,13 @@ class Completion(Parameters):
     history_len = Whole(
         minimum=-1,
         maximum=MAX_HISTORY,
-        allow_none=True,
         load_default=None,
         metadata={"description": "`history` as a number; -1 is Dify's memory"},
     )
-    model_name = Text(
-        max_length=200, allow_none=True, load_default=None, metadata={"description": "another model for this turn"}
-    )
-    temperature = Number(
-        minimum=0, maximum=2, allow_none=True, load_default=None, metadata={"description": "for this turn"}
-    )
-    max_tokens = Whole(
-        minimum=1, maximum=1_000_000, allow_none=True, load_default=None, metadata={"description": "for this turn"}
-    )
-    prompt_name = Text(
-        max_length=100, allow_none=True, load_default=None, metadata={"description": "a template of `prompt/list`"}
-    )
-
-    @pre_load
-    def _both_spellings(self, data: Any, **_: Any) -> Any:
-        for name, other in SAME_MEANING.items():
-            if other in data and name not in data:
-                data = {**data, name: data[other]}
-        return data
+    model_name = Text(max_length=200, load_default=None, metadata={"description": "another model for this turn"})
+    temperature = Number(minimum=0, maximum=2, load_default=None, metadata={"description": "for this turn"})
+    max_tokens = Whole(minimum=1, maximum=1_000_000, load_default=None, metadata={"description": "for this turn"})
+    prompt_name = Text(max_length=100, load_default=None, metadata={"description": "a template of `prompt/list`"})
 
 
 class CompletionWithKb(Completion):

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, validates_schema
 
 from .answers import OrNull, answer
-from .base import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, Whole, page_number
+from .base import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, UserIdText, Whole, page_number
 from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
 
 MAX_MESSAGES = 100
@@ -18,7 +18,7 @@ MAX_CONVERSATION_IDS = 100
 class UserParameters(Parameters):
     """The user for whom a request is made. Conversations and messages of other users are not found."""
 
-    user_id = Text(max_length=USER_ID_LENGTH, trim=True, required=True, metadata={"example": "alice"})
+    user_id = UserIdText(max_length=USER_ID_LENGTH)
 
 
 class ConversationId(UserParameters):
@@ -58,7 +58,13 @@ class ConversationName(ConversationId):
 class ConversationIds(UserParameters):
     """Parameters of `conversation/rm`."""
 
-    conversation_id = Ids(max_items=MAX_CONVERSATION_IDS, required=True)
+    other_names = {"conversation_ids": "conversation_id"}
+
+    conversation_id = Ids(
+        max_items=MAX_CONVERSATION_IDS,
+        required=True,
+        metadata={"description": "one id, or a list of them; or `conversation_ids`"},
+    )
 
 
 class Stop(UserParameters):
@@ -81,9 +87,9 @@ class Feedback(MessageId):
         maximum=100,
         required=True,
         allow_none=True,
-        metadata={"description": "null withdraws it", "example": 90},
+        metadata={"description": "null withdraws it, in a form the text `null`", "example": 90},
     )
-    reason = Text(max_length=255, blank=True, allow_none=True, load_default=None, metadata={"example": "很好"})
+    reason = Text(max_length=255, blank=True, load_default=None, metadata={"example": "很好"})
 
 
 CONVERSATION = {

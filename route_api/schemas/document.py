@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from .answers import answer, schema_like
 from .base import Choice, Id, Ids, Page, Parameters, Text, Whole
@@ -77,13 +77,11 @@ class DocumentPage(Page):
 class DocumentFile(Parameters):
     """Parameters of `document/download`."""
 
-    kb_id = Id(required=True)
-    document_id = Id(required=True)
+    # Half of the endpoints in the API document call this parameter doc_id.
+    other_names = {"doc_id": "document_id"}
 
-    @pre_load
-    def _other_spelling(self, data: Any, **_: Any) -> Any:
-        """Half of the endpoints in the API document call this parameter doc_id."""
-        return {**data, "document_id": data["doc_id"]} if "doc_id" in data and "document_id" not in data else data
+    kb_id = Id(required=True)
+    document_id = Id(required=True, metadata={"description": "or `doc_id`"})
 
 
 class DocumentSave(DocumentFile):
@@ -97,24 +95,29 @@ class DocumentSave(DocumentFile):
 class DocumentRemove(Parameters):
     """Parameters of `document/rm`."""
 
+    other_names = {"doc_ids": "doc_id"}
+
     kb_id = Id(required=True)
-    doc_id = Ids(max_items=MAX_IDS, required=True, metadata={"description": "one id, or a list of them"})
+    doc_id = Ids(max_items=MAX_IDS, required=True, metadata={"description": "one id, or a list of them; or `doc_ids`"})
+
+
+class Action(Choice):
+    """`enable` or `disable`, or 1 or 0: RAGFlow's UI sends a number, in the parameter `status`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(["enable", "disable"], **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        word = super()._deserialize(value, attr, data, **kwargs)
+        return {"1": "enable", "0": "disable"}.get(word, word)
 
 
 class DocumentSwitch(DocumentRemove):
-    """Parameters of `document/change_status`."""
+    """Parameters of `document/change_status`. RAGFlow's UI sends `doc_ids` since RAGFlow 0.20."""
 
-    action = Choice(["enable", "disable"], required=True, metadata={"example": "disable"})
+    other_names = {**DocumentRemove.other_names, "status": "action"}
 
-    @pre_load
-    def _ragflow_spelling(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI sends `status` 0 or 1, and since RAGFlow 0.20 `doc_ids`."""
-        data = dict(data)
-        if "doc_ids" in data:
-            data.setdefault("doc_id", data["doc_ids"])
-        if str(data.get("status")) in ("0", "1"):
-            data.setdefault("action", "enable" if str(data["status"]) == "1" else "disable")
-        return data
+    action = Action(required=True, metadata={"description": "or `status`, 1 or 0", "example": "disable"})
 
 
 class DocumentBatch(Parameters):

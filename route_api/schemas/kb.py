@@ -1,9 +1,5 @@
 """Knowledge bases: parameters and answers. Source: the API document, part one."""
 
-from typing import Any
-
-from marshmallow import pre_load
-
 from .answers import answer
 from .base import Choice, Flag, Id, Parameters, Ratio, Text, Whole
 
@@ -28,6 +24,9 @@ DEFAULT_VECTOR_WEIGHT = 0.6
 class RetrievalSettings(Parameters):
     """Settings of a knowledge base for searches that do not give their own. All are optional."""
 
+    # RAGFlow's UI has other names for two of the settings. The answer of kb/update has them too.
+    other_names = {"similarity_threshold": "score_threshold", "vector_similarity_weight": "weights"}
+
     indexing_technique = Choice(INDEXING_TECHNIQUES, metadata={"description": "`high_quality` (default) or `economy`"})
     search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search` by default"})
     embedding_model = Text(
@@ -36,20 +35,20 @@ class RetrievalSettings(Parameters):
     reranking_enable = Flag(metadata={"description": "false by default"})
     score_threshold_enabled = Flag(metadata={"description": "false by default; true may leave few passages"})
     score_threshold = Ratio(
-        metadata={"description": f"{DEFAULT_SCORE_THRESHOLD} by default; above 0.35 little is found"}
+        metadata={
+            "description": f"{DEFAULT_SCORE_THRESHOLD} by default; above 0.35 little is found;"
+            " or `similarity_threshold`"
+        }
     )
     top_k = Whole(
         minimum=1, maximum=MAX_TOP_K, metadata={"description": f"number of passages, {DEFAULT_TOP_K} by default"}
     )
     weights = Ratio(
-        metadata={"description": f"share of meaning against words in hybrid search, {DEFAULT_VECTOR_WEIGHT} by default"}
+        metadata={
+            "description": f"share of meaning against words in hybrid search, {DEFAULT_VECTOR_WEIGHT} by default;"
+            " or `vector_similarity_weight`"
+        }
     )
-
-    @pre_load
-    def _ragflow_names(self, data: Any, **_: Any) -> Any:
-        """RAGFlow's UI has other names for two of the settings. The answer of kb/update has them too."""
-        names = {"similarity_threshold": "score_threshold", "vector_similarity_weight": "weights"}
-        return {names.get(key, key) if names.get(key) not in data else key: value for key, value in data.items()}
 
 
 class KbCreate(RetrievalSettings):
@@ -65,7 +64,12 @@ class KbUpdate(RetrievalSettings):
 
     kb_id = Id(required=True)
     name = Text(max_length=NAME_LENGTH)
-    description = Text(max_length=DESCRIPTION_LENGTH, blank=True)
+    description = Text(
+        max_length=DESCRIPTION_LENGTH,
+        blank=True,
+        keeps_empty=True,
+        metadata={"description": "an empty text removes it"},
+    )
     permission = Choice(PERMISSIONS)
 
 

@@ -22,7 +22,7 @@ from ..openapi.document import (
     with_forwarded_refusals,
 )
 from ..schemas.base import ID_SCHEMA
-from .parameters import ParametersParser
+from .parameters import PARSER
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ class ApiBlueprint(flask_smorest.Blueprint):
     decorator of `access/callers.py`.
     """
 
-    ARGUMENTS_PARSER = ParametersParser()
+    ARGUMENTS_PARSER = PARSER
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -148,7 +148,7 @@ def possible_codes(view: Callable[..., Any]) -> set[str]:
     codes = {*ANY_ERRORS, *getattr(view, "raised_codes", ())}
     described = getattr(view, "_apidoc", {})
     given = described.get("arguments", {}).get("parameters", [])
-    if given or "requestBody" in described.get("manual_doc", {}):
+    if given or "requestBody" in described.get("manual_doc", {}) or getattr(view, "has_no_parameters", False):
         codes.update(INPUT_ERRORS)
     if is_idempotent(view):
         codes.update((IdempotencyKeyReused.code, RequestInProgress.code, "validation_failed", "database_unavailable"))

@@ -15,7 +15,7 @@ from ..schemas import chunk as schemas
 from ..schemas import document
 from .blueprint import ApiBlueprint, in_path
 from .chunk import SWITCH_ERRORS
-from .parameters import limit_body_time, path_id
+from .parameters import limit_body_time, path_id, warns_in_header, without_parameters
 
 blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", description="Paths in Dify's own form")
 
@@ -27,6 +27,8 @@ blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", descripti
 @blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
 @blueprint.raises(DIFY_ERRORS, ValidationFailed)
+@warns_in_header
+@without_parameters(reads_body=False)
 @idempotent
 @blueprint.forwards_refusals
 def create_document_by_file(kb_id: str) -> Response:

@@ -32,6 +32,7 @@ from ..presenters.document import document_row, file_info, indexing_status
 from ..schemas import document as schemas
 from .blueprint import ApiBlueprint
 from .file_answer import answer_with_file
+from .parameters import warns_in_header
 
 blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
@@ -105,6 +106,7 @@ def save_document(given: dict[str, str]) -> Response:
 @blueprint.response(200, BINARY, content_type="*/*", description="the file itself, with its own type")
 @blueprint.alt_response(206, schema=BINARY, content_type="*/*", description="the part that the header Range asks for")
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS, KbNotFound, DocumentNotFound, RangeNotSatisfiable)
+@warns_in_header
 def download_document(given: dict[str, str]) -> Response:
     """Download a document's file. It is streamed from Dify, which the caller cannot reach.
 

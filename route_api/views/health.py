@@ -11,6 +11,7 @@ from ..health import health_check
 from ..monitoring import metrics
 from ..schemas.answers import answer
 from .blueprint import ApiBlueprint
+from .parameters import without_parameters
 
 blueprint = ApiBlueprint("health", __name__, description="Operations")
 
@@ -20,6 +21,7 @@ READY = {"database": "ok", "dify": "ok"}
 @blueprint.route("/healthz")
 @public
 @blueprint.response(200, answer("HealthAnswer", "ok"))
+@without_parameters()
 def check_health() -> Response:
     """Tell whether this process serves requests. It asks neither the database nor Dify.
 
@@ -32,6 +34,7 @@ def check_health() -> Response:
 @public
 @blueprint.response(200, answer("ReadinessAnswer", READY))
 @blueprint.raises(NotReady)
+@without_parameters()
 def check_readiness() -> Response:
     """Tell whether the gateway is ready for requests.
 

@@ -1,25 +1,35 @@
 """Reads the parameters of a request from its query string, its body and its path."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from math import inf
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
-import orjson
-from flask import Request, current_app, request
+from flask import Request, Response, current_app, request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
-from werkzeug.datastructures import MultiDict
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
 from ..access.callers import fill_in_own_user_id
+from ..access.cross_origin import WARNINGS_HEADER
 from ..errors import ValidationFailed
+from ..monitoring import tracing
 from ..monitoring.deadlines import deadlines
-from ..schemas.base import Id, describe_problems
+from ..schemas.base import Id, Parameters, describe_problems
+from ..schemas.unused import report
+from .brackets import unfold
+from .decoding import charset_of, read_fields, read_form, read_json, read_query
+from .unread_parameters import differ, report_unknown, report_unused_values
+
+Json = dict[str, Any]
+View = TypeVar("View", bound=Callable[..., Any])
 
 _PATH_ID = Id()
 URLENCODED = "application/x-www-form-urlencoded"
-FORM_TYPES = (URLENCODED, "multipart/form-data")
+MULTIPART = "multipart/form-data"
 
 MEGABYTE = 1024 * 1024
 
@@ -30,6 +40,11 @@ MAX_FORM_BYTES = 500_000
 """The maximum size of an urlencoded form. werkzeug parses such a form without a pause, and a form of 50 MB would block
 all other requests of the process for 14 seconds. werkzeug itself limits the fields of a multipart form to this size."""
 
+MAX_HEADER_BYTES = 2000
+"""The maximum length of the header with the warnings. nginx takes 4096 bytes for all headers of an answer."""
+
+NO_PARAMETERS = Parameters()
+
 BODY_TIMEOUT_S = 60.0
 """Seconds within which a whole body must arrive, unless it is an upload. gunicorn has no such limit. nginx only limits
 the time between two reads. The limits of `monitoring/deadlines.py` apply to every body."""
@@ -39,7 +54,8 @@ class ParametersParser(FlaskParser):
     """Reads the parameters of a request from its query string and from its body, which is a JSON object or a form.
 
     The API document and RAGFlow's clients use different HTTP methods for the same endpoint, so every method accepts
-    parameters in the query string and in the body. If a name is in both, the value in the body is used.
+    parameters in the query string and in the body. If a name is in both, the value in the body is used. What the values
+    mean does not depend on the place (`schemas/base.py`).
 
     The `location` that a view gives to `arguments` does not change where parameters are read. With `form` and `files`,
     MAX_JSON_MB and BODY_TIMEOUT_S do not apply. For methods other than GET and POST, the OpenAPI document shows the
@@ -67,26 +83,38 @@ class ParametersParser(FlaskParser):
     def load_files(self, req: Request, schema: Schema) -> Any:
         limit_form(req)
         with limit_body_time(req):
-            return super().load_files(req, schema)
+            given: dict[str, list[FileStorage]] = {}
+            for name, files in req.files.lists():  # PHP's clients write file[] or file[0] for file.
+                given.setdefault((name or "").partition("[")[0], []).extend(files)
+            report_unknown(given, cast(Parameters, schema))
+            return given
 
     def load_form(self, req: Request, schema: Schema) -> Any:
         with limit_body_time(req):
-            return self._parameters(req, schema)
+            return self._parameters(req, schema, reads_files=True)
 
-    def _parameters(self, req: Request, schema: Schema) -> Any:
-        given = _to_dict(req.args) if req.args else {}
-        limit_form(req)
-        if req.mimetype in FORM_TYPES:
-            if (next(iter(req.form), None) or "").lstrip().startswith(("{", "[")):
-                raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
-            given |= _to_dict(req.form)
-        elif has_body(req):
-            given |= read_json_object(req)
+    def _parameters(self, req: Request, schema: Schema, *, reads_files: bool = False) -> Any:
+        """The parameters of a request, as its schema loads them.
+
+        :param reads_files: whether :meth:`load_files` reads the files. Otherwise a file is no parameter that is known
+        """
+        query = unfold(read_query(req.query_string)) if req.query_string else {}
+        if not has_body(req):
+            given = query
+        else:
+            body = unfold(read_body(req))
+            if req.mimetype == MULTIPART and not reads_files:
+                body |= {name: file for name, file in req.files.items() if name}
+            given = merge(query, body, cast(Parameters, schema)) if query else body
+        report_unknown(given, cast(Parameters, schema))
+        report_unused_values(given, cast(Parameters, schema))
         return given
 
     def pre_load(self, location_data: Any, *, schema: Schema, **_: Any) -> Any:
         """Check `user_id` before the schema checks it. webargs calls this for each schema, so no view can omit it."""
         if "user_id" in schema.fields:
+            if cast(Parameters, schema).is_nothing("user_id", location_data.get("user_id")):
+                location_data.pop("user_id", None)
             fill_in_own_user_id(location_data)
         return location_data
 
@@ -95,42 +123,54 @@ class ParametersParser(FlaskParser):
         raise ValidationFailed(" ".join(describe_problems(problems)[:MAX_PROBLEMS]))
 
 
+PARSER = ParametersParser()
+
+
 def has_body(req: Request) -> bool:
     """Whether the request has a body."""
     return bool(req.content_length) or "chunked" in req.headers.get("Transfer-Encoding", "")
 
 
-def _to_dict(values: MultiDict[str, str]) -> dict[str, Any]:
-    """The parameters of a query string or form. Empty values are left out; a repeated parameter becomes a list.
+def merge(query: Json, body: Json, schema: Parameters) -> Json:
+    """The parameters of the query string and of the body. If a name is in both, the body wins, unless its value means
+    that the parameter is not given: RAGFlow's UI sends its pages in the query string and an empty object as the body.
 
-    werkzeug gives a part of a multipart form that has no name the name None; it is left out, too.
+    :raises ValidationFailed: the two values differ, and UNKNOWN_PARAMETERS is `refuse`
     """
-    given = {name: [text for text in texts if text != ""] for name, texts in values.lists() if name is not None}
-    return {name: texts[0] if len(texts) == 1 else texts for name, texts in given.items() if texts}
+    given = query | body
+    unused = []
+    for name in query.keys() & body.keys():
+        if schema.is_nothing(name, body[name]):
+            given[name] = query[name]
+        elif not schema.is_nothing(name, query[name]) and differ(query[name], body[name]):
+            unused.append(f"{name}: it is in the query string and in the body; the value in the body was used.")
+    report(unused)
+    return given
 
 
-def read_json_object(req: Request) -> dict[str, Any]:
-    """The body of a request, which must be a JSON object.
+def read_body(req: Request) -> Json:
+    """The parameters in the body of a request, which is a form or a JSON object.
 
-    :returns: the object; an empty object if the body is empty
-    :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB, or has exactly this size
-    :raises UnsupportedMediaType: the Content-Type is not JSON
-    :raises ValidationFailed: the body is not valid JSON, or is not an object
+    :returns: an empty object if the body is empty
+    :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB or MAX_FORM_BYTES, or has exactly this size
+    :raises UnsupportedMediaType: the Content-Type is neither JSON nor that of a form
+    :raises ValidationFailed: the body cannot be decoded, is not valid JSON, or is not an object
     """
+    limit_form(req)
+    if req.mimetype == MULTIPART:
+        return read_fields(req.form)
     body = req.get_data()
     if len(body) == req.max_content_length:  # werkzeug cuts off a chunked body at the limit and raises no error.
         raise RequestEntityTooLarge
     if not body:
         return {}
+    if req.mimetype == URLENCODED:
+        if body.lstrip().startswith((b"{", b"[")):
+            raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
+        return read_form(body, charset_of(req))
     if not req.is_json:
         raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
-    try:
-        decoded = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ValidationFailed(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(decoded, dict):
-        raise ValidationFailed('The body must be a JSON object, such as {"kb_id": "…"}.')
-    return decoded
+    return read_json(body, charset_of(req))
 
 
 def limit_form(req: Request) -> None:
@@ -171,3 +211,43 @@ def path_id(name: str, text: str) -> str:
         return _PATH_ID.deserialize(text)
     except ValidationError as error:
         raise ValidationFailed(" ".join(describe_problems(error.messages, name))) from None
+
+
+def without_parameters(*, reads_body: bool = True) -> Callable[[View], View]:
+    """For a view that has no parameters: tell the caller about those that the request has.
+
+    :param reads_body: False if the view itself reads the body, so that only the query string is looked at
+    """
+
+    def mark(view: View) -> View:
+        @wraps(view)
+        def without_any(*args: Any, **kwargs: Any) -> Any:
+            req = cast(Request, request._get_current_object())  # type: ignore[attr-defined]
+            if reads_body:
+                PARSER.load_json(req, NO_PARAMETERS)
+            elif req.query_string:
+                report_unknown(unfold(read_query(req.query_string)), NO_PARAMETERS)
+            return view(*args, **kwargs)
+
+        without_any.has_no_parameters = True  # type: ignore[attr-defined]
+        return cast(View, without_any)
+
+    return mark
+
+
+def warns_in_header(view: View) -> View:
+    """For a view whose answer is no envelope, but a file or Dify's own answer: put the warnings into a header.
+
+    It stands above `idempotent`, because a repeated request gets its warnings too.
+    """
+
+    @wraps(view)
+    def answered(*args: Any, **kwargs: Any) -> Response:
+        answer: Response = view(*args, **kwargs)
+        if warnings := list(tracing.current().warnings):
+            while len(text := json.dumps(warnings)) > MAX_HEADER_BYTES and warnings:
+                warnings.pop()
+            answer.headers[WARNINGS_HEADER] = text
+        return answer
+
+    return cast(View, answered)

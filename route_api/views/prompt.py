@@ -8,12 +8,14 @@ from ..chat.plan import prompt_templates
 from ..envelope import success
 from ..schemas import prompt as schemas
 from .blueprint import ApiBlueprint
+from .parameters import without_parameters
 
 blueprint = ApiBlueprint("prompt", __name__, url_prefix="/prompt", description="Prompt templates")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])
 @blueprint.response(200, schemas.PromptListAnswer)
+@without_parameters()
 def list_prompts() -> Response:
     """List the prompt templates, in the order of the operator's file. `prompt_name` of a turn selects one.
 

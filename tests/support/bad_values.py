@@ -70,49 +70,55 @@ def good_value(field: fields.Field[Any]) -> Any:
 
 
 def bad_values(field: fields.Field[Any]) -> Iterator[Any]:
-    """JSON values that a field of this kind must reject. A new kind of field must be added here."""
-    if not field.allow_none:
-        yield None
+    """JSON values that a field of this kind must reject. A new kind of field must be added here.
+
+    What means "not given" is rejected where the parameter is required.
+    """
+    if isinstance(field, base.NoEffect):
+        return
+    assert isinstance(field, base.Given)
+    if field.required:
+        yield from [value for value in (None, "", " \t ", "undefined", "null", "None") if field.is_nothing(value)]
     yield {"a": 1}
     match field:
         case base.Ids():
-            yield from (5, ["nope"], [5], [KB_ID, None], [KB_ID, KB_ID[:-1]], "nope,nope")
+            yield from (5, ["nope"], [5], [KB_ID, KB_ID[:-1]], "nope,nope", {"0": "nope"}, '["nope"]', "[")
             yield from ([f"{number:032x}" for number in range(field.max_items + 1)],)
             if not field.empty:
-                yield from ([], "", " , ")
+                yield from ([], " , ", [None], "[]", ["", "undefined"])
         case base.Id():
             yield from (5, True, ["x"], "nope", KB_ID + "0", KB_ID[:-1], KB_ID.replace("e", "g"), KB_ID + "\0")
             yield from ("../../etc/passwd", HUGE, f"{KB_ID[:8]}{KB_ID[9:]}")
         case base.Choice():
-            yield from (5, ["x"], "nonsense", "", "x\0")
+            yield from (5, ["x"], "nonsense", "x\0", {"0": field.validate.choices[0]})  # type: ignore[union-attr]
         case base.Text():
-            yield from (5, True, ["x"], "a\0b", "\0")
+            yield from (True, ["x"], "a\0b", "\0", 1e30, {"0": "x"})
             if isinstance(field, user.Username):
                 yield from ("two words", "a/b", "<b>", "a\nb", "a\u202eb", "'; --")
             if isinstance(field, user.Password) and field.chosen:
                 yield "x" * (user.PASSWORD_LENGTH[0] - 1)
-            if not field.blank:
-                yield from ("", "  \n ")
             if field.max_length is not None:
                 yield "x" * (field.max_length + 1)
         case base.Whole():
             reach: Any = field.validate
-            yield from (True, 1.5, "x", "", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
+            yield from (True, 1.5, "x", [1], "1e3", HUGE, -(10**18), 10**18, "\0", reach.min - 1, reach.max + 1)
+            yield from ("1_0", "1,0", "1.5", "--1", "½", "²", "٣")
         case base.Number():
             reach = field.validate
             yield from (True, "x", [0.5], reach.min - 0.01, reach.max + 0.01, "nan", "inf", "-inf", HUGE, 1e308)
+            yield from ("0,5", "0_0", ".", "1e", "0x1")
         case completion.History():
             yield from (True, 1.5, "x", -1, 1001, [5], ["hi"], [{"role": "user"}], [{"role": "god", "content": "x"}])
             yield from ([{"role": "user", "content": "a\0b"}], [{"role": "user", "content": "x" * 100_001}])
         case base.Flag():
-            yield from ("perhaps", 5, [True], "\0")
+            yield from ("perhaps", 5, [True], "\0", "2", 0.5)
         case _:
             raise AssertionError(f"say what a bad {type(field).__name__} is")
 
 
 def in_text(value: Any) -> bool:
-    """Whether a value can be sent in a query string or form. An empty value there counts as a missing one."""
-    return isinstance(value, str) and value != "" or isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value can be sent in a query string or form."""
+    return isinstance(value, str) or isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def rest_of(parameter: Parameter) -> dict[str, Any]:

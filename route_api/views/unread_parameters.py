@@ -1,0 +1,63 @@
+"""Parameters that nothing reads are told to the caller, so that a wrong name is never dropped in silence.
+
+The setting UNKNOWN_PARAMETERS says how: in the answer's `warnings`, as a refusal, or not at all.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from flask import current_app
+
+from ..schemas.base import Parameters
+from ..schemas.unused import SHOWN_CHARACTERS, report, shown
+
+Json = dict[str, Any]
+
+MAX_NAMED = 10
+"""How many names one answer tells; the rest are counted."""
+
+
+def report_unknown(given: Json, schema: Parameters) -> None:
+    """Tell the caller which parameters the endpoint does not have. One that is null is not given, so it is not told.
+
+    :param schema: the endpoint's parameters
+    :raises ValidationFailed: there is one, and UNKNOWN_PARAMETERS is `refuse`
+    """
+    if given.keys() <= schema.known_names or current_app.config["UNKNOWN_PARAMETERS"] == "ignore":
+        return
+    unknown = [name for name in given if name not in schema.known_names and given[name] is not None]
+    if unknown:
+        more = [f"{len(unknown) - MAX_NAMED} more parameters are unknown here."] if len(unknown) > MAX_NAMED else []
+        report([_unknown(name, schema.known_names) for name in unknown[:MAX_NAMED]] + more)
+
+
+def report_unused_values(given: Json, schema: Parameters) -> None:
+    """Tell the caller if a parameter came under two of its names with two values, of which only one is used.
+
+    :raises ValidationFailed: this is so, and UNKNOWN_PARAMETERS is `refuse`
+    """
+    if schema.other_names.keys().isdisjoint(given):
+        return
+    unused = []
+    for other, name in schema.other_names.items():
+        if other in given and not schema.is_nothing(name, given.get(name)) and differ(given[other], given[name]):
+            unused.append(f"{other}: it is another name of {name}, which was given too, so its value was not used.")
+    report(unused)
+
+
+def differ(one: Any, other: Any) -> bool:
+    """Whether two values of a parameter differ. A query string has `"1"` where JSON has 1."""
+    return str(one) != str(other)
+
+
+def _unknown(name: str, known_names: Iterable[str]) -> str:
+    by_letters = {_letters(known): known for known in sorted(known_names)}
+    close = get_close_matches(_letters(name[:SHOWN_CHARACTERS]), by_letters, n=1, cutoff=0.65)
+    hint = f"; did you mean {by_letters[close[0]]}?" if close else "."
+    return f"{shown(name)}: this endpoint has no such parameter, so it was not used{hint}"
+
+
+def _letters(name: str) -> str:
+    """A name without what differs between kb_id, kbId and KB-ID."""
+    return "".join(char for char in name.lower() if char.isalnum())
