@@ -4,6 +4,7 @@ Success: `{"code": 0, "data", "message", "elapsed_s"}`. Failure: `{"code": -1, "
 "request_id"}`. Source: the API document, which does not have `error` and `request_id`.
 """
 
+import json
 import logging
 from http import HTTPStatus
 from time import perf_counter
@@ -23,6 +24,9 @@ from .monitoring import tracing
 log = logging.getLogger(__name__)
 
 JSON_TYPE = "application/json; charset=utf-8"
+
+WARNINGS_HEADER = "X-Route-Api-Warnings"
+"""The warnings of an answer that is Dify's own and so has no envelope: a JSON list of sentences, in ASCII."""
 
 HTTP_ERROR_CODES = {
     400: "bad_request",
@@ -73,6 +77,13 @@ def envelope(code: int, data: Any, message: str, **beside_data: Any) -> dict[str
     if warnings := tracing.current().warnings:
         beside_data = {"warnings": warnings, **beside_data}
     return {"code": code, "data": data, "elapsed_s": elapsed_s(), "message": message, **beside_data}
+
+
+def add_warnings_header(answer: Response) -> Response:
+    """Put the warnings of this request into the header of an answer that is not in the envelope."""
+    if warnings := tracing.current().warnings:
+        answer.headers[WARNINGS_HEADER] = json.dumps(warnings)
+    return answer
 
 
 def success_body(data: Any, message: str = "success", **beside_data: Any) -> dict[str, Any]:

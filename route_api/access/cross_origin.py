@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from ..envelope import WARNINGS_HEADER
 from ..extensions import cors
 from ..monitoring.logs import REQUEST_ID_HEADER
 from .idempotency import REPLAYED_HEADER
@@ -36,7 +37,7 @@ def init_app(app: Flask) -> None:
         cors.init_app(
             app,
             origins="*" if "*" in origins else origins,
-            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, "Retry-After"],
+            expose_headers=[REQUEST_ID_HEADER, REPLAYED_HEADER, WARNINGS_HEADER, "Retry-After"],
             max_age=PREFLIGHT_LIFETIME_S,
         )
     app.wsgi_app = SafeHeaders(app.wsgi_app)  # type: ignore[method-assign]

@@ -67,6 +67,12 @@ class ParametersParser(FlaskParser):
     def load_files(self, req: Request, schema: Schema) -> Any:
         limit_form(req)
         with limit_body_time(req):
+            for name in schema.fields:
+                if name in req.form and name not in req.files:
+                    raise ValidationFailed(
+                        f"{name} was sent as a text field. The part needs a file name, as in the header"
+                        f' Content-Disposition: form-data; name="{name}"; filename="report.pdf".'
+                    )
             return super().load_files(req, schema)
 
     def load_form(self, req: Request, schema: Schema) -> Any:
