@@ -28,6 +28,8 @@ JSON_TYPE = "application/json; charset=utf-8"
 WARNINGS_HEADER = "X-Route-Api-Warnings"
 """The warnings of an answer that is Dify's own and so has no envelope: a JSON list of sentences, in ASCII."""
 
+MAX_WARNINGS_IN_HEADER = 3
+
 HTTP_ERROR_CODES = {
     400: "bad_request",
     404: "route_not_found",
@@ -80,9 +82,10 @@ def envelope(code: int, data: Any, message: str, **beside_data: Any) -> dict[str
 
 
 def add_warnings_header(answer: Response) -> Response:
-    """Put the warnings of this request into the header of an answer that is not in the envelope."""
+    """Put the warnings of this request into the header of an answer that is not in the envelope. It has the first ones
+    only, because clients and proxies take only a few KB of headers."""
     if warnings := tracing.current().warnings:
-        answer.headers[WARNINGS_HEADER] = json.dumps(warnings)
+        answer.headers[WARNINGS_HEADER] = json.dumps(warnings[:MAX_WARNINGS_IN_HEADER])
     return answer
 
 
@@ -161,7 +164,7 @@ def _words_for(error: HTTPException, status: int) -> str:
     if status == 405:
         allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or []))
         return f"{request.path} does not answer to {request.method}; use {allowed}."
-    if isinstance(error, RequestEntityTooLarge):
+    if isinstance(error, RequestEntityTooLarge) and error.description == RequestEntityTooLarge.description:
         return "The request is larger than this server takes."
     return error.description or error.name
 

@@ -86,7 +86,10 @@ class FormReading:
         else:
             limit = self._parser.max_form_memory_size
             if limit is not None and self._size > limit:
-                raise RequestEntityTooLarge
+                raise RequestEntityTooLarge(
+                    f"The field {self._headers.name} has more than {limit:,} bytes. If it is a file, its part needs a"
+                    ' file name, such as filename="report.pdf".'
+                )
             self._pieces.append(content.data)
         if content.is_last:
             self._end()

@@ -71,7 +71,7 @@ def _read_up_to_file(form: "DifyForm", events: Iterator[Event], max_bytes: int |
     for event in events:
         written += form.write(event)
         if max_bytes is not None and len(written) > max_bytes:
-            raise RequestEntityTooLarge
+            raise RequestEntityTooLarge(f"The fields before the file have more than {max_bytes:,} bytes.")
         if isinstance(event, Part) and event.headers.name == FILE_FIELD:
             return bytes(written), form.file_name
     return bytes(written), None

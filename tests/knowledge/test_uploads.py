@@ -165,6 +165,67 @@ def test_a_name_in_nfd_is_stored_and_compared_in_nfc(client: FlaskClient, any_di
     assert names_in(upload(client, (b"x", "e\u0301te\u0301.txt"))) == ["\u00e9t\u00e9(1).txt"]
 
 
+# ------------------------------------------------------------------ forms as clients send them
+
+
+def send(client: FlaskClient, *files: bytes, end: bytes = b"--b--\r\n", content_type: str = "boundary=b") -> Any:
+    field = f'--b\r\nContent-Disposition: form-data; name="kb_id"\r\n\r\n{KB_ID}\r\n'.encode()
+    body = field + b"".join(b"--b\r\nContent-Disposition: form-data; " + file + b"\r\n" for file in files) + end
+    return client.post("/document/upload", data=body, content_type=f"multipart/form-data; {content_type}")
+
+
+@pytest.mark.parametrize(
+    ("file", "stored", "content"),
+    [
+        (b'name="file"; filename="=?UTF-8?B?5rC0LnR4dA==?="\r\n\r\nx', "水.txt", b"x"),
+        (b"name=file; filename*=UTF-8''%E6%B0%B4.txt\r\n\r\nx", "水.txt", b"x"),
+        ('name="file"; filename="水厂.txt"\r\n\r\nx'.encode("gbk"), "水厂.txt", b"x"),
+        (b'name="file"; filename="a.txt"\r\nContent-Transfer-Encoding: base64\r\n\r\nw7w=', "a.txt", "ü".encode()),
+        (b'name="file"; filename="C:\\x\\a.txt"\r\n\r\nx\r\n', "a.txt", b"x\r\n"),
+    ],
+)
+def test_a_file_is_stored_whatever_form_its_part_has(
+    client: FlaskClient, any_dify: FakeDify, file: bytes, stored: str, content: bytes
+) -> None:
+    uploads = Uploads(any_dify, [])
+    assert names_in(send(client, file)) == [stored]
+    (form,) = uploads.forms
+    assert sent_name(form) == stored and b"\r\n\r\n" + content + b"\r\n--" in form
+
+
+WHOLE = b'name="file"; filename="a.txt"\r\n\r\nx'
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "words"),
+    [
+        ([WHOLE], {"end": b""}, "ends without its last line, --b--"),
+        ([WHOLE, b'name="file"; filename="b.txt"\r\n\r\nhalf'], {"end": b""}, "ends without its last line, --b--"),
+        ([b'name="file"; filename="a.txt\r\n\r\nx'], {}, "a header Content-Disposition that cannot be read"),
+        ([b'name="file"\r\n\r\nx'], {}, "file was sent as a text field"),
+        ([b'name="file"; filename=""\r\n\r\nx'], {}, "file must have a name"),
+        ([b'name="file"; filename=""\r\n\r\n'], {}, "file is required"),
+        ([b'filename="a.txt"\r\n\r\nx'], {}, "must name the field"),
+        ([WHOLE + b"\r\n--b--", WHOLE], {}, "parts after its last line"),
+        ([WHOLE], {"content_type": ""}, "without a boundary"),
+        ([WHOLE], {"content_type": "boundary=c"}, "The body has no part: the line --c"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_refused_for_what_it_is_and_nothing_is_uploaded(
+    client: FlaskClient, any_dify: FakeDify, files: list[bytes], options: dict[str, Any], words: str
+) -> None:
+    uploads = Uploads(any_dify, [])
+    answer = send(client, *files, **options)
+    assert (answer.status_code, answer.json["error"], uploads.forms) == (400, "validation_failed", [])
+    assert words in answer.json["message"]
+
+
+def test_a_large_file_that_is_sent_as_a_text_field_is_told_as_such(client: FlaskClient) -> None:
+    answer = send(client, b'name="file"\r\n\r\n' + b"x" * 600_000)
+    assert (answer.status_code, answer.json["error"]) == (413, "request_too_large")
+    assert "The field file has more than 500,000 bytes" in answer.json["message"]
+
+
 # ------------------------------------------------------------------ what is sent
 
 
