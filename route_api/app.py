@@ -25,7 +25,9 @@ from .commands import register_commands
 from .dify import Breaker, Dify, Transport
 from .dify.breaker_state import RedisState
 from .extensions import api, db, migrate
+from .forms.parser import FormRequest
 from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HealthCheck, health_check_of
+from .knowledge.name_claims import NameClaims
 from .monitoring import logs
 from .monitoring.write_deadlines import WriteDeadlines
 from .openapi.document import SPEC_OPTIONS
@@ -46,8 +48,10 @@ class NoSessions(SessionInterface):
 
 
 class Gateway(Flask):
-    """Flask without sessions and without support for coroutines, which take time in every request."""
+    """Flask with our parser of forms, without sessions and without support for coroutines, which take time in every
+    request."""
 
+    request_class = FormRequest
     session_interface = NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +123,7 @@ class Components:
     login_throttle: LoginThrottle
     concurrency: ConcurrencyLimit
     key_leases: KeyLeases
+    name_claims: NameClaims
     turn_monitor: TurnMonitor
     health_check: HealthCheck
 
@@ -140,6 +145,7 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         login_throttle=login_throttle,
         concurrency=concurrency,
         key_leases=KeyLeases(engine),
+        name_claims=NameClaims(engine),
         turn_monitor=TurnMonitor(engine, DeadLetters(config.DEAD_LETTERS_DIR)),
         health_check=health_check_of(app, engine, config.DIFY_BASE_URL, breaker),
     )

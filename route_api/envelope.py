@@ -120,7 +120,7 @@ def _add_warnings(body: str, warnings: list[str]) -> str:
     if "elapsed_s" not in answer:  # It is Dify's own answer.
         return body
     answer["warnings"] = list(dict.fromkeys([*answer.get("warnings", []), *warnings]))
-    return orjson.dumps(answer).decode()
+    return json_bytes(answer).decode()
 
 
 def success_body(data: Any, message: str = "success", **beside_data: Any) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _words_for(error: HTTPException, status: int) -> str:
     if status == 405:
         allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or []))
         return f"{request.path} does not answer to {request.method}; use {allowed}."
-    if isinstance(error, RequestEntityTooLarge):
+    if isinstance(error, RequestEntityTooLarge) and error.description == RequestEntityTooLarge.description:
         return "The request is larger than this server takes."
     return error.description or error.name
 

@@ -202,6 +202,20 @@ class DocumentNameTaken(ApiError):
     code = "document_name_taken"
 
 
+class DocumentUploadRunning(ApiError):
+    """Another upload with this file name is still running in this knowledge base; nothing was uploaded."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "document_upload_running"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Another upload with the file name '{name}' is still running in this knowledge base, and one would"
+            " overwrite the other; nothing was uploaded. Try again in a moment.",
+            retry_after=5,
+        )
+
+
 class DocumentBusy(ApiError):
     """Dify refuses the change while it is indexing or switching the document."""
 

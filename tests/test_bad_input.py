@@ -232,8 +232,8 @@ def test_an_upload_of_too_many_files_is_refused(client: FlaskClient) -> None:
     assert_refused(client.post("/document/upload", data={"kb_id": KB_ID, "file": files}), "file")
 
 
-@pytest.mark.parametrize("name", ["a\nb.txt", "a:b.txt", "a?.txt", "|.txt", "..", "   "])
-def test_a_file_name_that_dify_does_not_take_is_refused(client: FlaskClient, name: str) -> None:
+@pytest.mark.parametrize("name", ["a\nb.txt", "folder/", "..", "   "])
+def test_a_file_without_a_name_is_refused(client: FlaskClient, name: str) -> None:
     answer = client.post("/document/upload", data={"kb_id": KB_ID, "file": (BytesIO(b"x"), name)})
     assert_refused(answer, "")
 

@@ -4,12 +4,13 @@ The callers check that ids are UUIDs: Dify answers any other id with an HTML pag
 """
 
 import time
+from collections.abc import Iterator
 from typing import IO, Any, Callable
 
 from . import shapes
 from .credentials import Credential
 from .decoder import Kind
-from .document_form import RawAnswer, SizedStream, document_form
+from .document_form import RawAnswer, document_form
 from .error_answers import error_from_response, is_safe_to_show
 from .retries import accept_repeated_deletion, retry_while_indexing
 from .separators import escape_separators
@@ -103,25 +104,21 @@ class KnowledgeApi:
         )
         return document
 
-    def create_document_raw(
-        self, dataset_id: str, content_type: str, body: IO[bytes], content_length: int | None
-    ) -> RawAnswer:
-        """Send a create-by-file form that is complete already.
+    def create_document_raw(self, dataset_id: str, content_type: str, body: Iterator[bytes]) -> RawAnswer:
+        """Send a create-by-file form that is complete already. Its size is not known, so it is sent in chunks
+        (tests/contract, documents/create-by-file-chunked-transfer).
 
-        :param content_length: bytes in `body`; None if unknown, then `body` is sent in chunks.
+        :param body: pieces of the form, none of them empty. If it raises an error, the connection is closed, and Dify
+            has an incomplete form, which it does not store.
         :returns: Dify's own answer: a success, or an error whose text is safe to show.
         :raises DifyError: one of its subclasses, where Dify failed, or the text of its error is not safe to show.
-        :raises EOFError: `body` has fewer than `content_length` bytes.
         """
-        headers = {"Content-Type": content_type}
-        if content_length is not None:
-            headers["Content-Length"] = str(content_length)
         with self._transport.send(
             "POST",
             f"{self._transport.base_url}/v1/datasets/{dataset_id}/document/create-by-file",
             auth=self._auth,
-            data=body if content_length is None else SizedStream(body, content_length),  # type: ignore[arg-type]
-            headers=headers,
+            data=body,
+            headers={"Content-Type": content_type},
             read_timeout=self._upload_timeout,
         ) as response:
             status, answer_headers = response.status_code, response.headers

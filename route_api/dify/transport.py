@@ -1,5 +1,6 @@
 """Sends all requests to Dify, with timeouts and metrics. If a request fails, it raises a :class:`DifyError`."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from time import perf_counter
 from typing import IO, Any, Mapping
@@ -108,7 +109,7 @@ class Transport:
         auth: Credential | None = None,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        data: IO[bytes] | None = None,
+        data: IO[bytes] | Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         read_timeout: float | None = None,
     ) -> requests.Response:
@@ -116,7 +117,8 @@ class Transport:
 
         :param params: the query. A list sends the parameter several times; None leaves the parameter out.
         :param json: a body to send as JSON. Use either `json` or `data`.
-        :param data: a body to stream. `headers` must have its Content-Type and, if known, its Content-Length.
+        :param data: a body to stream: a file, or pieces. `headers` must have its Content-Type and, if known, its
+            Content-Length.
         :param read_timeout: seconds to wait for the next bytes of the answer.
         :returns: the answer with any status and an unread body. The caller must close the answer.
         :raises DifyUnreachable: there is no connection, or it broke, or the request was interrupted.

@@ -1,42 +1,31 @@
-"""Uploading files into a knowledge base: names that overwrite nothing, and errors that say what was wrong."""
+"""Uploading files into a knowledge base, and errors that say what was wrong. `document_names.py` chooses the names."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Any
 
 from werkzeug.datastructures import FileStorage
 
 from ..errors import (
     ApiError,
+    DatabaseUnavailable,
     DifyAuthFailed,
     DifyError,
     DifyRejected,
     DifyTimeout,
     DifyUnreachable,
-    DocumentNameTaken,
     FileTooLarge,
     FileTypeNotSupported,
     UploadFailed,
-    ValidationFailed,
 )
 from ..extensions import dify
 from ..presenters.document import file_extension, upload_file_of, uploaded_document
+from .document_names import claimed_name, documents_containing, numbered_stem, split_extension, stored_name
 from .not_found import kb_must_exist
-from .paging import DIFY_MAX_LIMIT
 
 Json = dict[str, Any]
-
-FORBIDDEN_CHARACTERS = '/\\:*?"<>|'
-"""Dify refuses a file name with one of these (tests/contract/README.md, 16)."""
-
-MAX_STEM_LENGTH = 200
-"""Dify cuts a file name to this many characters before its extension (tests/contract/README.md, 16)."""
-
-MAX_NUMBER_LENGTH = 8
-"""Characters that we keep free for the number in `name(1).txt`, brackets included."""
 
 MB = 1024 * 1024
 
@@ -46,7 +35,7 @@ DIFY_DEFAULT_LIMIT_MB = 15
 CLOCK_DIFFERENCE_S = 300
 """Seconds by which Dify's clock may differ from ours."""
 
-FATAL_ERRORS = (DifyUnreachable, DifyTimeout, DifyAuthFailed)
+FATAL_ERRORS = (DifyUnreachable, DifyTimeout, DifyAuthFailed, DatabaseUnavailable)
 """Errors that end an upload of several files: the remaining files would fail in the same way, each after a wait."""
 
 
@@ -66,11 +55,12 @@ def upload_files(
     uploaded: list[Json] = []
     failures: list[tuple[str, ApiError]] = []
     for file in files:
-        name = file_name(file)
+        name = file.filename or ""
         if failures and isinstance(failures[-1][1], FATAL_ERRORS):
             failures.append((name, failures[-1][1]))
             continue
         try:
+            name = stored_name(name)
             row = arrived and arrived.find(file, name) or upload_file(kb_id, file, name, on_duplicate, data)
             if arrived:
                 arrived.assigned.add(row["id"])
@@ -85,22 +75,21 @@ def upload_files(
 def upload_file(kb_id: str, file: FileStorage, name: str, on_duplicate: str, data: Json) -> Json:
     """Upload one file. By itself Dify would overwrite a document of the same name (tests/contract/README.md, 13).
 
-    Upstream calls: two; three if the name is used already; one if `on_duplicate` is `replace`.
+    Upstream calls: two; three if the name is used already; one if `on_duplicate` is `replace`. One more is needed if
+    other uploads of the name run.
 
-    :param on_duplicate: `rename`, `reject` or `replace`
+    :param name: what :func:`stored_name` has returned
+    :param on_duplicate: `rename`, `reject` or `replace`, as in :func:`claimed_name`
     :returns: a row of `document/upload`
     """
-    check_file_name(name)
     size = file_size(file)
-    with kb_must_exist(kb_id):
-        if on_duplicate != "replace":
-            name = unused_name(kb_id, name, rename=on_duplicate == "rename")
+    with kb_must_exist(kb_id), claimed_name(kb_id, name, on_duplicate) as unused_name:
         try:
             created = dify.knowledge.create_document_by_file(
-                kb_id, name, file.mimetype or "application/octet-stream", file.stream, size, data
+                kb_id, unused_name, file.mimetype or "application/octet-stream", file.stream, size, data
             )
         except DifyRejected as error:
-            raise explain_rejection(error, name, size) from error
+            raise explain_rejection(error, unused_name, size) from error
     return uploaded_document(created, kb_id)
 
 
@@ -118,71 +107,11 @@ def combined_error(failures: list[tuple[str, ApiError]], uploaded: list[Json]) -
     return combined
 
 
-def file_name(file: FileStorage) -> str:
-    """Return the client's name of a file, without the folders that some browsers put before it."""
-    return PurePath((file.filename or "").replace("\\", "/")).name
-
-
-def check_file_name(name: str) -> None:
-    """Refuse a name that Dify would refuse, with a reason, which Dify does not give.
-
-    :raises ValidationFailed: the name is empty, or has a character that Dify refuses
-    """
-    if not name.strip() or name in (".", ".."):
-        raise ValidationFailed("file must have a name, such as report.pdf.")
-    wrong = sorted({character for character in name if character in FORBIDDEN_CHARACTERS or ord(character) < 32})
-    if wrong:
-        raise ValidationFailed(f"A file name must not hold {' '.join(map(repr, wrong))}; rename the file.")
-
-
 def file_size(file: FileStorage) -> int:
     """Return the size of an uploaded file in bytes. werkzeug keeps a small file in memory and a large one on disk."""
     size = file.stream.seek(0, os.SEEK_END)
     file.stream.seek(0)
     return size
-
-
-def unused_name(kb_id: str, name: str, *, rename: bool) -> str:
-    """Find a name that no document of the kb has.
-
-    :returns: `name` as Dify would cut it; if the kb has it already, `name(1).txt` and so on, as in RAGFlow
-    :raises DocumentNameTaken: the kb has the name and `rename` is false
-    """
-    path = PurePath(name)
-    stem, suffix = path.stem[:MAX_STEM_LENGTH], path.suffix
-    name = stem + suffix
-    if name not in document_names_containing(kb_id, name):
-        return name
-    if not rename:
-        raise DocumentNameTaken(
-            f"The knowledge base has a document named '{name}' already; on_duplicate may be rename or replace."
-        )
-    stem = stem[: MAX_STEM_LENGTH - MAX_NUMBER_LENGTH]
-    used = set(document_names_containing(kb_id, f"{stem}("))
-    number = 1
-    while (candidate := f"{stem}({number}){suffix}") in used:
-        number += 1
-    return candidate
-
-
-def document_names_containing(kb_id: str, text: str) -> Iterator[str]:
-    """Read the names of the kb's documents that contain `text`."""
-    return (document["name"] for document in documents_containing(kb_id, text))
-
-
-def documents_containing(kb_id: str, text: str) -> Iterator[Json]:
-    """Read the kb's documents whose names contain `text`.
-
-    Other documents may come too, because `%` and `_` in `text` are wildcards for Dify.
-    """
-    page, total = 1, 1
-    while (page - 1) * DIFY_MAX_LIMIT < total:
-        answer = dify.knowledge.list_documents(kb_id, page, DIFY_MAX_LIMIT, text)
-        total = answer["total"]
-        yield from answer["data"]
-        if not answer["data"]:  # The list has become shorter meanwhile.
-            break
-        page += 1
 
 
 class ArrivedDocuments:
@@ -208,12 +137,10 @@ class ArrivedDocuments:
         :returns: a row of `document/upload`; its `batch` is empty, because Dify tells it only in the answer to the
             upload. None if Dify does not have the file.
         """
-        path, size = PurePath(name), file_size(file)
-        stem, suffix = path.stem[:MAX_STEM_LENGTH], re.escape(path.suffix)
-        numbered_stem = stem[: MAX_STEM_LENGTH - MAX_NUMBER_LENGTH]
-        is_name = re.compile(rf"(?:{re.escape(stem)}|{re.escape(numbered_stem)}\(\d+\)){suffix}").fullmatch
+        size, stem, extension = file_size(file), numbered_stem(name), split_extension(name)[1]
+        is_name = re.compile(rf"{re.escape(name)}|{re.escape(stem)}\(\d+\){re.escape(extension)}").fullmatch
         with kb_must_exist(self._kb_id):
-            documents = list(documents_containing(self._kb_id, numbered_stem))
+            documents = list(documents_containing(self._kb_id, stem))
         for document in documents:
             if (
                 is_name(document["name"])

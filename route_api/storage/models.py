@@ -180,6 +180,21 @@ class StopRequest(Base):
     create_time: Mapped[datetime] = mapped_column(TIME, default=utc_now)
 
 
+class NameClaim(Base):
+    """A claim on the name of a document, for as long as an upload with this name runs (`name_claims.py`)."""
+
+    __tablename__ = "name_claim"
+    __table_args__ = (UTF8MB4,)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A hash of the kb and of the name, in a form in which names are equal that a Dify may take for equal."""
+    name_hash: Mapped[str] = mapped_column(String(64))
+    """A hash of the name itself."""
+    owner: Mapped[str] = mapped_column(String(32))
+    """A random id of the claim. An upload that has lost its lease finds another one here."""
+    leased_until: Mapped[datetime] = mapped_column(TIME)
+
+
 LAST_POSITION = (
     select(func.max(Message.position))
     .where(Message.conversation_id == Conversation.id)

@@ -8,7 +8,7 @@ from ..access.callers import admin_required
 from ..access.idempotency import idempotent
 from ..access.limits import limit_uploads
 from ..envelope import success
-from ..errors import DIFY_ERRORS, ValidationFailed
+from ..errors import DIFY_ERRORS, DocumentUploadRunning, ValidationFailed
 from ..knowledge import chunks, raw_uploads
 from ..openapi.document import multipart_body
 from ..schemas import chunk as schemas
@@ -26,7 +26,7 @@ blueprint = ApiBlueprint("datasets", __name__, url_prefix="/datasets", descripti
 @admin_required
 @blueprint.doc(requestBody=multipart_body(document.DifyUpload()))
 @blueprint.response(200, document.DifyUploadAnswer, description="Dify's own answer, unchanged")
-@blueprint.raises(DIFY_ERRORS, ValidationFailed)
+@blueprint.raises(DIFY_ERRORS, ValidationFailed, DocumentUploadRunning)
 @warns_in_header
 @without_parameters(reads_body=False)
 @idempotent
@@ -36,6 +36,11 @@ def create_document_by_file(kb_id: str) -> Response:
 
     With an Idempotency-Key, a repeat must have the same kb and the same `Content-Length`; the body itself is not
     compared. After a failure a repeat replaces the document of this name, as every upload in this form does.
+
+    The name of the file may be sent in any form that `document/upload` reads; if it was changed, the header
+    `X-Warnings` of the answer says so, as a JSON list of sentences. An upload whose file name another upload
+    has at this moment waits until that one has ended, and so replaces its document; after a minute it gets 409
+    `document_upload_running`.
 
     Upstream calls: 1. The body is sent to Dify while it arrives and is never held in memory.
     """

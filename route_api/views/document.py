@@ -18,6 +18,7 @@ from ..errors import (
     DocumentBusy,
     DocumentNameTaken,
     DocumentNotFound,
+    DocumentUploadRunning,
     FileTooLarge,
     FileTypeNotSupported,
     KbNotFound,
@@ -36,6 +37,7 @@ from .parameters import warns_in_header
 
 blueprint = ApiBlueprint("document", __name__, url_prefix="/document", description="Documents")
 
+UPLOAD_ERRORS = (DocumentNameTaken, DocumentUploadRunning, FileTooLarge, FileTypeNotSupported, UploadFailed)
 BINARY = {"type": "string", "format": "binary"}
 
 
@@ -45,7 +47,7 @@ BINARY = {"type": "string", "format": "binary"}
 @blueprint.arguments(schemas.DocumentFiles, location="files")
 @blueprint.arguments(schemas.DocumentUpload, location="form", content_type="multipart/form-data")
 @blueprint.response(200, schemas.DocumentUploadAnswer)
-@blueprint.raises(DIFY_ERRORS, KbNotFound, DocumentNameTaken, FileTooLarge, FileTypeNotSupported, UploadFailed)
+@blueprint.raises(DIFY_ERRORS, KbNotFound, UPLOAD_ERRORS)
 @idempotent
 def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str, Any]) -> Response:
     """Upload one or several files. Dify splits and indexes each one right away.
@@ -53,10 +55,17 @@ def upload_documents(given_files: dict[str, list[FileStorage]], given: dict[str,
     If a file fails, the others are uploaded all the same; the answer is then a failure, and its `data` are the files
     that were uploaded.
 
+    No upload overwrites another one that runs at the same time, on whatever worker or host. With `rename` each of them
+    gets a name of its own; with `reject` the first one gets the name; with `replace` they follow one another, so that
+    the last one wins, and one that has waited for a minute gets 409 `document_upload_running`.
+
+    A character that Dify does not store in a name becomes `_`, and `warnings` says so.
+
     Upstream calls: 2 for each file: Dify overwrites a document of the same name, so the name is looked up first. 3 if
-    the name is taken, 1 with on_duplicate=replace. After a failure, a repeat with the same Idempotency-Key makes 1 more
-    for each file, and 2 more to compare the contents if Dify has a document of this name and size. The row of a file
-    that Dify has got already has an empty `batch`, which only the answer to the upload itself names.
+    the name is taken, 1 with on_duplicate=replace; 1 more if other uploads of the name run. After a failure, a repeat
+    with the same Idempotency-Key makes 1 more for each file, and 2 more to compare the contents if Dify has a document
+    of this name and size. The row of a file that Dify has got already has an empty `batch`, which only the answer to
+    the upload itself names.
     """
     data, files = create_by_file_data(given), given_files["file"]
     rows = upload_files(given["kb_id"], files, given["on_duplicate"], data, failed_before_at())

@@ -86,6 +86,12 @@ class ParametersParser(FlaskParser):
             given: dict[str, list[FileStorage]] = {}
             for name, files in req.files.lists():  # PHP's clients write file[] or file[0] for file.
                 given.setdefault((name or "").partition("[")[0], []).extend(files)
+            for name in schema.fields:
+                if name in req.form and name not in given:
+                    raise ValidationFailed(
+                        f"{name} was sent as a text field. The part needs a file name, as in the header"
+                        f' Content-Disposition: form-data; name="{name}"; filename="report.pdf".'
+                    )
             report_unknown(given, cast(Parameters, schema))
             return given
 

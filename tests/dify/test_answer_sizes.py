@@ -6,7 +6,6 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -81,7 +80,7 @@ TOO_LARGE = {
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "a list": lambda dify: dify.knowledge.list_datasets(1, 20),
     "a change": lambda dify: dify.knowledge.create_dataset({"name": "x"}),
-    "a raw upload": lambda dify: dify.knowledge.create_document_raw("d", "multipart/form-data", BytesIO(b"x"), 1),
+    "a raw upload": lambda dify: dify.knowledge.create_document_raw("d", "multipart/form-data", iter([b"x"])),
 }
 
 

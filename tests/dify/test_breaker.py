@@ -297,17 +297,16 @@ def test_callers_who_leave_open_nothing(make: Make, script: ScriptedDify) -> Non
     assert breaker.refused_kinds() == []
 
 
-class Broken:
+def broken_body() -> Iterator[bytes]:
     """The body of an upload whose caller breaks off."""
-
-    def read(self, size: int = -1) -> bytes:
-        raise ConnectionResetError
+    yield b"x"
+    raise ConnectionResetError
 
 
 def test_uploads_that_their_callers_break_off_open_nothing(make: Make) -> None:
     dify, breaker = make()
     for _ in range(2 * FAILURES):
-        failure(lambda: dify.knowledge.create_document_raw("d", "text/plain", Broken(), 10))  # type: ignore[arg-type]
+        failure(lambda: dify.knowledge.create_document_raw("d", "text/plain", broken_body()))
     assert (breaker.refused_kinds(), breaker.running_calls) == ([], 0)
 
 

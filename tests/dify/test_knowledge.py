@@ -2,6 +2,7 @@ import io
 import socket
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from typing import IO, Any, cast
 
 import orjson
@@ -13,11 +14,12 @@ from route_api.dify.credentials import ServiceKey
 from route_api.dify.error_answers import STILL_INDEXING
 from route_api.dify.knowledge import KnowledgeApi
 from route_api.dify.retries import INDEXING_PAUSES
-from route_api.errors import DifyAuthFailed, DifyNotFound, DifyRejected
+from route_api.errors import DifyAuthFailed, DifyNotFound, DifyRejected, ValidationFailed
 
 from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback
 from ..support.recordings import DIFY, body_of, load, play, sent
+from ..support.running_gateway import wait_for
 
 DATASET, DOCUMENT, SEGMENT = "ds", "doc", "seg"
 BASE = f"/v1/datasets/{DATASET}"
@@ -311,20 +313,32 @@ def test_a_raw_upload_gets_difys_own_answer_unchanged(
     knowledge: KnowledgeApi, mock_dify: responses.RequestsMock, version: str, case: str
 ) -> None:
     play(mock_dify, version, case, path=f"{BASE}/document/create-by-file")
-    raw = knowledge.create_document_raw(DATASET, FORM_TYPE, io.BytesIO(b"--xyz--"), 7)
+    raw = knowledge.create_document_raw(DATASET, FORM_TYPE, iter([b"--xyz--"]))
     recorded = load(version, case)
     assert (raw.status, raw.body) == (recorded["response"]["status"], body_of(recorded))
     assert raw.content_type == "application/json"
     assert mock_dify.calls[0].request.headers["Content-Type"] == FORM_TYPE
 
 
-def test_a_raw_upload_passes_the_form_on_byte_by_byte_with_or_without_a_length() -> None:
-    form = b"--xyz\r\nanything\xff\x00--xyz--"
+def test_a_raw_upload_passes_the_form_on_byte_by_byte() -> None:
+    pieces = [b"--xyz\r\nanything\xff\x00", b"--xyz--"]
     with loopback(lambda connection, request: connection.sendall(created("1.8.1"))) as server:
-        dify = dify_client(server.url)
-        dify.knowledge.create_document_raw(DATASET, FORM_TYPE, io.BytesIO(form), len(form))
+        dify_client(server.url).knowledge.create_document_raw(DATASET, FORM_TYPE, iter(pieces))
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
-    assert body == form and b"boundary=xyz" in head
+    assert body == b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+    assert b"boundary=xyz" in head
+
+
+def test_dify_gets_no_end_of_a_raw_upload_that_breaks_off() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half a form"
+        raise ValidationFailed("the rest did not come")
+
+    with loopback(lambda connection, request: connection.sendall(created("1.8.1"))) as server:
+        with pytest.raises(ValidationFailed):
+            dify_client(server.url).knowledge.create_document_raw(DATASET, FORM_TYPE, pieces())
+        wait_for(lambda: server.connections == 1, 10)
+    assert server.requests == []  # It has only those that came to their end.
 
 
 def test_a_raw_upload_of_unknown_length_is_sent_in_chunks(
@@ -336,7 +350,7 @@ def test_a_raw_upload_of_unknown_length_is_sent_in_chunks(
         "documents/create-by-file-chunked-transfer",
         path=f"{BASE}/document/create-by-file",
     )
-    knowledge.create_document_raw(DATASET, FORM_TYPE, io.BytesIO(b"--xyz--"), None)
+    knowledge.create_document_raw(DATASET, FORM_TYPE, iter([b"--xyz--"]))
     assert "Content-Length" not in mock_dify.calls[0].request.headers
 
 
@@ -349,4 +363,4 @@ def test_our_refused_key_is_not_passed_to_the_sender_of_a_raw_upload(
         status=401,
     )
     with pytest.raises(DifyAuthFailed):
-        knowledge.create_document_raw(DATASET, FORM_TYPE, io.BytesIO(b""), 0)
+        knowledge.create_document_raw(DATASET, FORM_TYPE, iter([b"--xyz--"]))

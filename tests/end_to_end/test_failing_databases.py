@@ -71,10 +71,11 @@ class Database:
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
             " RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; END $$",
             "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON message EXECUTE FUNCTION full_disk()",
+            "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON name_claim EXECUTE FUNCTION full_disk()",
         )
         self._execute(*raising)
         yield
-        self._execute("DROP TRIGGER full_disk ON message", "DROP FUNCTION full_disk")
+        self._execute("DROP FUNCTION full_disk CASCADE")
 
     @contextmanager
     def _out_of_connections(self) -> Iterator[None]:

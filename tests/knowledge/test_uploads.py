@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from requests import PreparedRequest
 from requests import exceptions as network
-from werkzeug.datastructures import FileStorage
 
-from route_api.knowledge.uploads import file_name
+from route_api.knowledge.document_names import stored_name
+from route_api.monitoring import tracing
 
 from ..support.fake_dify import Answer, FakeDify
 from ..support.recordings import DIFY
@@ -98,8 +98,10 @@ def test_a_long_name_is_cut_where_dify_cuts_it_so_that_it_is_compared_with_what_
 ) -> None:
     """Dify cuts at 200 characters by itself, and would overwrite (tests/contract/README.md, 13 and 16)."""
     Uploads(any_dify, ["长" * 200 + ".txt"])
-    (name,) = names_in(upload(client, ("x".encode(), "长" * 300 + ".txt")))
-    assert name.endswith("(1).txt") and len(name) <= 204
+    answer = upload(client, ("x".encode(), "长" * 300 + ".TXT"))
+    (name,) = names_in(answer)
+    assert name.endswith("(1).txt") and len(name) <= 200
+    assert "has 304 characters" in answer.json["warnings"][0]
 
 
 def test_replace_does_not_look_and_lets_dify_overwrite(client: FlaskClient, dify: FakeDify) -> None:
@@ -115,9 +117,113 @@ def test_reject_refuses_a_taken_name_before_the_upload(client: FlaskClient, any_
     assert (answer.status_code, answer.json["error"], uploads.forms) == (409, "document_name_taken", [])
 
 
-@pytest.mark.parametrize("given", ["C:\\Users\\me\\a.txt", "folder/a.txt", "/etc/a.txt", "../a.txt", "a.txt"])
+@pytest.mark.parametrize(
+    "given", ["C:\\Users\\me\\a.txt", "folder/a.txt", "/etc/a.txt", "../a.txt", " a.txt ", "a.txt"]
+)
 def test_the_folders_of_a_browsers_path_are_cut_off(given: str) -> None:
-    assert file_name(FileStorage(filename=given)) == "a.txt"
+    trace = tracing.begin("")
+    assert stored_name(given) == "a.txt"
+    assert trace.warnings == []
+    tracing.end()
+
+
+@pytest.mark.parametrize(
+    ("given", "stored", "reason"),
+    [
+        ("a:b*c.txt", "a_b_c.txt", "characters that Dify does not store"),
+        ('a"<|>.txt', "a____.txt", "characters that Dify does not store"),
+        ("a\0b\x7f\x85\n.txt", "a_b___.txt", "characters that Dify does not store"),
+        ("????????.txt", "________.txt", "setMultipartCharset(StandardCharsets.UTF_8)"),
+    ],
+)
+def test_a_character_that_dify_refuses_becomes_an_underscore_and_the_caller_is_told(
+    client: FlaskClient, dify: FakeDify, given: str, stored: str, reason: str
+) -> None:
+    uploads = Uploads(dify, [])
+    quoted = given.replace('"', "%22").replace("\n", "%0A")
+    answer = upload(client, (b"x", quoted))
+    assert (names_in(answer), sent_name(uploads.forms[0])) == ([stored], stored)
+    (warning,) = answer.json["warnings"]
+    assert f"is stored as '{stored}'" in warning and reason in warning and warning.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("a" * 196 + ".txt", "a" * 196 + ".txt"),
+        ("1.2 " + "a" * 300 + ".docx", "1.2 " + "a" * 191 + ".docx"),
+        ("a" * 300, "a" * 200),
+        ("." + "a" * 300, "." + "a" * 199),
+    ],
+)
+def test_a_long_name_keeps_its_beginning_and_its_extension(given: str, stored: str) -> None:
+    assert stored_name(given) == stored
+
+
+def test_a_name_in_nfd_is_stored_and_compared_in_nfc(client: FlaskClient, any_dify: FakeDify) -> None:
+    Uploads(any_dify, ["\u00e9t\u00e9.txt"])
+    assert names_in(upload(client, (b"x", "e\u0301te\u0301.txt"))) == ["\u00e9t\u00e9(1).txt"]
+
+
+# ------------------------------------------------------------------ forms as clients send them
+
+
+def send(client: FlaskClient, *files: bytes, end: bytes = b"--b--\r\n", content_type: str = "boundary=b") -> Any:
+    field = f'--b\r\nContent-Disposition: form-data; name="kb_id"\r\n\r\n{KB_ID}\r\n'.encode()
+    body = field + b"".join(b"--b\r\nContent-Disposition: form-data; " + file + b"\r\n" for file in files) + end
+    return client.post("/document/upload", data=body, content_type=f"multipart/form-data; {content_type}")
+
+
+@pytest.mark.parametrize(
+    ("file", "stored", "content"),
+    [
+        (b'name="file"; filename="=?UTF-8?B?5rC0LnR4dA==?="\r\n\r\nx', "水.txt", b"x"),
+        (b"name=file; filename*=UTF-8''%E6%B0%B4.txt\r\n\r\nx", "水.txt", b"x"),
+        ('name="file"; filename="水厂.txt"\r\n\r\nx'.encode("gbk"), "水厂.txt", b"x"),
+        (b'name="file"; filename="a.txt"\r\nContent-Transfer-Encoding: base64\r\n\r\nw7w=', "a.txt", "ü".encode()),
+        (b'name="file"; filename="C:\\x\\a.txt"\r\n\r\nx\r\n', "a.txt", b"x\r\n"),
+    ],
+)
+def test_a_file_is_stored_whatever_form_its_part_has(
+    client: FlaskClient, any_dify: FakeDify, file: bytes, stored: str, content: bytes
+) -> None:
+    uploads = Uploads(any_dify, [])
+    assert names_in(send(client, file)) == [stored]
+    (form,) = uploads.forms
+    assert sent_name(form) == stored and b"\r\n\r\n" + content + b"\r\n--" in form
+
+
+WHOLE = b'name="file"; filename="a.txt"\r\n\r\nx'
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "words"),
+    [
+        ([WHOLE], {"end": b""}, "ends without its last line, --b--"),
+        ([WHOLE, b'name="file"; filename="b.txt"\r\n\r\nhalf'], {"end": b""}, "ends without its last line, --b--"),
+        ([b'name="file"; filename="a.txt\r\n\r\nx'], {}, "a header Content-Disposition that cannot be read"),
+        ([b'name="file"\r\n\r\nx'], {}, "file was sent as a text field"),
+        ([b'name="file"; filename=""\r\n\r\nx'], {}, "file must have a name"),
+        ([b'name="file"; filename=""\r\n\r\n'], {}, "file is required"),
+        ([b'filename="a.txt"\r\n\r\nx'], {}, "must name the field"),
+        ([WHOLE + b"\r\n--b--", WHOLE], {}, "parts after its last line"),
+        ([WHOLE], {"content_type": ""}, "without a boundary"),
+        ([WHOLE], {"content_type": "boundary=c"}, "The body has no part: the line --c"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_refused_for_what_it_is_and_nothing_is_uploaded(
+    client: FlaskClient, any_dify: FakeDify, files: list[bytes], options: dict[str, Any], words: str
+) -> None:
+    uploads = Uploads(any_dify, [])
+    answer = send(client, *files, **options)
+    assert (answer.status_code, answer.json["error"], uploads.forms) == (400, "validation_failed", [])
+    assert words in answer.json["message"]
+
+
+def test_a_large_file_that_is_sent_as_a_text_field_is_told_as_such(client: FlaskClient) -> None:
+    answer = send(client, b'name="file"\r\n\r\n' + b"x" * 600_000)
+    assert (answer.status_code, answer.json["error"]) == (413, "request_too_large")
+    assert "The field file has more than 500,000 bytes" in answer.json["message"]
 
 
 # ------------------------------------------------------------------ what is sent
@@ -237,35 +343,3 @@ def test_after_a_dead_connection_the_other_files_are_not_tried(client: FlaskClie
     assert (answer.status_code, answer.json["error"]) == (502, "dify_unreachable")
     assert [line.split(": ")[0] for line in answer.json["message"].split("\n")] == ["a.txt", "b.txt", "c.txt"]
     assert len(any_dify.calls) == 1
-
-
-# ------------------------------------------------------------------ Dify's own form
-
-
-def test_the_java_backends_upload_is_passed_on_unchanged(client: FlaskClient, dify: FakeDify) -> None:
-    seen: list[bytes] = []
-
-    def create(request: PreparedRequest) -> Answer:
-        seen.append(bytes(request.body or b""))  # type: ignore[arg-type]
-        return 200, {"X-Version": dify.version, "Content-Type": "application/json"}, b'{"as": "it is"}'
-
-    dify.call_back("POST", CREATE, create)
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="\xe7\xba\xa2.txt"\r\n\r\nx\r\n--b--\r\n'
-    answer = client.post(
-        f"/v1/datasets/{KB_ID}/document/create_by_file", data=body, content_type="multipart/form-data; boundary=b"
-    )
-    assert (answer.status_code, answer.data, seen) == (200, b'{"as": "it is"}', [body])
-
-
-def test_difys_refusal_of_a_raw_upload_is_passed_on_too(client: FlaskClient, dify: FakeDify) -> None:
-    dify.play("documents/create-by-file-bad-extension", CREATE)
-    form = {"data": "{}", "file": (BytesIO(b"x"), "a.exe")}
-    answer = client.post(f"/datasets/{KB_ID}/document/create-by-file", data=form)
-    assert (answer.status_code, answer.json) == (400, {"code": "invalid_param", "message": "", "status": 400})
-
-
-def test_a_wrong_key_is_never_the_java_backends_401(client: FlaskClient, dify: FakeDify) -> None:
-    dify.answer("POST", CREATE, {"code": "unauthorized", "message": "Access token is invalid"}, 401)
-    form = {"data": "{}", "file": (BytesIO(b"x"), "a.txt")}
-    answer = client.post(f"/datasets/{KB_ID}/document/create_by_file", data=form)
-    assert (answer.status_code, answer.json["error"]) == (502, "dify_auth_failed")

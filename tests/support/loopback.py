@@ -54,6 +54,12 @@ class Loopback:
                 return b""
             data += chunk
         head, _, body = data.partition(b"\r\n\r\n")
+        if b"\r\ntransfer-encoding: chunked" in head.lower():
+            while not data.endswith(b"\r\n0\r\n\r\n"):
+                chunk = connection.recv(65536)
+                if not chunk:  # The client has left in the middle of its request.
+                    return b""
+                data += chunk
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 missing = int(line[15:]) - len(body)

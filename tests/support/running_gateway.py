@@ -91,9 +91,9 @@ class Gateway:
         """Send SIGTERM to the process and to its gunicorn, as systemd may do."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        for process in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+        for process in _children(self.pid):
             if b"wsgi:app" in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(int(process), signal.SIGTERM)
+                os.kill(process, signal.SIGTERM)
 
     def stop(self) -> int:
         """Send SIGTERM, as systemd does, wait for the end, and return the exit status."""
@@ -148,6 +148,13 @@ class Gateway:
                 return
         raise AssertionError("no worker holds the connection")
 
+    def kill_workers(self) -> None:
+        """Send SIGKILL to all gunicorn workers. gunicorn starts new ones."""
+        for master in _children(self.pid):
+            if b"wsgi:app" in Path(f"/proc/{master}/cmdline").read_bytes():
+                for worker in _children(master):
+                    os.kill(worker, signal.SIGKILL)
+
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer = self.http.post(f"{self.base}/{path}", json=body, timeout=30)
         assert answer.json()["code"] == 0, answer.text
@@ -176,6 +183,10 @@ class Gateway:
                 return status
             time.sleep(0.1)
         raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_for(true: Callable[[], bool], seconds: float) -> None:
