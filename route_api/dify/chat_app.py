@@ -1,8 +1,9 @@
 """The service API of one Dify chat app."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
-from ..errors import DifyRejected
+from ..errors import DifyNotFound, DifyRejected
 from . import shapes
 from .credentials import Credential
 from .events import EventStream
@@ -91,9 +92,14 @@ class ChatApi:
         return questions
 
     def delete_conversation(self, conversation_id: str, user: str) -> None:
-        """Delete a conversation. Dify checks neither the user nor the app: it deletes the conversation OF ANY USER
-        (tests/contract, chat/conversation-delete-other-user). It answers success for an unknown conversation too."""
-        self._transport.request("DELETE", f"/v1/conversations/{conversation_id}", auth=self._auth, json={"user": user})
+        """Delete a conversation. An unknown conversation is no error.
+
+        Up to 1.12.1, Dify checks neither the user nor the app: it deletes the conversation OF ANY USER (tests/contract,
+        chat/conversation-delete-other-user).
+        """
+        path = f"/v1/conversations/{conversation_id}"
+        with suppress(DifyNotFound):  # Up to 1.12.1, Dify answers success for an unknown one.
+            self._transport.request("DELETE", path, auth=self._auth, json={"user": user})
 
     def parameters(self) -> dict[str, Any]:
         """The app's published settings. `user_input_form` lists the variables that the app declares."""

@@ -35,6 +35,10 @@ together. A pause is this share of the time since Dify's answer began, so it del
 
 _LAST_EVENTS = ("message_end", "error")
 
+_WORKFLOW_ENDS = ("workflow_finished", "workflow_paused")
+"""The end of a chatflow. `message_end` or `error` may follow, as in Dify 1.12.1. In 1.16.1 the stream ends without them
+if the chatflow failed, was stopped, or waits for a person (tests/contract/DIFFERENCES-1.16.md, A 1 to 3)."""
+
 Event = dict[str, Any]
 
 
@@ -87,13 +91,14 @@ class EventStream:
 
     def _read(self) -> Generator[Event, None, None]:
         """Yield the events up to `message_end` or `error`, then close the connection: Dify 1.8.1 may keep it open for
-        seconds after `message_end`.
+        seconds after `message_end`. A stream that ends after the end of a chatflow is complete too.
 
         :raises DifyUnreachable: the stream broke off before its last event, or was interrupted.
         :raises DifyTimeout: no event and no ping came in time, or only pings came. Bytes that are no event, such as
             comments, do not count.
         :raises DifyUnreadable: Dify sent something that is no event, or too much.
         """
+        has_workflow_ended = False
         try:
             with self._trace.interruptible(self._shutdown):
                 for block in _blocks(self._timely_pieces()):
@@ -108,13 +113,15 @@ class EventStream:
                         if isinstance(self._body, ChunkedBody):
                             self._body.expect_end()
                         return
+                    has_workflow_ended = has_workflow_ended or event.get("event") in _WORKFLOW_ENDS
         except TimeoutError as error:
             raise DifyTimeout(TIMEOUT_TEXT) from error
         except NETWORK_ERRORS as error:
             raise network_error(error) from error
         finally:
             self._response.close()
-        raise DifyUnreachable("Dify ended the answer before it was complete.")
+        if not has_workflow_ended:
+            raise DifyUnreachable("Dify ended the answer before it was complete.")
 
     def _timely_pieces(self) -> Iterator[bytes]:
         """The pieces of the body. When the events of a piece were read, check the time, and pause if it is allowed.

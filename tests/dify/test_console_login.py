@@ -21,8 +21,9 @@ from ..support.loopback import answer, loopback
 from ..support.recordings import DIFY, body_of, load, play, sent
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123"
-PASSWORD_SENT = {"1.8.1": PASSWORD, "1.12.1": base64.b64encode(PASSWORD.encode()).decode()}
-KIND = {"1.8.1": BearerSession, "1.12.1": CookieSession}
+IN_BASE64 = base64.b64encode(PASSWORD.encode()).decode()
+PASSWORD_SENT = {"1.8.1": PASSWORD, "1.12.1": IN_BASE64, "1.16.1": IN_BASE64}
+KIND = {"1.8.1": BearerSession, "1.12.1": CookieSession, "1.16.1": CookieSession}
 
 
 class Clock:

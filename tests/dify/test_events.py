@@ -62,9 +62,10 @@ def read(pieces: list[bytes]) -> list[dict[str, Any]]:
     return list(EventStream(Pieces(pieces)))  # type: ignore[arg-type]
 
 
-def test_there_are_streams_of_both_versions_with_ends_errors_and_pings() -> None:
+def test_there_are_streams_of_all_versions_with_ends_errors_and_pings() -> None:
     kinds = {(v, e["event"]) for v, case in STREAMS for e in events_in(load(v, case)["response"]["body"])}
     assert {(v, kind) for v in VERSIONS for kind in ("message", "message_end", "error", "ping")} <= kinds
+    assert {("1.16.1", kind) for kind in ("workflow_finished", "workflow_paused", "reasoning_chunk")} <= kinds
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -72,8 +73,13 @@ def test_there_are_streams_of_both_versions_with_ends_errors_and_pings() -> None
 def test_a_recorded_stream_gives_the_same_events_wherever_it_is_cut(version: str, case: str, line_end: str) -> None:
     text = load(version, case)["response"]["body"]
     data = text.replace("\n", line_end).encode()
+    if case.endswith("worker-down-streaming"):  # It was cut off by whoever recorded it.
+        data += END
+        text += END.decode()
+    recorded = events_in(text)
+    last = next((n for n, event in enumerate(recorded) if event["event"] in ("message_end", "error")), len(recorded))
     for seed in range(3):
-        assert read(cut(data, seed)) == events_in(text)
+        assert read(cut(data, seed)) == recorded[: last + 1]
 
 
 def test_a_stream_that_arrives_byte_by_byte_gives_the_same_events() -> None:
@@ -91,6 +97,13 @@ def test_reading_stops_at_message_end_and_closes_the_connection() -> None:
 
 def test_data_over_several_lines_is_one_event() -> None:
     assert read([b'event: message\ndata: {"event":\ndata: "message_end"}\n\n']) == [{"event": "message_end"}]
+
+
+@pytest.mark.parametrize("end", ["workflow_finished", "workflow_paused"])
+def test_a_stream_may_end_with_the_end_of_a_chatflow(end: str) -> None:
+    ended = b'data: {"event":"%b","data":{"status":"failed"}}\n\n' % end.encode()
+    assert [event["event"] for event in read([FIRST, ended])] == ["message", end]
+    assert [event["event"] for event in read([FIRST, ended, END, FIRST])] == ["message", end, "message_end"]
 
 
 def test_a_stream_without_a_last_event_is_incomplete() -> None:

@@ -20,6 +20,7 @@ def example_of(name: str) -> Any:
 
 
 NULL_OR: NullOr = {
+    "doc_metadata": (list, "datasets/create_by_file passes on what Dify says, and Dify 1.16.1 says an empty list"),
     "important_kwd": (list, "RAGFlow's UI reads a list; the example shows a chunk without keywords"),
     "pages": (list, "the example shows one null in the list of page ranges; we send one empty range, as a list"),
 }

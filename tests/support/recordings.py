@@ -8,7 +8,7 @@ import responses
 from urllib3 import HTTPHeaderDict
 
 CONTRACT = Path(__file__).parents[1] / "contract"
-VERSIONS = ("1.8.1", "1.12.1")
+VERSIONS = ("1.8.1", "1.12.1", "1.16.1")
 DIFY = "http://dify.test"
 
 

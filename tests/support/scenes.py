@@ -1,5 +1,6 @@
 """One successful call of every endpoint of the API document, with the answers of Dify."""
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -190,15 +191,18 @@ def play_file(dify: FakeDify, *, with_details: bool) -> list[str]:
     :returns: the ids of kb and document
     """
     kb_id, document_id = ids = dify.ids("documents/get-one")
-    document = f"/v1/datasets/{kb_id}/documents/{document_id}"
-    no_route = load("1.12.1", "documents/upload-file")["response"]["body"]
-    dify.mock.get(f"{DIFY}{document}/download", body=no_route, status=404, headers={"X-Version": dify.version})
-    dify.play("documents/upload-file")
+    if dify.version == "1.16.1":
+        play_file_address(dify)
+    else:
+        path = f"/v1/datasets/{kb_id}/documents/{document_id}/download"
+        no_route = load("1.12.1", "documents/upload-file")["response"]["body"]
+        dify.mock.get(DIFY + path, body=no_route, status=404, headers={"X-Version": dify.version})
+        dify.play("documents/upload-file")
     if dify.version == "1.12.1":
         dify.play("auth/login")
-        dify.play("documents/console-download")
-        if with_details:
-            dify.play("documents/get-one")
+        play_file_address(dify)
+    if dify.version != "1.8.1" and with_details:
+        dify.play("documents/get-one")
     file_id = file_id_of(dify)
     dify.mock.get(
         f"{DIFY}/files/{file_id}/file-preview",
@@ -207,6 +211,17 @@ def play_file(dify: FakeDify, *, with_details: bool) -> list[str]:
         headers={**FILE_HEADERS, "Content-Length": str(len(FILE_CONTENT))},
     )
     return ids
+
+
+def play_file_address(dify: FakeDify) -> None:
+    """Prepare the answer with the address of a file. 1.8.1 has the address in its details."""
+    if dify.version == "1.12.1":
+        dify.play("documents/console-download")
+    else:
+        kb_id, document_id = dify.ids("documents/get-one")
+        found = dify.body("documents/service-download")
+        url = re.sub("<dify>/files/[^/]+/", f"{DIFY}/files/{file_id_of(dify)}/", found["url"])
+        dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}/download", {"url": url})
 
 
 def file_id_of(dify: FakeDify) -> str:
