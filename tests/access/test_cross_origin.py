@@ -77,7 +77,9 @@ def answers_with_every_header(client: FlaskClient, dify: FakeDify) -> Iterator[t
         dify.answer("GET", path, {"url": "/files/f"})
         name = {"Content-Disposition": "attachment; filename*=UTF-8''a.txt", "Content-Length": "3"}
         dify.mock.get(f"{DIFY}/files/f", body=b"abc", headers=name)
-        yield status, client.get("/document/download", query_string=FILE, headers={**ours, **headers})
+        yield status, client.get(
+            "/document/download", query_string={**FILE, "unread": "1"}, headers={**ours, **headers}
+        )
     yield 401, client.get("/kb/list", headers={"Origin": OURS})
     yield 404, client.get("/nothing", headers=ours)
     yield 405, client.put("/kb/list", headers=ours)

@@ -15,12 +15,23 @@ def worker_class(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def gateway(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One gateway with its sandbox, shared by all tests that do not stop it."""
-    running = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class)
-    running.start()
+def running_gateways() -> Iterator[dict[str, Gateway]]:
+    """The shared gateways by worker class. Both stay until the last test, because each start takes four seconds."""
+    running: dict[str, Gateway] = {}
     yield running
-    assert running.stop() == 0
+    assert [gateway.stop() for gateway in running.values()] == [0] * len(running)
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    worker_class: str, running_gateways: dict[str, Gateway], tmp_path_factory: pytest.TempPathFactory
+) -> Gateway:
+    """One gateway with its sandbox, shared by all tests that do not stop it."""
+    if worker_class not in running_gateways:
+        started = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class)
+        started.start()
+        running_gateways[worker_class] = started
+    return running_gateways[worker_class]
 
 
 @pytest.fixture

@@ -211,9 +211,11 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     gateway = Gateway(tmp_path, command=["make", "--old-file=.venv/serve", "serve"])
+    ignored_by_nohup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The gateway would ignore it too.
     gateway.start()
     yield gateway
     gateway.stop()
+    signal.signal(signal.SIGHUP, ignored_by_nohup)
 
 
 def test_nothing_is_left_whichever_process_is_killed_and_the_next_start_works(gateway: Gateway, tmp_path: Path) -> None:

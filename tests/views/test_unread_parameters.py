@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
 from config import Config, ConfigError
@@ -159,7 +160,8 @@ def test_a_repeated_turn_has_its_own_warnings_too(client: FlaskClient, any_dify:
 
 def test_a_repeated_upload_has_its_own_warnings_too(client: FlaskClient, any_dify: FakeDify) -> None:
     any_dify.play("documents/create-by-file-txt-chinese-name", f"/v1/datasets/{KB_ID}/document/create-by-file")
-    boundary, body = encode_multipart({"data": "{}", "file": (BytesIO(FILE_CONTENT), FILE_NAME)}, boundary="b")
+    file = FileStorage(BytesIO(FILE_CONTENT), FILE_NAME)
+    boundary, body = encode_multipart({"data": "{}", "file": file}, boundary="b")
     for name in ("kb", "kbs"):
         answer = client.post(
             f"{CREATE}?{name}=x",

@@ -63,6 +63,11 @@ public final class UploadClient {
         return base + "/datasets/" + kbId + "/document/create_by_file";
     }
 
+    /** The fields beside the file: Dify's own form has `data`, and the kb in its path. */
+    private static Map<String, String> fieldsFor(String url, String kbId) {
+        return url.endsWith("create_by_file") ? Map.of("data", SETTINGS) : Map.of("kb_id", kbId);
+    }
+
     /** Without a multipart charset, Spring writes file names in ASCII; with one, as encoded words of RFC 2047. */
     private void withSpring(String way, String url, String kbId, boolean inUtf8) throws Exception {
         FormHttpMessageConverter forms = new FormHttpMessageConverter();
@@ -72,8 +77,7 @@ public final class UploadClient {
         RestTemplate http = new RestTemplate(List.of(forms, new StringHttpMessageConverter(StandardCharsets.UTF_8)));
         MultiValueMap<String, Object> form = new LinkedMultiValueMap<>();
         form.add("file", new FileSystemResource(file));
-        form.add("kb_id", kbId);
-        form.add("data", SETTINGS);
+        fieldsFor(url, kbId).forEach(form::add);
         HttpHeaders headers = new HttpHeaders();
         headers.setContentType(MediaType.MULTIPART_FORM_DATA);
         ResponseEntity<String> answer = http.postForEntity(url, new HttpEntity<>(form, headers), String.class);
@@ -81,13 +85,11 @@ public final class UploadClient {
     }
 
     private void withOkHttp(String way, String url, String kbId) throws Exception {
-        okhttp3.RequestBody form = new okhttp3.MultipartBody.Builder()
+        okhttp3.MultipartBody.Builder form = new okhttp3.MultipartBody.Builder()
             .setType(okhttp3.MultipartBody.FORM)
-            .addFormDataPart("file", file.getName(), okhttp3.RequestBody.create(okhttp3.MediaType.parse("text/plain"), file))
-            .addFormDataPart("kb_id", kbId)
-            .addFormDataPart("data", SETTINGS)
-            .build();
-        okhttp3.Request request = new okhttp3.Request.Builder().url(url).post(form).build();
+            .addFormDataPart("file", file.getName(), okhttp3.RequestBody.create(okhttp3.MediaType.parse("text/plain"), file));
+        fieldsFor(url, kbId).forEach(form::addFormDataPart);
+        okhttp3.Request request = new okhttp3.Request.Builder().url(url).post(form.build()).build();
         try (okhttp3.Response answer = new okhttp3.OkHttpClient().newCall(request).execute()) {
             print(way, answer.code(), answer.body().string(), answer.header("X-Warnings"));
         }
@@ -96,10 +98,7 @@ public final class UploadClient {
     /** The JDK's client with Expect: 100-continue and a chunked body, whose line ends are bare LF. */
     private void withJdk(String way, String url, String kbId) throws Exception {
         ByteArrayOutputStream form = new ByteArrayOutputStream();
-        Map<String, String> fields = new LinkedHashMap<>();
-        fields.put("kb_id", kbId);
-        fields.put("data", SETTINGS);
-        for (Map.Entry<String, String> field : fields.entrySet()) {
+        for (Map.Entry<String, String> field : fieldsFor(url, kbId).entrySet()) {
             write(form, "--xyz\nContent-Disposition: form-data; name=" + field.getKey() + "\n\n" + field.getValue() + "\n");
         }
         write(form, "--xyz\nContent-Disposition: form-data; name=\"file\"; filename=\"" + file.getName() + "\"\n\n");
