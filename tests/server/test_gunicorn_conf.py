@@ -30,7 +30,12 @@ def test_the_setting_chooses_the_worker(monkeypatch: pytest.MonkeyPatch, worker_
 def test_gunicorn_takes_every_name_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     conf = configuration(monkeypatch)
     known = {setting.name for setting in KNOWN_SETTINGS}
-    own = {name for name in conf if not name.startswith("__")} - {"load_settings", "settings", "address_to_bind", "LONGEST_REQUEST_LINE"}
+    own = {name for name in conf if not name.startswith("__")} - {
+        "load_settings",
+        "settings",
+        "address_to_bind",
+        "LONGEST_REQUEST_LINE",
+    }
     assert own <= known
 
 
