@@ -67,6 +67,7 @@ class TurnInProgress:
     :ivar pieces: the number of pieces that were streamed
     :ivar passages: Dify's records that are in the prompt
     :ivar last_event: Dify's last event with a message id; None before that
+    :ivar chatflow_end: the event of Dify that says that a chatflow has ended or waits for a person; None before that
     :ivar end_reason: why the turn must end early: `caller_left`, `stop_requested`, `dify_timeout` or `gateway_stopped`;
         None if it need not end early
     :ivar has_ended: whether the turn's end was given to the monitor
@@ -84,6 +85,7 @@ class TurnInProgress:
         self.pieces = 0
         self.passages: list[Json] = []
         self.last_event: Json | None = None
+        self.chatflow_end: Json | None = None
         self.end_reason: str | None = None
         self.has_ended = False
         self.unstored_end: TurnEnd | None = None

@@ -7,7 +7,16 @@ from typing import Any
 
 from ..dify import EventStream, error_text
 from ..envelope import elapsed_s, internal_error
-from ..errors import ApiError, DifyError, DifyFailed, DifyTimeout, DifyUnreadable, GatewayStopped, ModelFailed
+from ..errors import (
+    ApiError,
+    DifyError,
+    DifyFailed,
+    DifyTimeout,
+    DifyUnreachable,
+    DifyUnreadable,
+    GatewayStopped,
+    ModelFailed,
+)
 from ..monitoring import metrics, tracing
 from .answers import complete_answer
 from .monitor import TurnInProgress, TurnStopped, turn_monitor
@@ -19,6 +28,11 @@ from .stream_events import KEEP_ALIVE, EventWriter
 Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
+
+WAITS_FOR_PERSON_TEXT = (
+    "The chatflow waits until a person fills in a form in Dify, and the gateway cannot go on with it after that. The"
+    " operator should use an app without a human-input node."
+)
 
 
 def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, events: EventStream) -> Generator[bytes]:
@@ -41,6 +55,7 @@ def relay_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, event
                 break
             if piece := relay_event(turn, event, writer, is_first_with_id=is_first_with_id):
                 yield piece
+        check_end(turn)
     except Exception as error:
         if not turn.end_reason:
             failure = error
@@ -81,6 +96,8 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case "message_replace":
             turn.replace_text(event["answer"])
             return writer.replace(event["answer"])
+        case "workflow_finished" | "workflow_paused":
+            turn.chatflow_end = event
         case "message_end":
             pass  # The end of the stream reads this event from `turn.last_event`.
         case "error":
@@ -90,6 +107,26 @@ def relay_event(turn: TurnInProgress, event: Json, writer: EventWriter, *, is_fi
         case _ if is_first_with_id:
             return writer.write("")
     return b""
+
+
+def check_end(turn: TurnInProgress) -> None:
+    """Find out why Dify's stream has ended without `message_end`. If somebody stopped the chatflow in Dify, the turn is
+    stopped (tests/contract/DIFFERENCES-1.16.md, A 1 to 3).
+
+    :raises ModelFailed: the chatflow has failed, or waits for a person
+    :raises DifyUnreachable: the stream broke off
+    """
+    if turn.is_answered or turn.end_reason or turn.chatflow_end is None:
+        return
+    if turn.chatflow_end["event"] == "workflow_paused":
+        raise ModelFailed(WAITS_FOR_PERSON_TEXT)
+    data = turn.chatflow_end["data"]
+    if data["status"] == "stopped":
+        turn.end_reason = "stop_requested"
+    elif data["status"] == "succeeded":
+        raise DifyUnreachable("Dify ended the answer before it was complete.")
+    else:
+        raise ModelFailed(f"The model could not answer: {error_text(400, {'message': data.get('error')})}")
 
 
 def model_failure(event: Json) -> ModelFailed:
@@ -124,8 +161,11 @@ def collect_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn, eve
                     turn.add_text(event["answer"])
                 case "message_replace":
                     turn.replace_text(event["answer"])
+                case "workflow_finished" | "workflow_paused":
+                    turn.chatflow_end = event
                 case "error":
                     raise failure_in_one_piece(event)
+        check_end(turn)
     except Exception as error:
         cause = cause_of_end(turn, error)
         failure = None if isinstance(cause, (TurnStopped, GatewayStopped)) else cause
@@ -160,7 +200,8 @@ def end_answer(
     events.close()
     status, reason = status_and_reason(turn, failure)
     # After a timeout, and after an answer that cannot be read, Dify goes on by itself.
-    if not turn.is_answered and (status == "stopped" or isinstance(failure, (DifyTimeout, DifyUnreadable))):
+    has_ended = turn.is_answered or turn.chatflow_end is not None
+    if not has_ended and (status == "stopped" or isinstance(failure, (DifyTimeout, DifyUnreadable))):
         stop_generation(plan, turn)
     turn_monitor.finish(turn, turn_end(plan, turn, prepared, status, reason))
     return status, reason

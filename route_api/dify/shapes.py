@@ -198,6 +198,11 @@ EVENTS = {
     "message_replace": _TEXT_EVENT,
     "message_end": Shape("last event", nullable={**_IDS, "metadata": _METADATA}),
     "error": Shape("event of an error", nullable=_IDS, optional={"status": COUNT}),
+    "workflow_finished": Shape(
+        "end of a chatflow",
+        {"data": Shape("data of the end of a chatflow", {"status": TEXT}, optional={"error": TEXT})},
+        nullable=_IDS,
+    ),
 }
 """The events of a stream that our code reads."""
 
