@@ -3,7 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+# Many tests wait for a timer or a server, so one process more than cores keeps the cores busy.
+TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py benchmarks/soak.py config.py wsgi.py gunicorn.conf.py
 
 CASES ?= 20000
@@ -33,10 +34,10 @@ serve: $(VENV)/serve
 	@ROUTE_API_PARENT_PID=$$PPID exec $(BIN)/python -m route_api
 
 test: $(VENV)/test
-	$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/test
-	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest -n $(CORES) tests/openapi/test_fuzz.py
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest -n $(TEST_PROCESSES) tests/openapi/test_fuzz.py
 
 fuzz-dify: $(VENV)/test
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(BIN)/pytest --show-capture=no tests/test_fuzz_dify.py

@@ -15,6 +15,12 @@ pytestmark = pytest.mark.server
 CHINESE_TEXT = PROJECT_DIR / "docs" / "examples" / "hulumiao.txt"
 
 
+@pytest.fixture(scope="session")
+def worker_class() -> str:
+    """The page is the same whatever class of worker sends it."""
+    return "gevent"
+
+
 @pytest.fixture(scope="module")
 def chromium() -> str:
     return program("chromium")

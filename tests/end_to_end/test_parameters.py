@@ -28,6 +28,12 @@ class Model:
         return request
 
 
+@pytest.fixture(scope="session")
+def worker_class() -> str:
+    """The parameters of a turn do not depend on the class of worker."""
+    return "gevent"
+
+
 @pytest.fixture
 def model(gateway: Gateway) -> Model:
     return Model(gateway)
