@@ -7,6 +7,7 @@ All wrong settings are reported together.
 import re
 import socket
 from dataclasses import dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +24,10 @@ LONGEST_APP_NAME = 50
 
 SHORTEST_KEY = 16
 """Minimum number of characters of a key. A shorter key could be guessed."""
+
+APP_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+OTLP_PACKAGE = "opentelemetry-exporter-otlp-proto-http"
 
 DATABASES = ("sqlite", "postgres", "postgresql", "mysql", "mariadb")
 """The schemes of DATABASE_URL. A driver may follow, as in `postgresql+psycopg`."""
@@ -61,17 +66,39 @@ def split_address(value: str, wrong: str) -> SplitResult:
     return parts
 
 
+def http_address(value: str, wrong: str) -> SplitResult:
+    """Split an http(s) address without a query, or an empty text.
+
+    :param wrong: the message if the value is something else
+    :raises ValidationError: the value is something else
+    """
+    parts = split_address(value, wrong)
+    if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+        raise ValidationError(wrong)
+    return parts
+
+
 def dify_address(value: str) -> None:
     """Accept an http(s) address without `/v1`: the client appends `/v1` or `/console/api`.
 
     :raises ValidationError: the value is something else
     """
-    wrong = "must be an address such as http://dify.example.com"
-    parts = split_address(value, wrong)
-    if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
-        raise ValidationError(wrong)
+    parts = http_address(value, "must be an address such as http://dify.example.com")
     if parts.path.rstrip("/").endswith("/v1"):
         raise ValidationError("must be Dify's address without /v1")
+
+
+def collector_address(value: str) -> None:
+    """Accept an http(s) address, to which `/v1/traces` will be appended.
+
+    :raises ValidationError: the value is something else, or the packages for traces are not installed
+    """
+    http_address(value, "must be an address such as http://127.0.0.1:4318")
+    try:
+        if value:
+            version(OTLP_PACKAGE)  # Imports nothing of it.
+    except PackageNotFoundError:
+        raise ValidationError("needs further packages: `pip install -r requirements-traces.txt`") from None
 
 
 def pairs(value: str) -> dict[str, str]:
@@ -185,10 +212,20 @@ class Config:
     DIFY_DATASET_API_KEY: str = setting("", "a dataset key of Dify's knowledge API (`dataset-…`)", secret=True)
     DIFY_APP_API_KEY: str = setting("", "the key of the Dify chat app that answers (`app-…`)", secret=True)
     DIFY_APPS: dict[str, str] = setting({}, "more chat apps, as `model name=app key`, comma-separated", secret=True)
+    DIFY_APP_IDS: dict[str, str] = setting(
+        {},
+        "Dify's ids of apps, as `model name=app id`, comma-separated, `default` for the app of `DIFY_APP_API_KEY`; only"
+        " if `flask dify check` cannot find an app because Dify masks its keys",
+    )
     DIFY_CONSOLE_EMAIL: str = setting(
         "", "e-mail of a Dify admin, for what Dify's service API cannot do (README, “What needs a login”)"
     )
     DIFY_CONSOLE_PASSWORD: str = setting("", "the password of that admin", secret=True)
+    DIFY_NAME: str = setting(
+        "Dify",
+        "what errors, warnings and other messages call Dify; `make serve` with the sandbox: `Sandbox`",
+        check=validate.Regexp(r"\w[\w .-]{0,39}\Z", error="must be a name of 1 to 40 letters, such as Dify."),
+    )
     DIFY_FILES_URL: str = setting(
         "", "Dify's own setting `FILES_URL`, if Dify serves files at another address", check=dify_address
     )
@@ -203,7 +240,8 @@ class Config:
     )
     DIFY_EVENT_TIMEOUT: float = setting(
         60.0,
-        "seconds to wait for the next event of an answer; Dify sends a ping every 10 seconds",
+        "seconds to wait for the next event of an answer. Dify sends a ping every 10 seconds, but none for a chatflow"
+        " that waits for a worker",
         check=validate.Range(min=11),
     )
     DIFY_UPLOAD_TIMEOUT: float = setting(
@@ -283,6 +321,9 @@ class Config:
         " `refuse`: 400; `ignore`: nothing",
         check=validate.OneOf(["warn", "refuse", "ignore"]),
     )
+    CONSOLE: str = setting(
+        "on", "`on`: the console page at `/`; `off`: no page, 404", check=validate.OneOf(["on", "off"])
+    )
     DOWNLOAD_ROOT: Path = setting(PROJECT_DIR / "var" / "downloads", "the only folder that `document/get` writes to")
     DEAD_LETTERS_DIR: Path = setting(
         PROJECT_DIR / "var" / "dead_letters", "the folder for answers that the database refuses to store"
@@ -302,6 +343,12 @@ class Config:
     ERROR_HTTP_STATUS: int = setting(
         0, "`200`: failures keep HTTP 200, for clients that look at `code` alone", check=validate.OneOf([0, 200])
     )
+    DEFAULT_LANGUAGE: str = setting(
+        "en",
+        "the language of messages for callers whose header `Accept-Language` names neither English nor Chinese: `en` or"
+        " `zh`",
+        check=validate.OneOf(["en", "zh"]),
+    )
     LOG_LEVEL: str = setting(
         "INFO", "lowest level that is logged", check=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])
     )
@@ -309,6 +356,11 @@ class Config:
         "",
         "format of the log: `json` or `text`; empty: `text` for `make serve` at a terminal, else `json`",
         check=validate.OneOf(["json", "text"]),
+    )
+    OTEL_EXPORTER_OTLP_ENDPOINT: str = setting(
+        "",
+        "address of an OpenTelemetry collector (OTLP over HTTP), for example `http://127.0.0.1:4318`; empty: no traces",
+        check=collector_address,
     )
     HOST: str = setting(
         "127.0.0.1",
@@ -335,9 +387,21 @@ class Config:
     SANDBOX_PORT: int = setting(
         0, "port of the sandbox on 127.0.0.1; `0`: any free port", check=validate.Range(0, 65535)
     )
+    SANDBOX_VERSION: str = setting(
+        "1.12.1", "the version of Dify that the sandbox follows", check=validate.OneOf(["1.12.1", "1.16.1"])
+    )
     SANDBOX_DATA_DIR: Path = setting(PROJECT_DIR / "var" / "sandbox", "the folder for the sandbox's files and database")
     SANDBOX_LLM_URL: str = setting("", "an OpenAI-compatible server that writes the sandbox's answers (`…/v1`)")
     SANDBOX_LLM_MODEL: str = setting("", "the name of the model to use on that server")
+    SANDBOX_EMBEDDING_URL: str = setting(
+        "", "an OpenAI-compatible server that makes the vectors for the sandbox's search (`…/v1`)"
+    )
+    SANDBOX_EMBEDDING_MODEL: str = setting(
+        "",
+        "the name of the model on that server; without a server: `multilingual-e5-small` (a package brings it),"
+        " `sandbox-bm25` (words alone), empty: the first that is installed",
+    )
+    SANDBOX_EMBEDDING_KEY: str = setting("", "the API key of that server", secret=True)
 
     @classmethod
     def load(cls, **overrides: Any) -> "Config":
@@ -370,8 +434,16 @@ class Config:
         problems = []
         if too_long := [name for name in self.DIFY_APPS if len(name) > LONGEST_APP_NAME]:
             problems.append(f"DIFY_APPS: {too_long[0]} is longer than {LONGEST_APP_NAME} characters.")
+        if unknown := sorted(self.DIFY_APP_IDS.keys() - self.DIFY_APPS.keys() - {"default"}):
+            problems.append(
+                f"DIFY_APP_IDS: {unknown[0]} is not in DIFY_APPS; `default` is the app of DIFY_APP_API_KEY."
+            )
+        if wrong := [each for each in self.DIFY_APP_IDS.values() if not APP_ID.fullmatch(each)]:
+            problems.append(f"DIFY_APP_IDS: '{wrong[0]}' is no id of an app; the address of the app's page has it.")
         if bool(self.DIFY_EMBEDDING_MODEL) != bool(self.DIFY_EMBEDDING_PROVIDER):
             problems.append("DIFY_EMBEDDING_MODEL and DIFY_EMBEDDING_PROVIDER go together: set both or neither.")
+        if self.SANDBOX_EMBEDDING_URL and not self.SANDBOX_EMBEDDING_MODEL:
+            problems.append("SANDBOX_EMBEDDING_URL needs the name of a model in SANDBOX_EMBEDDING_MODEL.")
         if problems:
             raise ConfigError("\n".join(problems))
 

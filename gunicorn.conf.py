@@ -18,8 +18,8 @@ workers = settings.WORKERS
 threads = settings.THREADS if settings.WORKER_CLASS == "gthread" else 1
 worker_connections = 2000
 keepalive = 75
-"""Seconds that an idle connection stays open. nginx closes its idle connections after 60 seconds, so it never sends a
-request on a connection that gunicorn has just closed."""
+"""Seconds that an idle connection stays open. nginx closes its idle connections after 1 second with deploy/nginx.conf,
+and after 60 seconds by default, so it never sends a request on a connection that gunicorn has just closed."""
 timeout = 60
 """Seconds after which the master kills a worker that has not called `notify`. A request may take longer: a worker calls
 `notify` also while its requests run."""

@@ -118,7 +118,8 @@ class Soak:
         self.stopped = threading.Event()
         self.samples = {}
         self.results = []
-        self.longest_healthz_s = 0.0
+        self.fault = "none"
+        self.longest_healthz_s = dict.fromkeys(FAULTS, 0.0)
 
     # ---------------------------------------------------------------- processes
 
@@ -165,7 +166,8 @@ class Soak:
         faults = list(FAULTS)
         number = 0
         while time.monotonic() < end:
-            self.run_round(faults[number % len(faults)])
+            self.fault = faults[number % len(faults)]
+            self.run_round(self.fault)
             number += 1
         self.stopped.set()
         for helper in helpers:
@@ -216,11 +218,11 @@ class Soak:
                 self.stopped.wait(chance.choice((0.1, 0.3, 1, 2)))
 
     def probe(self):
-        """Measure the longest answer of /healthz."""
+        """Measure the longest answer of /healthz with each fault."""
         while not self.stopped.wait(0.5):
-            began = time.monotonic()
+            fault, began = self.fault, time.monotonic()
             self.get("healthz")
-            self.longest_healthz_s = max(self.longest_healthz_s, time.monotonic() - began)
+            self.longest_healthz_s[fault] = max(self.longest_healthz_s[fault], time.monotonic() - began)
 
     def sample(self):
         """Write down the memory and the number of open files of each process, every two seconds."""
@@ -298,10 +300,15 @@ class Soak:
             status = re.search(r'status="(\d+)"', labels)[1]
             statuses[status] += int(number)
         print("answers by status:", dict(statuses))
+        seen = Counter()
+        for run in self.results:
+            for what, number in (run.get("why") or {}).items():
+                seen["fewer tokens than asked for" if "instead of" in what else what] += number
+        print("what the callers of streams saw:", dict(seen))
         print(
-            "what the callers of streams saw:", dict(sum((Counter(run.get("why")) for run in self.results), Counter()))
+            "longest /healthz:",
+            ", ".join(f"{1000 * s:.0f} ms ({fault})" for fault, s in self.longest_healthz_s.items()),
         )
-        print(f"longest /healthz: {self.longest_healthz_s * 1000:.0f} ms")
         print(
             "open at the end: {} streams on the fake Dify, {:.0f} streams and {:.0f} turns in the gateway".format(*left)
         )

@@ -22,13 +22,15 @@ from .access.tokens import Tokens
 from .chat.dify_cache import DifyCache
 from .chat.monitor import TurnMonitor
 from .commands import register_commands
+from .commands.dify_check import report
 from .dify import Breaker, Dify, Transport
 from .dify.breaker_state import RedisState
 from .extensions import api, db, migrate
 from .forms.parser import FormRequest
-from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HealthCheck, health_check_of
+from .health import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, CapabilityReport, HealthCheck, health_check_of
+from .knowledge.kb_counts import KbCounts
 from .knowledge.name_claims import NameClaims
-from .monitoring import logs
+from .monitoring import logs, spans
 from .monitoring.write_deadlines import WriteDeadlines
 from .openapi.document import SPEC_OPTIONS
 from .prompts.templates import PromptTemplate, load_templates
@@ -70,6 +72,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.merge_slashes = False  # It would answer with an HTML redirect to any host that the request names.
     configure(app, config)
     logs.init_app(app, config)
+    spans.init_app(config)
     before_request.init_app(app)
     cross_origin.init_app(app)
     db.init_app(app)
@@ -123,9 +126,11 @@ class Components:
     login_throttle: LoginThrottle
     concurrency: ConcurrencyLimit
     key_leases: KeyLeases
+    kb_counts: KbCounts
     name_claims: NameClaims
     turn_monitor: TurnMonitor
     health_check: HealthCheck
+    capability_report: CapabilityReport
 
 
 def components_of(app: Flask, config: Config, engine: Engine) -> Components:
@@ -145,9 +150,11 @@ def components_of(app: Flask, config: Config, engine: Engine) -> Components:
         login_throttle=login_throttle,
         concurrency=concurrency,
         key_leases=KeyLeases(engine),
+        kb_counts=KbCounts(),
         name_claims=NameClaims(engine),
         turn_monitor=TurnMonitor(engine, DeadLetters(config.DEAD_LETTERS_DIR)),
         health_check=health_check_of(app, engine, config.DIFY_BASE_URL, breaker),
+        capability_report=CapabilityReport(lambda: report(config, dify_of(config, None, engine))),
     )
 
 
@@ -161,14 +168,18 @@ def breaker_of(config: Config) -> Breaker:
     return Breaker(pinging.ping, max_calls=config.max_dify_calls, shared=shared)
 
 
-def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
-    """The client of the Dify that the settings name."""
+def dify_of(config: Config, breaker: Breaker | None, engine: Engine) -> Dify:
+    """The client of the Dify that the settings name.
+
+    :param breaker: None: every call is sent
+    """
     tries = ConsoleLoginTries(engine, config.DIFY_BASE_URL, config.DIFY_CONSOLE_EMAIL, config.DIFY_CONSOLE_PASSWORD)
     return Dify(
         base_url=config.DIFY_BASE_URL,
         dataset_api_key=config.DIFY_DATASET_API_KEY,
         app_api_key=config.DIFY_APP_API_KEY,
         apps=config.DIFY_APPS,
+        app_ids=config.DIFY_APP_IDS,
         console_email=config.DIFY_CONSOLE_EMAIL,
         console_password=config.DIFY_CONSOLE_PASSWORD,
         files_url=config.DIFY_FILES_URL or None,
@@ -179,6 +190,6 @@ def dify_of(config: Config, breaker: Breaker, engine: Engine) -> Dify:
         pool_size=config.max_dify_calls,
         breaker=breaker,
         login_tries=tries,
-        max_answer_size=config.DIFY_MAX_ANSWER_MB * 1024 * 1024,
+        max_answer_size=config.DIFY_MAX_ANSWER_MB * MEGABYTE,
         event_timeout=config.DIFY_EVENT_TIMEOUT,
     )

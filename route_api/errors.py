@@ -8,11 +8,13 @@ only to report it. The first line of each docstring is public: it is the error's
 from http import HTTPStatus
 from typing import Any
 
+from .languages import Sentence, quoted
+
 
 class ApiError(Exception):
     """A request that could not be carried out.
 
-    :param message: a sentence for a person: what was wrong, with which value, and what would be right
+    :param message: for a person: what was wrong, with which value, and what would be right
     :param data: what was done before the failure, if a batch failed in part
     :param retry_after: seconds after which the client may try again; None: unknown
     """
@@ -20,9 +22,9 @@ class ApiError(Exception):
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
     code: str = "internal_error"
 
-    def __init__(self, message: str, *, data: Any = None, retry_after: int | None = None) -> None:
+    def __init__(self, message: Sentence, *, data: Any = None, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = quoted(message)  # A plain text, which mypy refuses, would otherwise be a 500.
         self.data = data
         self.retry_after = retry_after
 
@@ -51,7 +53,9 @@ class CredentialsMissing(ApiError):
     code = "credentials_missing"
 
     def __init__(self) -> None:
-        super().__init__("Say who calls: send 'Authorization: Bearer …' with a service key, or with a login's token.")
+        super().__init__(
+            Sentence("Say who calls: send 'Authorization: Bearer …' with a service key, or with a login's token.")
+        )
 
 
 class CredentialsInvalid(ApiError):
@@ -61,7 +65,7 @@ class CredentialsInvalid(ApiError):
     code = "credentials_invalid"
 
     def __init__(self) -> None:
-        super().__init__("The service key or token in the Authorization header is not valid here.")
+        super().__init__(Sentence("The service key or token in the Authorization header is not valid here."))
 
 
 class LoginEnded(ApiError):
@@ -71,7 +75,7 @@ class LoginEnded(ApiError):
     code = "login_ended"
 
     def __init__(self) -> None:
-        super().__init__("This login has ended; log in again.")
+        super().__init__(Sentence("This login has ended; log in again."))
 
 
 class LoginFailed(ApiError):
@@ -81,7 +85,7 @@ class LoginFailed(ApiError):
     code = "login_failed"
 
     def __init__(self) -> None:
-        super().__init__("The username or the password is wrong.")
+        super().__init__(Sentence("The username or the password is wrong."))
 
 
 class AccountsNotConfigured(ApiError):
@@ -91,7 +95,7 @@ class AccountsNotConfigured(ApiError):
     code = "accounts_not_configured"
 
     def __init__(self) -> None:
-        super().__init__("Nobody can log in here: the operator must set SECRET_KEY.")
+        super().__init__(Sentence("Nobody can log in here: the operator must set SECRET_KEY."))
 
 
 class Forbidden(ApiError):
@@ -108,7 +112,7 @@ class UserNotFound(ApiError):
     code = "user_not_found"
 
     def __init__(self, user_id: str) -> None:
-        super().__init__(f"There is no user '{user_id}'.")
+        super().__init__(Sentence("There is no user '{user_id}'.", user_id=user_id))
 
 
 class UsernameTaken(ApiError):
@@ -118,7 +122,7 @@ class UsernameTaken(ApiError):
     code = "username_taken"
 
     def __init__(self, username: str) -> None:
-        super().__init__(f"There is a user '{username}' already; choose another username.")
+        super().__init__(Sentence("There is a user '{username}' already; choose another username.", username=username))
 
 
 class TooManyRequests(ApiError):
@@ -135,7 +139,7 @@ class KbNotFound(ApiError):
     code = "kb_not_found"
 
     def __init__(self, kb_id: str) -> None:
-        super().__init__(f"There is no knowledge base with the kb_id '{kb_id}'.")
+        super().__init__(Sentence("There is no knowledge base with the kb_id '{kb_id}'.", kb_id=kb_id))
 
 
 class DocumentNotFound(ApiError):
@@ -145,7 +149,9 @@ class DocumentNotFound(ApiError):
     code = "document_not_found"
 
     def __init__(self, document_id: str) -> None:
-        super().__init__(f"The knowledge base has no document with the id '{document_id}'.")
+        super().__init__(
+            Sentence("The knowledge base has no document with the id '{document_id}'.", document_id=document_id)
+        )
 
 
 class ChunkNotFound(ApiError):
@@ -153,6 +159,11 @@ class ChunkNotFound(ApiError):
 
     status: int = HTTPStatus.NOT_FOUND
     code = "chunk_not_found"
+
+    def __init__(self, chunk_id: str) -> None:
+        super().__init__(
+            Sentence("The document has no chunk with the id '{chunk_id}'; no chunk was switched.", chunk_id=chunk_id)
+        )
 
 
 class BatchNotFound(ApiError):
@@ -162,7 +173,11 @@ class BatchNotFound(ApiError):
     code = "batch_not_found"
 
     def __init__(self, batch: str) -> None:
-        super().__init__(f"The knowledge base has no upload batch '{batch}'; take the one that the upload answered.")
+        super().__init__(
+            Sentence(
+                "The knowledge base has no upload batch '{batch}'; take the one that the upload answered.", batch=batch
+            )
+        )
 
 
 class ConversationNotFound(ApiError):
@@ -172,7 +187,12 @@ class ConversationNotFound(ApiError):
     code = "conversation_not_found"
 
     def __init__(self, conversation_id: str) -> None:
-        super().__init__(f"This user has no conversation '{conversation_id}'. Leave conversation_id out to start one.")
+        super().__init__(
+            Sentence(
+                "This user has no conversation '{conversation_id}'. Leave conversation_id out to start one.",
+                conversation_id=conversation_id,
+            )
+        )
 
 
 class MessageNotFound(ApiError):
@@ -182,7 +202,7 @@ class MessageNotFound(ApiError):
     code = "message_not_found"
 
     def __init__(self, message_id: str) -> None:
-        super().__init__(f"This user has no message '{message_id}'.")
+        super().__init__(Sentence("This user has no message '{message_id}'.", message_id=message_id))
 
 
 class KbNameTaken(ApiError):
@@ -192,7 +212,7 @@ class KbNameTaken(ApiError):
     code = "kb_name_taken"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"A knowledge base named '{name}' exists already; choose another name.")
+        super().__init__(Sentence("A knowledge base named '{name}' exists already; choose another name.", name=name))
 
 
 class DocumentNameTaken(ApiError):
@@ -210,8 +230,11 @@ class DocumentUploadRunning(ApiError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Another upload with the file name '{name}' is still running in this knowledge base, and one would"
-            " overwrite the other; nothing was uploaded. Try again in a moment.",
+            Sentence(
+                "Another upload with the file name '{name}' is still running in this knowledge base, and one would"
+                " overwrite the other; nothing was uploaded. Try again in a moment.",
+                name=name,
+            ),
             retry_after=5,
         )
 
@@ -221,6 +244,22 @@ class DocumentBusy(ApiError):
 
     status: int = HTTPStatus.CONFLICT
     code = "document_busy"
+
+
+class DocumentArchived(ApiError):
+    """The document is archived in Dify: it cannot be changed, and no search finds it."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "document_archived"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            Sentence(
+                "The document '{name}' is archived in Dify, so no search finds it and nothing was changed."
+                " Unarchive it on the page of the knowledge base in Dify first.",
+                name=name,
+            )
+        )
 
 
 class ConversationBusy(ApiError):
@@ -233,7 +272,16 @@ class ConversationBusy(ApiError):
     code = "conversation_busy"
 
     def __init__(self) -> None:
-        super().__init__("An answer in this conversation is still being written; wait for it or stop it first.")
+        super().__init__(
+            Sentence("An answer in this conversation is still being written; wait for it or stop it first.")
+        )
+
+
+class FormClosed(ApiError):
+    """The answer does not wait for this form: it was filled in before, or its time is over."""
+
+    status: int = HTTPStatus.CONFLICT
+    code = "form_closed"
 
 
 class RequestInProgress(ApiError):
@@ -244,8 +292,10 @@ class RequestInProgress(ApiError):
 
     def __init__(self) -> None:
         super().__init__(
-            "An earlier request with this Idempotency-Key is still running; repeat this one in a moment to get its"
-            " answer.",
+            Sentence(
+                "An earlier request with this Idempotency-Key is still running; repeat this one in a moment to get"
+                " its answer."
+            ),
             retry_after=2,
         )
 
@@ -258,8 +308,10 @@ class IdempotencyKeyReused(ApiError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key belongs to an earlier request with other parameters. A repeated request must be the"
-            " same as the first; another request needs another key."
+            Sentence(
+                "This Idempotency-Key belongs to an earlier request with other parameters. A repeated request must"
+                " be the same as the first; another request needs another key."
+            )
         )
 
 
@@ -271,7 +323,10 @@ class GatewayStopped(ApiError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The gateway is being stopped. The question is kept, and what came of the answer; ask again in a moment."
+            Sentence(
+                "The gateway is being stopped. The question is kept, and what came of the answer; ask again in a"
+                " moment."
+            )
         )
 
 
@@ -282,7 +337,7 @@ class DatabaseUnavailable(ApiError):
     code = "database_unavailable"
 
     def __init__(self) -> None:
-        super().__init__("The gateway's own database does not answer; try again in a moment.", retry_after=5)
+        super().__init__(Sentence("The gateway's own database does not answer; try again in a moment."), retry_after=5)
 
 
 class NotReady(ApiError):
@@ -311,7 +366,11 @@ class RangeNotSatisfiable(ApiError):
         :param size: of the file, in bytes
         """
         super().__init__(
-            f"Range is '{asked}', but the file has {size} bytes: ask for a part that begins before its end."
+            Sentence(
+                "Range is '{asked}', but the file has {size} bytes: ask for a part that begins before its end.",
+                asked=asked,
+                size=size,
+            )
         )
 
 
@@ -351,7 +410,7 @@ class DifyError(ApiError):
 
     def __init__(
         self,
-        message: str,
+        message: Sentence,
         *,
         dify_status: int | None = None,
         dify_code: str | None = None,
@@ -379,7 +438,7 @@ class DifyCircuitOpen(DifyUnreachable):
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("Dify failed several times in a row, so it was not asked; try again in a moment.")
+        super().__init__(Sentence("Dify failed several times in a row, so it was not asked; try again in a moment."))
         self.retry_after = retry_after
 
 
@@ -432,7 +491,11 @@ class TooManyDifyCalls(DifyTooBusy):
     status: int = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The gateway has {limit} calls to Dify running, which is its limit; try again in a moment.")
+        super().__init__(
+            Sentence(
+                "The gateway has {limit} calls to Dify running, which is its limit; try again in a moment.", limit=limit
+            )
+        )
         self.retry_after = 1
 
 

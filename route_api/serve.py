@@ -7,6 +7,7 @@ If this process is killed, the gateway and the sandbox notice it and end too (`p
 """
 
 import errno
+import http.client
 import os
 import secrets
 import signal
@@ -14,8 +15,9 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -86,11 +88,23 @@ def main() -> int:
             gateway = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=PROJECT_DIR, env=environment)
             at_the_end.callback(stop, gateway)
             processes.append(gateway)
-            while all(process.poll() is None for process in processes):
-                time.sleep(0.2)
+            return wait_for_end(processes, config)
         except KeyboardInterrupt:
             return 0
-        return next(process.returncode for process in processes if process.poll() is not None)
+
+
+def wait_for_end(processes: list[subprocess.Popen[bytes]], config: Config) -> int:
+    """Wait until one of the processes ends. As soon as the gateway answers, say which address to open.
+
+    :returns: the exit status of the process that ended
+    """
+    is_told = False
+    while all(process.poll() is None for process in processes):
+        if not is_told and answers(config):
+            print(f"Open {page_address(config)} in a browser.", file=sys.stderr, flush=True)
+            is_told = True
+        time.sleep(0.2)
+    return next(process.returncode for process in processes if process.returncode is not None)
 
 
 def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
@@ -103,13 +117,18 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     keys = prepare_gateway_settings(data_dir, **llm)
     port = config.SANDBOX_PORT or free_port()
     command = [sys.executable, "-m", "route_api.sandbox", "--port", str(port), "--data-dir", str(data_dir)]
+    version = ["--dify-version", config.SANDBOX_VERSION]
     llm_arguments = ["--llm-url", llm["llm_url"], "--llm-model", llm["llm_model"]]
+    embedding = ["--embedding-url", config.SANDBOX_EMBEDDING_URL, "--embedding-model", config.SANDBOX_EMBEDDING_MODEL]
     parent = ["--parent-pid", str(os.getpid())]
-    process = subprocess.Popen([*command, *llm_arguments, *parent], cwd=PROJECT_DIR)
+    # Other users of this machine can read arguments, and cannot read the environment.
+    environment = {**os.environ, "SANDBOX_EMBEDDING_KEY": config.SANDBOX_EMBEDDING_KEY}
+    arguments = [*command, *version, *llm_arguments, *embedding, *parent]
+    process = subprocess.Popen(arguments, cwd=PROJECT_DIR, env=environment)
     wait_until_listening(process, port)
     address = f"http://127.0.0.1:{port}"
     print(f"No DIFY_BASE_URL is set: the embedded sandbox stands in for Dify at {address}.", file=sys.stderr)
-    return process, {"DIFY_BASE_URL": address, **keys}
+    return process, {"DIFY_BASE_URL": address, "DIFY_NAME": "Sandbox", **keys}
 
 
 def own_secret(data_dir: Path) -> str:
@@ -138,6 +157,29 @@ def wait_for_free_port(config: Config) -> str:
                 return f"It cannot listen on {host}, port {port}: {error.strerror}. Set HOST and PORT."
         time.sleep(0.1)
     return f"Port {port} of {host} is in use, perhaps by another `make serve`. Stop it, or set another PORT."
+
+
+def answers(config: Config) -> bool:
+    """Whether the gateway answers requests."""
+    try:
+        with closing(http.client.HTTPConnection(own_address(config), config.PORT, timeout=2)) as connection:
+            connection.request("GET", "/healthz", headers={"Connection": "close"})
+            return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def own_address(config: Config) -> str:
+    """The IP address at which this machine reaches the gateway."""
+    address = config.address_to_listen_on()
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+
+
+def page_address(config: Config) -> str:
+    """Where a person begins: the console page; without it, the API reference."""
+    host = config.HOST if config.HOST in LOOPBACK else own_address(config)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{config.PORT}/{'docs' if config.CONSOLE == 'off' else ''}"
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -19,11 +20,25 @@ from route_api.extensions import db
 
 from .support.fake_dify import FakeDify
 from .support.gateway_client import GatewayClient, MakeApp
+from .support.lazy_routes import install as install_lazy_routes
 from .support.recordings import VERSIONS
 from .support.settings import LOCKED, OPEN
 
 for setting in fields(Config):
     os.environ.pop(setting.name, None)  # Settings in the environment of the person who runs the tests.
+# Vectors take 50 ms of CPU for each segment. The tests of vectors switch them on.
+os.environ["SANDBOX_EMBEDDING_MODEL"] = "sandbox-bm25"
+
+install_lazy_routes()
+
+IN_MEMORY = Path("/dev/shm")
+if (
+    IN_MEMORY.is_dir()
+    and shutil.disk_usage(IN_MEMORY).free > 4 << 30
+    and not os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC
+):
+    # Each test makes an SQLite file, and a slow disk would cost more than the test.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 @pytest.fixture(params=VERSIONS)

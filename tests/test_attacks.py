@@ -207,7 +207,7 @@ def test_of_two_who_register_a_name_at_once_one_wins(make_app: MakeApp) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     with app.app_context():
         assert len(users.list_users(db.engine)) == 1
@@ -496,7 +496,7 @@ def test_a_flood_of_ids_gets_a_short_answer(
     assert len(answer.data) < 2000
 
 
-@pytest.mark.parametrize("path", ["/user/login", "/document/upload", "/kb/list", "/kb/create"])
+@pytest.mark.parametrize("path", ["/user/login", "/kb/list", "/kb/create"])
 def test_a_form_of_a_million_fields_is_a_413(client: FlaskClient, path: str, nothing_upstream: None) -> None:
     form = "application/x-www-form-urlencoded"
     assert_refused(client.post(path, data=b"a=1&" * 1_000_000, content_type=form), 413, "request_too_large")
@@ -555,9 +555,9 @@ def test_a_packed_body_is_not_unpacked(client: FlaskClient, nothing_upstream: No
     for encoding in ("gzip", "deflate", "br", "zstd"):
         packed = {"data": bomb, "headers": {"Content-Encoding": encoding}}
         answer = client.post("/kb/rm", content_type="application/json", **packed)
-        assert_refused(answer, 400, "validation_failed")
+        assert_refused(answer, 415, "unsupported_media_type")
         upload = client.post("/document/upload", content_type="multipart/form-data; boundary=b", **packed)
-        assert_refused(upload, 400, "validation_failed")
+        assert_refused(upload, 415, "unsupported_media_type")
 
 
 INJECTIONS = [
@@ -698,6 +698,7 @@ def test_a_raw_upload_gets_nothing_of_difys_insides_either(
     client: FlaskClient, any_dify: FakeDify, status: int, body: str
 ) -> None:
     """Of all answers this one alone is Dify's own, unchanged, where it is fit to be read."""
+    any_dify.answer("GET", f"/v1/datasets/{KB_ID}/documents", {"data": [], "total": 0})
     any_dify.mock.post(DIFY + CREATE, body=body, status=status)
     form = {"data": "{}", "file": (BytesIO(b"x"), "a.txt")}
     answer = client.post(f"/datasets/{KB_ID}/document/create_by_file", data=form)

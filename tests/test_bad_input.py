@@ -3,6 +3,7 @@
 Each is refused in the envelope with a sentence that names the parameter. Dify is not called and nothing is stored.
 """
 
+import gzip
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -19,7 +20,7 @@ from werkzeug.test import TestResponse
 from config import Config
 from route_api.app import create_app
 from route_api.extensions import db
-from route_api.schemas import base
+from route_api.schemas import fields as own_fields
 from route_api.storage.models import Conversation, Message, User
 
 from .support.bad_values import KB_ID, Parameter, bad_values, describe, in_text, rest_of, short
@@ -32,7 +33,7 @@ CASES = [(parameter, value) for parameter in PARAMETERS for value in bad_values(
 
 
 def takes_any_text(field: fields.Field[Any]) -> bool:
-    return isinstance(field, base.Text) and not isinstance(field, base.Choice)
+    return isinstance(field, own_fields.Text) and not isinstance(field, own_fields.Choice)
 
 
 JSON_CASES = [(p, v) for p, v in CASES if not p.is_form]
@@ -138,6 +139,31 @@ def test_a_body_that_does_not_say_that_it_is_json_is_a_415(client: FlaskClient, 
         assert_refused(answer, "application/json.", 415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/kb/list", "application/json"),
+        ("/kb/list", "application/x-www-form-urlencoded"),
+        ("/kb/list", "multipart/form-data; boundary=b"),
+        ("/document/upload", "multipart/form-data; boundary=b"),
+        (f"/datasets/{KB_ID}/document/create_by_file", "multipart/form-data; boundary=b"),
+    ],
+)
+def test_a_compressed_body_is_told_as_such(client: FlaskClient, path: str, content_type: str) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    answer = client.post(path, data=gzip.compress(b"{}"), content_type=content_type, headers=headers)
+    assert_refused(answer, "compressed", 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "multipart/mixed; boundary=b", "application/x-www-form-urlencoded", "", None]
+)
+def test_files_in_another_body_than_a_form_are_told_as_such(client: FlaskClient, content_type: str | None) -> None:
+    answer = client.post("/document/upload", data=b"x", content_type=content_type)
+    shown = (content_type or "").partition(";")[0]
+    assert_refused(answer, f"'{shown}'.", 415, "unsupported_media_type")
+
+
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_longer_than_anything_we_take_is_a_413(client: FlaskClient, announced: bool) -> None:
     body = orjson.dumps({"user_id": "alice", "message": "?", "more": "x" * 4 * 1024 * 1024})
@@ -201,15 +227,13 @@ MULTIPART = "multipart/form-data; boundary=b"
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        (b"", "multipart/form-data"),
         (b"", MULTIPART),
         (b"no form at all", MULTIPART),
         (b"--b\r\nContent-Disposition: form-data", MULTIPART),
         (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nno filename\r\n--b--\r\n', MULTIPART),
         (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\ncut off', MULTIPART),
+        (b"", "multipart/form-data"),
         (b"x", "multipart/form-data"),
-        (b"kb_id=" + KB_ID.encode(), "application/x-www-form-urlencoded"),
-        (b"\xff\xfe", "application/octet-stream"),
     ],
 )
 def test_an_upload_that_is_no_whole_form_is_refused(client: FlaskClient, body: bytes, content_type: str) -> None:
@@ -223,8 +247,19 @@ def test_a_form_of_too_many_or_too_long_fields_is_a_413(client: FlaskClient, par
     assert_refused(answer, "", 413, "request_too_large")
 
 
-def test_an_upload_in_json_is_told_what_it_should_be(client: FlaskClient) -> None:
-    assert_refused(client.post("/document/upload", json={"kb_id": KB_ID}), "multipart/form-data.")
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"kb_id": "%b"}' % KB_ID.encode(), "application/json"),
+        (b"kb_id=" + KB_ID.encode(), "application/x-www-form-urlencoded"),
+        (b"\xff\xfe", "application/octet-stream"),
+    ],
+)
+def test_an_upload_in_another_body_is_told_what_it_should_be(
+    client: FlaskClient, body: bytes, content_type: str
+) -> None:
+    answer = client.post("/document/upload", data=body, content_type=content_type)
+    assert_refused(answer, "multipart/form-data;", 415, "unsupported_media_type")
 
 
 def test_an_upload_of_too_many_files_is_refused(client: FlaskClient) -> None:

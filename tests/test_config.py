@@ -123,6 +123,12 @@ def test_settings_that_go_together_are_refused_alone(monkeypatch: pytest.MonkeyP
         Config.load()
 
 
+def test_an_embedding_server_needs_the_name_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, SANDBOX_EMBEDDING_URL="http://127.0.0.1:11434/v1", SANDBOX_EMBEDDING_MODEL="")
+    with pytest.raises(ConfigError, match="SANDBOX_EMBEDDING_URL needs the name of a model"):
+        Config.load()
+
+
 def test_no_secret_is_in_the_repr() -> None:
     secrets: dict[str, Any] = {
         entry.name: (
@@ -168,6 +174,15 @@ def test_a_read_setting_cannot_be_changed() -> None:
 def test_an_app_name_that_no_conversation_could_remember_is_refused() -> None:
     with pytest.raises(ConfigError, match="DIFY_APPS"):
         Config.load(**KEYS, DIFY_APPS={"x" * 51: "app-key"})
+
+
+def test_an_app_id_needs_its_app() -> None:
+    app_id = "750afc07-7e0e-4e5f-9e09-7d0ec407553a"
+    assert Config.load(**KEYS, DIFY_APP_IDS={"default": app_id}).DIFY_APP_IDS
+    with pytest.raises(ConfigError, match="'my-app' is no id of an app"):
+        Config.load(**KEYS, DIFY_APP_IDS={"default": "my-app"})
+    with pytest.raises(ConfigError, match="DIFY_APP_IDS: small is not in DIFY_APPS"):
+        Config.load(**KEYS, DIFY_APP_IDS={"small": app_id})
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER
 
 from config import PROJECT_DIR, Config
+from route_api.server.gevent_worker import STOP_LINGER_S
 
 from .support.deployment import program
 
@@ -51,6 +53,13 @@ def test_systemd_waits_longer_than_running_answers_may_take_to_end(unit: Path) -
     assert int(value(unit, "TimeoutStopSec")) > Config(AUTH="open").STOP_GRACE
 
 
+def test_nginx_closes_idle_connections_well_before_a_stopping_gateway_does() -> None:
+    upstream = re.search(r"^upstream .*?^}", (DEPLOY / "nginx.conf").read_text(), re.MULTILINE | re.DOTALL)
+    assert upstream
+    (seconds,) = re.findall(r"^ *keepalive_timeout (\d+)s;", upstream[0], re.MULTILINE)
+    assert 2 * int(seconds) <= min(STOP_LINGER_S, STOP_KEEPALIVE_LINGER)
+
+
 @pytest.mark.server
 def test_the_container_file_passes_its_linter() -> None:
     run(program("hadolint"), DEPLOY / "Containerfile")
@@ -62,10 +71,12 @@ def test_the_image_gets_all_that_the_gateway_is_made_of_and_nothing_else() -> No
     assert lines.index("*") < lines.index(f"!{let_through[0]}")
     assert [name for name in let_through if not (PROJECT_DIR / name).exists()] == []
     needed = {
+        "clients/javascript/route-api.js",
         "config.py",
         "gunicorn.conf.py",
         "migrations",
         "prompts.toml",
+        "requirements-traces.txt",
         "requirements.txt",
         "route_api",
         "wsgi.py",

@@ -11,8 +11,11 @@ from requests import exceptions as network
 
 from config import Config
 from route_api.app import create_app
-from route_api.envelope import json_bytes
+from route_api.envelope import JSON_TYPE, elapsed_s, failure_body, json_bytes, success, with_warnings
+from route_api.errors import ApiError
 from route_api.extensions import db
+from route_api.languages import Sentence, quoted
+from route_api.monitoring import tracing
 from route_api.views import kb
 
 from .support.fake_dify import FakeDify
@@ -44,6 +47,59 @@ def test_a_network_that_fails_is_no_fault_of_the_caller(
 ) -> None:
     any_dify.fail("GET", LIST, failure)
     failed(client.get("/kb/list"), status, error)
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        (
+            Sentence("Dify cannot be reached, or broke the connection."),
+            "Sandbox cannot be reached, or broke the connection.",
+        ),
+        (
+            Sentence(
+                "Dify's answer is larger than {max_size:g} MB. The operator may raise DIFY_MAX_ANSWER_MB.", max_size=1
+            ),
+            "Sandbox's answer is larger than 1 MB. The operator may raise DIFY_MAX_ANSWER_MB.",
+        ),
+        (
+            Sentence("{name}: {reason}", name="Dify it's.zip", reason=Sentence("Dify does not allow this.")),
+            "Dify it's.zip: Sandbox does not allow this.",
+        ),
+        (Sentence("There is no {path} in this API.", path="/Dify"), "There is no /Dify in this API."),
+        (quoted("The model Dify/small is not loaded."), "The model Dify/small is not loaded."),
+    ],
+)
+def test_an_error_names_the_server_as_the_operator_calls_it_and_keeps_the_words_of_others(
+    make_app: MakeApp, message: Sentence, named: str
+) -> None:
+    with make_app(DIFY_NAME="Sandbox").app_context():
+        assert failure_body(ApiError(message))["message"] == named
+    with make_app().app_context():
+        assert failure_body(ApiError(message))["message"] == message
+
+
+def test_warnings_and_sentences_in_data_name_the_server_too(make_app: MakeApp) -> None:
+    progress, warning = Sentence("Dify has nothing."), Sentence("Dify stores {sent}.", sent="Dify.txt")
+    trace = tracing.begin("1")
+    try:
+        with make_app(DIFY_NAME="Sandbox").app_context():
+            trace.warn(warning)
+            answer = success({"progress_msg": progress}).json
+            repeated = with_warnings(json.dumps(answer), JSON_TYPE)
+    finally:
+        tracing.end()
+    assert answer["data"] == {"progress_msg": "Sandbox has nothing."}
+    assert answer["warnings"] == json.loads(repeated)["warnings"] == ["Sandbox stores Dify.txt."]
+
+
+def test_a_refusal_of_the_sandbox_is_not_put_into_difys_mouth(make_app: MakeApp, any_dify: FakeDify) -> None:
+    any_dify.fail("GET", LIST, network.ConnectionError())
+    body = failed(make_app(DIFY_NAME="Sandbox").test_client().get("/kb/list"), 502, "dify_unreachable")
+    assert body["message"].startswith("Sandbox cannot be reached")
+    any_dify.fail("GET", LIST, network.ConnectionError())
+    in_chinese = make_app(DIFY_NAME="Sandbox", DEFAULT_LANGUAGE="zh").test_client().get("/kb/list").json
+    assert in_chinese["message"] == "无法连接 Sandbox，或连接被 Sandbox 中断。"
 
 
 def test_a_wrong_key_is_never_the_callers_401(client: FlaskClient, dify: FakeDify) -> None:
@@ -165,6 +221,11 @@ def test_a_request_id_that_could_do_harm_in_a_log_is_replaced(client: FlaskClien
 
 def test_elapsed_s_is_the_time_that_it_took(client: FlaskClient) -> None:
     assert 0 <= client.get("/healthz").json["elapsed_s"] < 5
+
+
+def test_elapsed_s_of_what_gunicorn_refuses_is_not_negative() -> None:
+    tracing.end()  # What gunicorn refuses is no request of the application, so it has no trace.
+    assert min(elapsed_s() for _ in range(100)) >= 0
 
 
 def test_browsers_of_the_configured_origins_may_call(make_app: MakeApp) -> None:

@@ -35,7 +35,7 @@ def test_every_route_answers_in_the_envelope_to_a_request_without_anything(app: 
             assert answer.status_code != 503 or rule.rule == "/readyz"  # No Dify answers here.
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/kb", "/kb/list/", "/v1/v1/nothing", "/models/set_default"])
+@pytest.mark.parametrize("path", ["/kb", "/kb/list/", "/v1/v1/nothing", "/models/set_default"])
 def test_an_unknown_path_is_a_404_in_the_envelope_that_names_it(client: FlaskClient, path: str) -> None:
     answer = client.get(path)
     assert_failure(answer, 404, "route_not_found")

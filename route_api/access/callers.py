@@ -16,6 +16,7 @@ from flask import current_app, g, request
 
 from ..errors import ApiError, CredentialsInvalid, CredentialsMissing, Forbidden, LoginEnded
 from ..extensions import component, db
+from ..languages import Sentence
 from . import users
 from .other_sites import refuse_other_sites
 from .tokens import tokens
@@ -129,9 +130,11 @@ def authorize() -> None:
         raise g.authentication_error
     caller: Caller = g.caller
     if access == Access.ADMIN and not caller.may_administer:
-        raise Forbidden("This changes what all users share: it takes a service key, or a user with the role admin.")
+        raise Forbidden(
+            Sentence("This changes what all users share: it takes a service key, or a user with the role admin.")
+        )
     if access == Access.SERVICE_KEY and not caller.is_service:
-        raise Forbidden("This is for service keys alone.")
+        raise Forbidden(Sentence("This is for service keys alone."))
 
 
 def fill_in_own_user_id(parameters: dict[str, Any]) -> None:
@@ -145,7 +148,9 @@ def fill_in_own_user_id(parameters: dict[str, Any]) -> None:
     if own_id is None:
         return
     if parameters.get("user_id") not in (own_id, None, ""):
-        raise Forbidden("A logged-in user can only speak for themselves: leave user_id out, or give your own.")
+        raise Forbidden(
+            Sentence("A logged-in user can only speak for themselves: leave user_id out, or give your own.")
+        )
     parameters["user_id"] = own_id
 
 

@@ -29,6 +29,7 @@ from werkzeug.exceptions import HTTPException
 from ..envelope import with_warnings
 from ..errors import ApiError, ValidationFailed
 from ..extensions import component
+from ..languages import Sentence
 from ..monitoring.repeated_task import RepeatedTask
 from ..storage import idempotency
 from ..storage.idempotency import ROWS_PER_DELETE, KeyLease, StoredAnswer, take_key
@@ -221,8 +222,12 @@ def key_of(header: str) -> str:
         key = key[1:-1]
     if not IS_VALID_KEY(key):
         raise ValidationFailed(
-            f"The header {HEADER} must have 1 to {MAX_KEY_LENGTH} visible ASCII characters without blanks, such as a"
-            " UUID."
+            Sentence(
+                "The header {header} must have 1 to {max_key_length} visible ASCII characters without blanks, such"
+                " as a UUID.",
+                header=HEADER,
+                max_key_length=MAX_KEY_LENGTH,
+            )
         )
     return key
 

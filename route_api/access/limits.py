@@ -27,6 +27,7 @@ from config import Config
 
 from ..errors import TooManyRequests
 from ..extensions import component
+from ..languages import Sentence
 
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -143,7 +144,11 @@ class RequestLimit:
         key = rate_limit_key()
         if not self._limiter.hit(limit, "requests", key):
             wait = self._limiter.seconds_until_reset(limit, "requests", key)
-            text = f"This caller may make {limit.amount} requests a minute; try again in {wait} seconds."
+            text = Sentence(
+                "This caller may make {amount} requests a minute; try again in {wait} seconds.",
+                amount=limit.amount,
+                wait=wait,
+            )
             raise TooManyRequests(text, retry_after=wait)
 
 
@@ -206,7 +211,9 @@ class LoginThrottle:
     def _hit(self, limit: RateLimitItem, *key: str) -> None:
         if not self._limiter.hit(limit, *key):
             wait = self._limiter.seconds_until_reset(limit, *key)
-            raise TooManyRequests(f"Too many attempts; try again in {wait} seconds.", retry_after=wait)
+            raise TooManyRequests(
+                Sentence("Too many attempts; try again in {wait} seconds.", wait=wait), retry_after=wait
+            )
 
 
 class ConcurrencyLimit:
@@ -221,7 +228,7 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()  # Adding 1 to a counter is two steps, between which another thread may run.
         self._retry_at = 0.0
 
-    def acquire(self, kind: str, caller: str, limit: int) -> Callable[[], None]:
+    def acquire(self, kind: Sentence, caller: str, limit: int) -> Callable[[], None]:
         """Count a turn or upload that begins now.
 
         :param kind: a plural noun for the error message, such as "uploads of this caller"
@@ -244,7 +251,11 @@ class ConcurrencyLimit:
 
         if limit and max(running, self._count_in_redis(key, entry)) > limit:
             release()
-            text = f"{limit} {kind} are already running, which is the limit; wait until one has ended."
+            text = Sentence(
+                "{limit} {kind} are already running, which is the limit; wait until one has ended.",
+                limit=limit,
+                kind=kind,
+            )
             raise TooManyRequests(text, retry_after=5)
         return release
 
@@ -292,7 +303,7 @@ def acquire_turn(user_id: str) -> Callable[[], None]:
     :returns: a function; call it when the turn has ended
     :raises TooManyRequests: TURNS_PER_USER turns of the user are running
     """
-    return concurrency.acquire("answers of this user", user_id, current_app.config["TURNS_PER_USER"])
+    return concurrency.acquire(Sentence("answers of this user"), user_id, current_app.config["TURNS_PER_USER"])
 
 
 def limit_uploads(view: View) -> View:
@@ -304,7 +315,7 @@ def limit_uploads(view: View) -> View:
     @wraps(view)
     def limited(*args: Any, **kwargs: Any) -> Any:
         limit = current_app.config["UPLOADS_PER_CALLER"]
-        release = concurrency.acquire("uploads of this caller", rate_limit_key(), limit)
+        release = concurrency.acquire(Sentence("uploads of this caller"), rate_limit_key(), limit)
         try:
             return view(*args, **kwargs)
         finally:

@@ -6,6 +6,7 @@ from flask import current_app, g
 
 from ..errors import Forbidden, LoginFailed
 from ..extensions import db
+from ..languages import Sentence
 from . import users
 from .limits import login_throttle
 from .tokens import Login, tokens
@@ -23,7 +24,7 @@ def register(username: str, password: str) -> Json:
     """
     if not g.caller.is_service:
         if current_app.config["REGISTRATION"] != "open":
-            raise Forbidden("Registration is closed here: ask the operator for an account.")
+            raise Forbidden(Sentence("Registration is closed here: ask the operator for an account."))
         login_throttle.count_registration()
     return users.register(db.engine, username, password)
 
@@ -51,7 +52,7 @@ def change_password(password: str, new_password: str) -> Json:
     """
     user_id = g.caller.user_id
     if user_id is None:
-        raise Forbidden("A password is changed by its own user, who logs in first.")
+        raise Forbidden(Sentence("A password is changed by its own user, who logs in first."))
     _, user = _check_password(users.username_of(db.engine, user_id), password)
     return _login_data(users.change_password(db.engine, user_id, new_password), user)
 

@@ -10,12 +10,14 @@ gateway among them. There are two ways, and a check against each:
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import current_app, request
 
 from ..errors import Forbidden
+from ..languages import Sentence
 
 ANY_ADDRESS = ("0.0.0.0", "::")
 """With one of these as HOST the gateway listens at every address of its machine."""
@@ -29,11 +31,15 @@ def refuse_other_sites() -> None:
     name = _host_name(f"//{request.host}")
     if not _is_our_name(name):
         raise Forbidden(
-            "This gateway needs no login (AUTH=open), so it answers only requests whose header Host names its own"
-            " machine, such as localhost; the operator can let other names in: ALLOWED_HOSTS."
+            Sentence(
+                "This gateway needs no login (AUTH=open), so it answers only requests whose header Host names its"
+                " own machine, such as localhost; the operator can let other names in: ALLOWED_HOSTS."
+            )
         )
     if _is_page_of_another_site(name):
-        raise Forbidden("A web page of another site sent this; the operator can let its origin in: CORS_ORIGINS.")
+        raise Forbidden(
+            Sentence("A web page of another site sent this; the operator can let its origin in: CORS_ORIGINS.")
+        )
 
 
 def _is_our_name(name: str) -> bool:
@@ -85,6 +91,7 @@ def _host_name(address: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)  # Every request asks for the same few names, and to find out that a name is no address is slow.
 def _same_for_all_spellings(host: str) -> str:
     """A host in small letters, an IPv6 address without brackets and in its short form."""
     name = host.lower().removesuffix(".").removeprefix("[").removesuffix("]")

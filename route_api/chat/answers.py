@@ -6,10 +6,10 @@ from typing import Any
 from ..envelope import JSON_TYPE, json_bytes, success_body
 from ..presenters.message import answer_data, rag_info
 from ..storage.idempotency import StoredAnswer
-from .monitor import TurnInProgress
 from .plan import Plan
 from .preparation import PreparedTurn
 from .stream_events import CONTENT_TYPE, repeated_stream
+from .turn_in_progress import TurnInProgress
 
 Json = dict[str, Any]
 
@@ -29,16 +29,17 @@ def complete_answer(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn | N
     :returns: the body's `data`; the further keys of the body beside `data`
     """
     request = plan.request
-    passages = turn.passages if request.has_kb else None
+    has_passages = request.has_kb or bool(turn.passages)  # The app may have knowledge of its own.
     data = answer_data(
         turn.text,
         ids=turn.row.ids,
         status=status,
         think=request.think,
         is_streamed=request.is_streamed,
-        passages=passages,
+        forms=turn.forms,
+        passages=turn.passages if has_passages else None,
     )
-    if not request.has_kb:
+    if not has_passages:
         return data, {}
     context = prepared.prompt.context if prepared is not None else ""
     return data, {"rag_info": rag_info(request.kb_ids, context, turn.passages)}
@@ -49,9 +50,11 @@ def answer_for_repeats(plan: Plan, turn: TurnInProgress, prepared: PreparedTurn,
 
     :returns: None if the answer is too large to be stored
     """
+    request = plan.request
     data, beside_data = complete_answer(plan, turn, prepared, status)
-    if plan.request.is_streamed:
-        answer = StoredAnswer(200, CONTENT_TYPE, repeated_stream(turn.row.ids, data, beside_data, plan.request.think))
+    if request.is_streamed:
+        events = repeated_stream(turn.row.ids, turn.text, data, beside_data, request.think, request.stream_mode)
+        answer = StoredAnswer(200, CONTENT_TYPE, events)
     else:
         body = json_bytes(success_body(data, SUCCESS_TEXT, **beside_data)).decode()
         answer = StoredAnswer(200, JSON_TYPE, body)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..errors import ApiError, DifyFailed, DifyTimeout, DifyTooBusy, DifyUnreachable
 from ..extensions import component
+from ..languages import Sentence
 from ..monitoring import tracing
 
 T = TypeVar("T")
@@ -49,7 +50,12 @@ class _AskerLeft(Exception):
 @dataclass(slots=True)
 class _Answer:
     value: Any
-    refresh_at: float
+    asked_at: float
+    not_before: float = 0.0
+    """When Dify may be asked again, after it gave no new answer."""
+
+    def is_due(self, lifetime: float) -> bool:
+        return monotonic() >= max(self.asked_at + lifetime, self.not_before)
 
 
 class DifyCache:
@@ -60,10 +66,11 @@ class DifyCache:
         self._asking: dict[Key, Future[Any]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: Key, ask: Callable[[], T]) -> T:
+    def get(self, key: Key, ask: Callable[[], T], lifetime: float | None = None) -> T:
         """The answer for this key. Calls Dify only if there is no answer, or if it is too old.
 
         :param ask: gets the answer from Dify. It may run in another thread, so it must not use the current request
+        :param lifetime: seconds after which an answer is too old; None: CACHE_LIFETIME_S
         :raises DifyError: there is no answer that could be used, and Dify gave none, to us or to another caller for
             whom we waited
         """
@@ -71,11 +78,16 @@ class DifyCache:
         if answer is None:
             value: T = self._ask_together(key, ask)
             return value
-        if monotonic() >= answer.refresh_at:
+        if answer.is_due(CACHE_LIFETIME_S if lifetime is None else lifetime):
             self._refresh(key, answer, ask)
             answer = self._answers.get(key, answer)
         value = answer.value
         return value
+
+    def known(self, key: Key) -> Any:
+        """The answer for this key, without a call to Dify; None if there is no answer, or if it is too old."""
+        answer = self._answers.get(key)
+        return None if answer is None or answer.is_due(CACHE_LIFETIME_S) else answer.value
 
     def _ask_together(self, key: Key, ask: Callable[[], T]) -> T:
         """Ask Dify, or wait for another caller who asks for the same."""
@@ -128,7 +140,7 @@ class DifyCache:
             return ask()
         except Exception as error:
             if _may_keep(error):
-                old.refresh_at = monotonic() + REFRESH_PAUSE_S
+                old.not_before = monotonic() + REFRESH_PAUSE_S
                 log.warning("Dify gave no new answer about %s, the old one is used: %s", key[0], error)
             else:
                 self._answers.pop(key, None)
@@ -137,9 +149,10 @@ class DifyCache:
 
     def _ask(self, key: Key, ask: Callable[[], T], future: Future[Any]) -> T:
         """Ask Dify, and give the result to the callers who wait."""
+        asked_at = monotonic()
         try:
             value = ask()
-            self._answers[key] = _Answer(value, monotonic() + CACHE_LIFETIME_S)
+            self._answers[key] = _Answer(value, asked_at)
             future.set_result(value)
             return value
         except BaseException as error:
@@ -181,9 +194,9 @@ def _wait(future: "Future[Any]") -> Any:
     trace, give_up_at = tracing.current(), monotonic() + LONGEST_WAIT_S
     while not future.done():
         if trace.is_interrupted:
-            raise DifyUnreachable("The request was ended while it waited for Dify.")
+            raise DifyUnreachable(Sentence("The request was ended while it waited for Dify."))
         if monotonic() > give_up_at:
-            raise DifyTimeout("Dify did not answer in time.")
+            raise DifyTimeout(Sentence("Dify did not answer in time."))
         try:
             return future.result(WAIT_STEP_S)
         except TimeoutError:

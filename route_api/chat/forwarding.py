@@ -10,6 +10,7 @@ from time import monotonic
 
 from ..dify.chat_app import Rating
 from ..errors import DifyError, DifyForbidden, DifyNotFound, DifyRejected, DifyTimeout, DifyUnreachable, NotSupported
+from ..languages import Sentence
 from ..storage.conversations import DifyConversationReference
 from ..storage.messages import DifyMessageReference, RunningTurn
 from .backends import api_of, service_api_of
@@ -77,7 +78,7 @@ def delete_on_dify(deleted: Iterable[DifyConversationReference], user_id: str) -
     for backend, dify_conversation_id in deleted:
         try:
             if monotonic() > give_up_at:
-                raise DifyTimeout("the others took too long.")
+                raise DifyTimeout(Sentence("the others took too long."))
             api_of(backend).delete_conversation(dify_conversation_id, user_id)
         except (DifyError, NotSupported) as error:  # NotSupported: the app of the debugger was deleted.
             log.warning("Dify keeps its conversation %s: %s", dify_conversation_id, error.message)

@@ -1,6 +1,7 @@
 """The parameters of a turn, after they were validated."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..storage.idempotency import KeyLease
 
@@ -28,9 +29,10 @@ class ChatRequest:
     :param conversation_id: with dashes, as Dify writes ids; None starts a conversation
     :param kb_ids: empty for a conversation without a knowledge base
     :param has_kb: whether the endpoint accepts knowledge bases; its answers then have `rag_info`
+    :param inputs: values for variables of the Dify app, by name
     :param history: the number of earlier turns in the prompt, or their texts; None: the memory of Dify's conversation
     :param think: `keep` the model's reasoning in the answer, `drop` it, or `separate` it into a field of its own
-    :param is_cumulative: whether each event of a stream has the whole text so far, not only the new piece
+    :param stream_mode: the form of a stream's events: `delta`, `cumulative` or `events` (`stream_events.py`)
     :param is_streamed: whether the caller gets a stream
     :param key_lease: the lease on the request's Idempotency-Key; None without a key
     """
@@ -42,9 +44,10 @@ class ChatRequest:
     kb_ids: tuple[str, ...] = ()
     has_kb: bool = False
     options: ModelOptions = field(default_factory=ModelOptions)
+    inputs: dict[str, Any] = field(default_factory=dict)
     history: int | list[dict[str, str]] | None = None
     prompt_name: str | None = None
     think: str = "keep"
-    is_cumulative: bool = False
+    stream_mode: str = "delta"
     is_streamed: bool = False
     key_lease: KeyLease | None = None

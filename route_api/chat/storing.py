@@ -7,16 +7,20 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..errors import ApiError, DifyError, DifyTimeout, GatewayStopped
+from ..languages import Sentence
 from ..monitoring import tracing
 from ..presenters.message import reference
+from ..prompts.variables import HISTORY, our_limits
 from ..storage.idempotency import KeyLease, StoredAnswer, note_turn
 from ..storage.turns import DifyConversation, NewTurn, TurnEnd, begin_turn, finish_turn
 from .answers import answer_for_repeats
-from .monitor import PATIENT_REASONS, TurnInProgress, TurnStopped, turn_monitor
+from .monitor import turn_monitor
 from .plan import Plan
 from .preparation import PreparedTurn
+from .turn_in_progress import PATIENT_REASONS, TurnInProgress, TurnStopped
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         "temperature": options.temperature,
         "max_tokens": options.max_tokens,
         "prompt_name": request.prompt_name,
+        "inputs": request.inputs,
     }
     new = NewTurn(
         user_id=request.user_id,
@@ -45,7 +50,7 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         conversation_id=request.conversation_id and request.conversation_id.replace("-", ""),
         kb_id=",".join(sorted(request.kb_ids)) or None,
         name=request.conversation_name,
-        options={name: value for name, value in stored_options.items() if value not in (None, [])},
+        options={name: value for name, value in stored_options.items() if value not in (None, [], {})},
     )
     row = begin_turn(plan.engine, new)
     try:
@@ -55,7 +60,9 @@ def store_question(plan: Plan, caller: socket.socket | None) -> TurnInProgress:
         raise
 
 
-OVERDUE_TEXT = "The model did not complete its answer within the time that the operator allows (DIFY_CHAT_TIMEOUT)."
+OVERDUE_TEXT = Sentence(
+    "The model did not complete its answer within the time that the operator allows (DIFY_CHAT_TIMEOUT)."
+)
 
 
 @contextmanager
@@ -108,19 +115,23 @@ def turn_end(
     """
     last = turn.last_event or {}
     dify_conversation_id = last.get("conversation_id")
-    if turn.text and not turn.is_answered:
-        # Dify often stores an empty answer then, also if the model was stopped (`tests/contract/FINDINGS.md`, f). So
-        # the next turn begins a new conversation there, with our history.
+    is_emptied = not turn.is_over or status == "stopped" and turn.has_agent_text
+    takes_history = not turn.is_chatflow or HISTORY in our_limits(plan.backend.variables)
+    if turn.is_lost or turn.text and is_emptied and takes_history:
+        # Dify often stores an empty answer then, also if the model was stopped (`tests/contract/FINDINGS.md`, f), and
+        # always for an agent (seen on 1.14.2). So the next turn begins a new conversation there, with our history. A
+        # paused chatflow goes on in its own one, and so does one that takes no history: it would forget everything.
         next_conversation: DifyConversation | None = None
     elif dify_conversation_id is None or prepared is None:
         next_conversation = turn.row.dify_conversation
-    elif plan.request.history is not None:
+    elif prepared.replaces_memory:
         # The caller gave a history, so later turns do not continue this conversation on Dify.
         next_conversation = None
     else:
-        continued = prepared.dify_conversation
+        continued, backend = prepared.dify_conversation, plan.backend
         first_position = continued.first_position if continued else turn.row.position
-        next_conversation = DifyConversation(plan.backend.name, dify_conversation_id, first_position)
+        model = continued.model if continued else backend.model
+        next_conversation = DifyConversation(backend.name, dify_conversation_id, first_position, backend.form, model)
     return TurnEnd(
         turn.text,
         status,
@@ -129,12 +140,23 @@ def turn_end(
         dify_message_id=last.get("message_id"),
         meta_data={
             "task_id": turn.task_id,
+            "forms": turn.forms or None,
+            "pause": pause_of(turn),
             "references": [reference(record) for record in turn.passages] or None,
             "usage": (last.get("metadata") or {}).get("usage") or None,
             "dify_conversation_id": dify_conversation_id,
         },
         for_repeats=answer_and_lease(plan, turn, prepared, status, reason),
     )
+
+
+def pause_of(turn: TurnInProgress) -> dict[str, Any] | None:
+    """What Dify needs to go on with a paused turn (`resumption.py`). Callers never see it: whoever has the token of a
+    form can fill in the form."""
+    if turn.chatflow_end is None or not turn.is_paused:
+        return None
+    tokens = {reason["form_id"]: reason["form_token"] for reason in turn.pause_reasons if reason.get("form_token")}
+    return {"run_id": turn.chatflow_end.get("workflow_run_id"), "tokens": tokens}
 
 
 def answer_and_lease(
@@ -146,7 +168,7 @@ def answer_and_lease(
         stopped because its caller has left or because the gateway is stopping
     """
     lease = plan.request.key_lease
-    if lease is None or prepared is None or not (status == "done" or reason == "stop_requested"):
+    if lease is None or prepared is None or not (status in ("done", "paused") or reason == "stop_requested"):
         return None
     try:
         answer = answer_for_repeats(plan, turn, prepared, status)

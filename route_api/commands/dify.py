@@ -16,9 +16,11 @@ from config import PROJECT_DIR, Config, dify_address
 
 from ..dify import Dify
 from ..errors import ConsoleLoginRefused, DifyError, DifyForbidden, DifyUnreadable
-from .dify_check import Finding, check_everything
+from ..extensions import dify as configured_dify
+from .dify_check import check_everything, is_fine
 from .dify_provision import Provisioner, Step
 from .env_file import EnvFileError, owner_of, read_env, update_env
+from .finding import Finding
 
 PROJECT_ENV_FILE = PROJECT_DIR / ".env"
 
@@ -106,7 +108,7 @@ def _password(url: str, email: str, from_stdin: bool, *files: dict[str, str]) ->
 
     A password in a file is only for the Dify and the account that the same file names. We must not send it to another
     server, and for another account Dify would count it as a wrong password. The environment may hold the password of
-    the project's file, because `Config` copies that file into the environment.
+    the project's file, because `flask` copies that file into the environment.
 
     :param files: the settings of each file, by name
     """
@@ -146,6 +148,7 @@ def _provision(url: str, email: str, password: str, existing: dict[str, str]) ->
         url,
         existing.get("DIFY_DATASET_API_KEY", ""),
         existing.get("DIFY_APP_API_KEY", ""),
+        app_ids=settings.DIFY_APP_IDS,
         console_email=email,
         console_password=password,
         connect_timeout=settings.DIFY_CONNECT_TIMEOUT,
@@ -184,7 +187,7 @@ def _print_step(step: Step) -> None:
 def _warn_about_environment(settings: dict[str, str], project_settings: dict[str, str]) -> None:
     """Print the settings for which the environment has another value, because that value wins over the file's.
 
-    :param project_settings: the project's `.env` before this run; `Config` has copied it into the environment, so its
+    :param project_settings: the project's `.env` before this run; `flask` has copied it into the environment, so its
         values are no reason for a warning
     """
     for name, value in settings.items():
@@ -202,14 +205,14 @@ def check(as_json: bool, without_login: bool) -> None:
     Exit status: 0 if everything that is needed works, 1 if not. The console login is tried once; do not repeat the
     check with a login that was refused, because six wrong passwords lock the account for a day.
     """
-    findings = check_everything(_settings(), may_log_in=not without_login)
-    is_fine = not any(finding.state == "missing" for finding in findings)
+    findings = check_everything(_settings(), configured_dify, may_log_in=not without_login)
+    works = is_fine(findings)
     if as_json:
-        click.echo(orjson.dumps({"works": is_fine, "findings": [asdict(finding) for finding in findings]}).decode())
+        click.echo(orjson.dumps({"works": works, "findings": [asdict(finding) for finding in findings]}).decode())
     else:
         for finding in findings:
             click.echo(_line(finding))
-    sys.exit(0 if is_fine else 1)
+    sys.exit(0 if works else 1)
 
 
 def _settings() -> Config:

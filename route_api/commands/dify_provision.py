@@ -1,7 +1,8 @@
 """The steps of `flask dify provision`: make the keys and the app that are missing in Dify, and build our settings.
 
-Nothing that works is changed. A key in the settings stays if Dify accepts it. An app gets our prompt and variables only
-if it is ours and has neither. If a run fails halfway, the next run finds and uses what it has made.
+Nothing that works is changed. A key in the settings stays if Dify accepts it. A key that Dify shows masked is unknown:
+if the settings have none, a new one is made. An app gets our prompt and variables only if it is ours and has neither.
+If a run fails halfway, the next run finds and uses what it has made.
 
 The console calls that these steps use are in `route_api/dify/`.
 """
@@ -91,12 +92,16 @@ class Provisioner:
         return ProvisionResult(settings, is_complete=bool(models))
 
     def _dataset_key(self) -> str:
-        existing = self._existing.get("DIFY_DATASET_API_KEY")
-        if existing and _is_accepted(lambda: self._dify.knowledge.list_datasets(1, 1)):
-            self._report(Step("reused", "the dataset key of the settings"))
-            return existing
-        if existing:
-            self._report(Step("note", "Dify refuses the dataset key of the settings, which is replaced"))
+        if existing := self._existing.get("DIFY_DATASET_API_KEY"):
+            try:
+                self._dify.knowledge.list_datasets(1, 1)
+            except DifyAuthFailed:
+                self._report(Step("note", "Dify refuses the dataset key of the settings, which is replaced"))
+            except DifyForbidden:
+                self._report(Step("note", "the dataset key of the settings is for one knowledge base and is replaced"))
+            else:
+                self._report(Step("reused", "the dataset key of the settings"))
+                return existing
         keys = self._dify.provisioning.dataset_keys()
         if keys:
             self._report(Step("reused", "a dataset key of the workspace"))
@@ -206,12 +211,3 @@ def app_config(published: Json, models: list[tuple[str, str]]) -> Json:
         ],
         "suggested_questions_after_answer": {"enabled": True},  # Dify writes them only when message/suggested asks.
     }
-
-
-def _is_accepted(call: Callable[[], Any]) -> bool:
-    """Return whether Dify accepts the key that a call uses; the call must change nothing."""
-    try:
-        call()
-    except DifyAuthFailed:
-        return False
-    return True

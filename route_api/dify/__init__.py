@@ -1,9 +1,9 @@
-"""The client of a Dify server, of version 1.8.1 or 1.12.1. The server's own answers tell the version."""
+"""The client of a Dify server, of version 1.8.1, 1.12.1 or 1.16.1. The server's own answers tell the version."""
 
 from typing import Mapping
 
 from .breaker import Breaker
-from .chat_app import CHAT_MODES, ChatApi
+from .chat_app import CHAT_MODES, CHATBOT, CHATFLOW, ChatApi
 from .console import ConsoleApi
 from .console_login import ConsoleLogin, LoginTries
 from .console_transport import ConsoleTransport
@@ -15,9 +15,12 @@ from .events import EventStream
 from .files import FilesApi, RemoteFile
 from .knowledge import KnowledgeApi
 from .provisioning import ProvisioningApi, ready_models
+from .side_by_side import side_by_side
 from .transport import MAX_ANSWER_SIZE, Transport
 
 __all__ = [
+    "CHATBOT",
+    "CHATFLOW",
     "CHAT_MODES",
     "NO_INDEX",
     "Breaker",
@@ -35,9 +38,13 @@ __all__ = [
     "error_text",
     "override_model",
     "ready_models",
+    "side_by_side",
 ]
 
 POOL_SIZE = 2000
+
+DEFAULT_APP = "default"
+"""The name of the app of DIFY_APP_API_KEY in DIFY_APP_IDS."""
 
 
 class Dify:
@@ -56,6 +63,7 @@ class Dify:
         console_email: str | None = None,
         console_password: str | None = None,
         *,
+        app_ids: Mapping[str, str] | None = None,
         files_url: str | None = None,
         connect_timeout: float,
         read_timeout: float,
@@ -72,6 +80,8 @@ class Dify:
         :param apps: model name to the key of the app that runs it.
         :param console_email: with `console_password`, the login of an admin. Without both, the console is not
             configured.
+        :param app_ids: Dify's ids of apps that the console may not show with their keys, by the names in `apps`;
+            :data:`DEFAULT_APP` is the app of `app_api_key`.
         :param files_url: Dify's FILES_URL, if that is another origin than `base_url`.
         :param connect_timeout: seconds to wait for a connection.
         :param read_timeout: seconds to wait for the next bytes of an answer.
@@ -102,6 +112,7 @@ class Dify:
         self.models_with_app = tuple(apps or ())
         """The names of the models that have an app of their own."""
         self._timeouts = {"answer_timeout": chat_timeout, "event_timeout": event_timeout}
+        self._app_ids = dict(app_ids or {})
         self._app_keys: dict[str | None, ServiceKey] = {None: ServiceKey(app_api_key, "DIFY_APP_API_KEY")}
         self._app_keys.update({name: ServiceKey(key, "DIFY_APPS") for name, key in (apps or {}).items()})
 
@@ -113,12 +124,15 @@ class Dify:
         return ChatApi(self.transport, self._app_keys[model_name], **self._timeouts)
 
     def find_app(self, model_name: str | None = None) -> str:
-        """Ask the console for the id of the app that :meth:`chat` gives for the same name. The id does not change.
+        """The id of the app that :meth:`chat` gives for the same name: the configured one, else the console is asked.
+        The id does not change.
 
         :raises KeyError: no app is configured for this model.
         :raises NotSupported: the console does not have the app.
         """
-        return self.console.find_app(self._app_keys[model_name])
+        if known := self._app_ids.get(model_name or DEFAULT_APP):
+            return known
+        return self.console.find_app(self._app_keys[model_name], lambda: str(self.chat(model_name).info()["name"]))
 
     def ask_directly(self) -> None:
         """Send every call from now on, also if the breaker would refuse it."""

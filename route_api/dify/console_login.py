@@ -14,6 +14,7 @@ import requests
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
 
 from ..errors import ConsoleLoginRefused, ConsoleNotConfigured, DifyFailed, DifyUnreadable
+from ..languages import Sentence
 from ..monitoring import tracing
 from . import shapes
 from .credentials import BearerSession, ConsoleSession, CookieSession
@@ -39,19 +40,21 @@ _NOT_READY_CODES = ("not_setup", "not_init_validated")
 LOGIN_TIMEOUT_S = 30.0
 """Seconds to wait for the answer to a login. While a process tries, the others wait."""
 
-_NOT_CONFIGURED = (
-    "This needs a login to Dify's console, which is not configured. The operator should set"
-    " DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD."
+_NOT_CONFIGURED = Sentence(
+    "This needs a login to Dify's console, which is not configured. The operator should set DIFY_CONSOLE_EMAIL"
+    " and DIFY_CONSOLE_PASSWORD."
 )
-_LOGIN_REFUSED = (
-    "Dify refused the gateway's login to its console. It is not tried again, because six wrong passwords"
-    " lock the account for a day. The operator should correct DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"
-    " and restart; if they are right, `flask dify check` tries them again."
+_LOGIN_REFUSED = Sentence(
+    "Dify refused the gateway's login to its console. It is not tried again, because six wrong passwords lock"
+    " the account for a day. The operator should correct DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD and"
+    " restart; if they are right, `flask dify check` tries them again."
 )
 _NOT_TRIED = {
     "refused": _LOGIN_REFUSED,
-    "locked": "Dify accepts no login to its console for now, because there were too many. It is tried again later.",
-    "later": "The gateway's login to Dify's console is being tried; try again in a moment.",
+    "locked": Sentence(
+        "Dify accepts no login to its console for now, because there were too many. It is tried again later."
+    ),
+    "later": Sentence("The gateway's login to Dify's console is being tried; try again in a moment."),
 }
 
 Permission = Literal["granted", "refused", "locked", "later"]
@@ -200,7 +203,7 @@ class ConsoleLogin:
             return session, "accepted", answer
         known = _json_object(answer)  # A proxy in front of Dify answers something else.
         if status == 200 and (known or {}).get("result") != "fail":  # The password is not wrong.
-            raise DifyUnreadable("Dify's console answered a login without a session.", dify_status=200)
+            raise DifyUnreadable(Sentence("Dify's console answered a login without a session."), dify_status=200)
         if known is not None and known.get("code") not in _NOT_READY_CODES:
             return None, "locked" if status == 429 else "refused", answer
         raise _failed(status)
@@ -239,7 +242,9 @@ def _session_in(response: requests.Response, body: bytes) -> ConsoleSession | No
 
 
 def _failed(status: int) -> DifyFailed:
-    return DifyFailed(f"Dify's console answered a login with HTTP status {status}.", dify_status=status)
+    return DifyFailed(
+        Sentence("Dify's console answered a login with HTTP status {status}.", status=status), dify_status=status
+    )
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

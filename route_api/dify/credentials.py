@@ -3,10 +3,21 @@
 Each is a `requests` auth object, so that a secret is in one place, and only that place writes it into requests.
 """
 
+import re
 from typing import Any
 
 from requests import PreparedRequest
 from requests.auth import AuthBase
+
+_WHOLE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_MASKED_KEY = re.compile(r"(.{5})\W+(.{4})")
+"""Dify 1.17 and later show a key of a list by its first five and last four characters, such as `datas…BnVq`. Read in
+Dify's code, not recorded."""
+
+
+def is_whole_key(token: str) -> bool:
+    """Whether a list shows a key in full. A mask must never be used or stored as a key."""
+    return _WHOLE_KEY.fullmatch(token) is not None
 
 
 class Credential(AuthBase):
@@ -39,6 +50,12 @@ class ServiceKey(Credential):
     def is_key(self, token: str) -> bool:
         """Whether this is the key that the console shows as `token`."""
         return self._authorization == _bearer(token)
+
+    def may_be_key(self, token: str) -> bool:
+        """Whether `token` is a mask that fits this key. Another key may fit it too."""
+        mask = _MASKED_KEY.fullmatch(token)
+        key = self._authorization.removeprefix("Bearer ")
+        return mask is not None and not is_whole_key(token) and key.startswith(mask[1]) and key.endswith(mask[2])
 
 
 def _bearer(key: str) -> str:

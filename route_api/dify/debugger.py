@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import DifyNotFound, ValidationFailed
+from ..languages import Sentence
 from . import shapes
 from .chat_app import STOP_TIMEOUT_S
 from .console_transport import ConsoleTransport
@@ -23,6 +24,9 @@ class DebuggerApi:
 
     Each call may raise what :class:`ConsoleTransport` raises. Only the service API takes feedback.
     """
+
+    stops_when_left = False
+    """As :attr:`ChatApi.stops_when_left`. It was not recorded for the debugger."""
 
     def __init__(self, console: ConsoleTransport, app_id: str, *, answer_timeout: float, event_timeout: float) -> None:
         """Timeouts are those of :class:`ChatApi`."""
@@ -101,12 +105,39 @@ def _rule_for(parameter: str, rules: list[Json], model_name: str) -> Json:
     for rule in rules:
         if rule["name"] in _NAMES[parameter] or rule.get("use_template") == parameter:
             return rule
-    raise ValidationFailed(f"The model '{model_name}' has no parameter {parameter}; leave it out.")
+    raise ValidationFailed(
+        Sentence(
+            "The model '{model_name}' has no parameter {parameter}; leave it out.",
+            model_name=model_name,
+            parameter=parameter,
+        )
+    )
 
 
 def _check_range(parameter: str, value: float, rule: Json, model_name: str) -> None:
     low, high = rule.get("min"), rule.get("max")
     if low is not None and value < low:
-        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at least {low}, not {value}.")
+        raise ValidationFailed(
+            Sentence(
+                "The model '{model_name}' takes a {parameter} of at least {low}, not {value}.",
+                model_name=model_name,
+                parameter=parameter,
+                low=_shown(low),
+                value=_shown(value),
+            )
+        )
     if high is not None and value > high:
-        raise ValidationFailed(f"The model '{model_name}' takes a {parameter} of at most {high}, not {value}.")
+        raise ValidationFailed(
+            Sentence(
+                "The model '{model_name}' takes a {parameter} of at most {high}, not {value}.",
+                model_name=model_name,
+                parameter=parameter,
+                high=_shown(high),
+                value=_shown(value),
+            )
+        )
+
+
+def _shown(number: float) -> str:
+    """A number without a fraction of zero: Dify writes the limits of whole numbers as 8192.0."""
+    return str(int(number)) if float(number).is_integer() else str(number)

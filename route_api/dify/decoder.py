@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import DifyUnreadable
+from ..languages import Sentence
 
 Json = dict[str, Any]
 Fields = Mapping[str, "Kind"]
@@ -186,5 +187,7 @@ def fit(value: Any, kind: Kind, source: str, status: int | None = None) -> Any:
 def unusable(misfit: Misfit, source: str, status: int | None) -> DifyUnreadable:
     """The error for an answer with this misfit, which is logged here. The parameters are those of :func:`fit`."""
     log.error("Dify's answer to %s cannot be used: %s", source, misfit)
-    text = "Dify's answer does not have the form that the gateway knows. The log of the gateway names the field."
+    text = Sentence(
+        "Dify's answer does not have the form that the gateway knows. The log of the gateway names the field."
+    )
     return DifyUnreadable(text, dify_status=status)

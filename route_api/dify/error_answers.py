@@ -17,17 +17,50 @@ from typing import Any
 import orjson
 
 from ..errors import DifyAuthFailed, DifyError, DifyFailed, DifyForbidden, DifyNotFound, DifyRejected, DifyTooBusy
+from ..languages import Sentence, quoted
 from .json_text import decode
 
-STILL_INDEXING = "Dify is still indexing this document; please try again in a few seconds."
-EMPTY_ANSWER = "The model gave an empty answer."
-NO_INDEX = "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
+STILL_INDEXING = Sentence("Dify is still indexing this document; please try again in a few seconds.")
+EMPTY_ANSWER = Sentence("The model gave an empty answer.")
+NO_INDEX = Sentence(
+    "This knowledge base has no index for this kind of search: nothing in it has been indexed that way yet."
+)
+
+TOO_MANY = Sentence(
+    "The Dify app answers as many questions at the same time as its limit allows; please try again later."
+)
+NO_LICENCE = Sentence("Dify's licence is missing or does not allow this. The operator should check it in Dify.")
 
 # Errors whose text is hard to understand or not safe: a pattern for Dify's text, and our text.
 _KNOWN_ERRORS = (
     (re.compile(r"(being indexed|is indexing), please try again later"), STILL_INDEXING),
     (re.compile(r'relation "embedding_vector_index\w*" does not exist'), NO_INDEX),
     (re.compile(r"validation error for Data\nanswer\n"), EMPTY_ANSWER),
+    # A chat app's limit (max_active_requests) is a 400, and an agent's is a 429. The text has the id of the app.
+    (re.compile(r"maximum concurrent requests allowed"), TOO_MANY),
+    (
+        re.compile(r"Cannot create more than (\d{1,4}) API keys"),
+        Sentence("Dify allows no more keys of this kind. The operator should delete one in Dify that nobody uses."),
+    ),
+)
+
+_TEXT_OF_CODE = {
+    "rate_limit_error": Sentence("The provider of the model gets too many requests; please try again later."),
+    "plugin_runtime_error": Sentence(
+        "A plugin of Dify failed, usually the one of the model's provider. The operator should look at Dify's"
+        " plugin daemon."
+    ),
+    "message_feedback_rating_required": Sentence("There is no rating that could be withdrawn."),
+}
+"""Codes of Dify 1.17 and later whose own text is missing or technical. They were read in Dify's code, not recorded."""
+
+SCOPED_KEY = Sentence(
+    "Dify does not allow this with the gateway's key. Since version 1.17 a dataset key may be for one knowledge"
+    " base only. The operator should check DIFY_DATASET_API_KEY."
+)
+_LICENCE = re.compile(r"\blicen[sc]e\b", re.IGNORECASE)
+_FORBIDDEN_KEY = re.compile(
+    r"permission to access the requested resource|\b(key|token|scope)\b|^Forbidden\.?$", re.IGNORECASE
 )
 
 _RESTX_GUESS = "You have requested this URI"
@@ -49,18 +82,19 @@ _UNSAFE = re.compile(
     r"|(?-i:\b(SELECT|INSERT|UPDATE|DELETE|LINE \d))|psycopg|pymysql|sqlalchemy|relation \""  # SQL
     r"|validation error|pydantic|Traceback|File \"|\.py\b"  # the insides of Python
     r"|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|host=|port[ =]\d"  # hosts
-    r"|\b(sk|app|dataset)-\w{4}|Bearer",  # keys
+    r"|\b(sk|app|dataset)-\w{4}|Bearer"  # keys
+    r"|\b[\da-f]{8}-[\da-f]{4}-",  # ids
     re.IGNORECASE,
 )
 
 _TEXT_OF_STATUS = {
-    400: "Dify found the request invalid and did not say why.",
-    403: "Dify does not allow this.",
-    404: "Dify does not know what was asked for.",
-    409: "This conflicts with what Dify already has.",
-    413: "This is larger than Dify accepts.",
-    415: "Dify does not accept this type of content.",
-    429: "Dify is getting too many requests; please try again later.",
+    400: Sentence("Dify found the request invalid and did not say why."),
+    403: Sentence("Dify does not allow this."),
+    404: Sentence("Dify does not know what was asked for."),
+    409: Sentence("This conflicts with what Dify already has."),
+    413: Sentence("This is larger than Dify accepts."),
+    415: Sentence("Dify does not accept this type of content."),
+    429: Sentence("Dify is getting too many requests; please try again later."),
 }
 
 
@@ -76,23 +110,34 @@ def error_from_response(status: int, body: bytes, setting: str, retry_after: str
         answer = decode(body)
     except orjson.JSONDecodeError:
         answer = None
-    code = answer.get("code") if isinstance(answer, dict) else None
+    code = _code_in(answer)
     details: dict[str, Any] = {
         "dify_status": status,
-        "dify_code": code if isinstance(code, str) else None,
+        "dify_code": code,
         "unexplained": not _text_in(answer),
         "retry_after": _seconds_until_retry(retry_after) if status in (429, 503) else None,
     }
+    text = error_text(status, answer)
+    if status in (401, 403) and _LICENCE.search(_text_in(answer)[:_MAX_TEXT_READ]):
+        return DifyForbidden(NO_LICENCE, **details)  # Another login would not help.
+    if text == TOO_MANY:
+        return DifyTooBusy(text, **details)
     if status == 401:
-        text = f"Dify refused the gateway's own credentials. The operator should check {setting}."
+        text = Sentence(
+            "Dify refused the gateway's own credentials. The operator should check {setting}.", setting=setting
+        )
         return DifyAuthFailed(text, **details)
     if status < 400:
-        text = "Dify answered with a redirect. The operator should check http or https in DIFY_BASE_URL."
+        text = Sentence("Dify answered with a redirect. The operator should check http or https in DIFY_BASE_URL.")
         return DifyFailed(text, **details)
     if status >= 500:
-        return DifyFailed(f"Dify failed with HTTP status {status}.", **details)
-    text = error_text(status, answer)
+        return DifyFailed(
+            _TEXT_OF_CODE.get(code or "", Sentence("Dify failed with HTTP status {status}.", status=status)),
+            **details,
+        )
     if status == 403:
+        if setting == "DIFY_DATASET_API_KEY" and _FORBIDDEN_KEY.search(_text_in(answer)[:_MAX_TEXT_READ]):
+            text = SCOPED_KEY
         return DifyForbidden(text, **details)
     if status == 429:
         return DifyTooBusy(text, **details)
@@ -148,7 +193,7 @@ def _seconds_until_retry(header: str | None) -> int | None:
     return min(max(ceil(seconds), 1), MAX_RETRY_AFTER)
 
 
-def error_text(status: int, answer: Any) -> str:
+def error_text(status: int, answer: Any) -> Sentence:
     """A sentence about an error, for a person.
 
     :param status: HTTP status of the answer, or `status` of an `error` event in a stream.
@@ -161,9 +206,18 @@ def error_text(status: int, answer: Any) -> str:
     fields = _PYDANTIC_FIELD.findall(text)
     if fields:
         text = "; ".join(f"{field}: {wrong}" for field, wrong in fields)
-    if text and len(text) <= _MAX_TEXT_LENGTH and not _UNSAFE.search(text):
-        return text
-    return _TEXT_OF_STATUS.get(status, f"Dify refused the request with HTTP status {status}.")
+    code = _code_in(answer) or ""
+    repeats_code = text.rstrip(".").replace(" ", "_").lower() == code  # "Rate Limit Error" explains nothing.
+    if text and len(text) <= _MAX_TEXT_LENGTH and not _UNSAFE.search(text) and not repeats_code:
+        return quoted(text)
+    return _TEXT_OF_CODE.get(code) or _TEXT_OF_STATUS.get(
+        status, Sentence("Dify refused the request with HTTP status {status}.", status=status)
+    )
+
+
+def _code_in(answer: Any) -> str | None:
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def _text_in(answer: Any) -> str:

@@ -13,6 +13,7 @@ import orjson
 import requests
 
 from ..errors import DifyTimeout, DifyUnreachable, DifyUnreadable
+from ..languages import Sentence
 from ..monitoring import tracing
 from . import shapes
 from .chunked_body import READ_SIZE, ChunkedBody
@@ -38,6 +39,16 @@ _LAST_EVENTS = ("message_end", "error")
 _WORKFLOW_ENDS = ("workflow_finished", "workflow_paused")
 """The end of a chatflow. `message_end` or `error` may follow, as in Dify 1.12.1. In 1.16.1 the stream ends without them
 if the chatflow failed, was stopped, or waits for a person (tests/contract/DIFFERENCES-1.16.md, A 1 to 3)."""
+
+NOT_BEGUN_TEXT = Sentence(
+    "Dify took the question, but did not begin to answer it in time. Its model is too slow, or its worker,"
+    " which carries out chatflows, is away or busy, or has refused the question, which Dify 1.14 tells only in"
+    " the log of the worker. The operator should look at Dify's worker."
+)
+NOT_GONE_ON_TEXT = Sentence(
+    "The chatflow's answer did not go on in time. The operator should look at Dify's worker, which carries out"
+    " chatflows."
+)
 
 Event = dict[str, Any]
 
@@ -71,6 +82,7 @@ class EventStream:
         self._pieces = tracing.timed(iter(self._body))
         self._events = self._read()
         self._read_at = self._last_event_at = self._last_answer_at = 0.0
+        self._timeout_text = TIMEOUT_TEXT
 
     def __iter__(self) -> Iterator[Event]:
         return self._events
@@ -106,8 +118,7 @@ class EventStream:
                     if event is None:
                         continue
                     self._last_event_at = self._read_at
-                    if event.get("event") != "ping":
-                        self._last_answer_at = self._read_at
+                    self._note(event)
                     yield event
                     if event.get("event") in _LAST_EVENTS:
                         if isinstance(self._body, ChunkedBody):
@@ -115,13 +126,24 @@ class EventStream:
                         return
                     has_workflow_ended = has_workflow_ended or event.get("event") in _WORKFLOW_ENDS
         except TimeoutError as error:
-            raise DifyTimeout(TIMEOUT_TEXT) from error
+            raise DifyTimeout(self._timeout_text) from error
         except NETWORK_ERRORS as error:
-            raise network_error(error) from error
+            raise network_error(error, self._timeout_text) from error
         finally:
             self._response.close()
         if not has_workflow_ended:
-            raise DifyUnreachable("Dify ended the answer before it was complete.")
+            raise DifyUnreachable(Sentence("Dify ended the answer before it was complete."))
+
+    def _note(self, event: Event) -> None:
+        """Remember what a timeout after this event means. Since 1.16.1 a chatflow begins with a ping. If no worker of
+        Dify carries it out, this ping is all that comes (tests/contract/DIFFERENCES-1.16.md, A 7)."""
+        name = event.get("event")
+        if name != "ping":
+            self._last_answer_at = self._read_at
+        if name == "ping" and self._timeout_text == TIMEOUT_TEXT:
+            self._timeout_text = NOT_BEGUN_TEXT
+        elif name == "workflow_started":
+            self._timeout_text = NOT_GONE_ON_TEXT
 
     def _timely_pieces(self) -> Iterator[bytes]:
         """The pieces of the body. When the events of a piece were read, check the time, and pause if it is allowed.
@@ -133,7 +155,7 @@ class EventStream:
             self._read_at = now = monotonic()
             yield piece
             if now - self._last_event_at > self._event_timeout or now - self._last_answer_at > self._ping_timeout:
-                raise DifyTimeout(TIMEOUT_TEXT)
+                raise DifyTimeout(self._timeout_text)
             # A read that is more than half full may have left something behind. A chunk's frame takes less than half.
             if self._in_one_piece and len(piece) < READ_SIZE // 2:
                 pause = min(LONGEST_PAUSE_S, (now - began) * PAUSE_SHARE)
@@ -167,7 +189,7 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         received += len(piece)
         if received > MAX_STREAM_SIZE:
-            raise DifyUnreadable("Dify sent an answer that is too long.")
+            raise DifyUnreadable(Sentence("Dify sent an answer that is too long."))
         if ends_with_cr or b"\r" in piece:
             # Lines end with \n, \r\n or \r. A \r at the end of a piece ends its line at once; a \n after it is dropped.
             begins_with_lf = ends_with_cr and piece.startswith(b"\n")
@@ -185,7 +207,7 @@ def _blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
             begin = end = end + 2
         del pending[:begin]
         if len(pending) > MAX_EVENT_SIZE:
-            raise DifyUnreadable("Dify sent an event that is too long.")
+            raise DifyUnreadable(Sentence("Dify sent an event that is too long."))
 
 
 def parse_event(block: bytes) -> Event | None:
@@ -207,9 +229,9 @@ def parse_event(block: bytes) -> Event | None:
     try:
         event = decode(data)
     except orjson.JSONDecodeError as error:
-        raise DifyUnreadable("Dify sent an event that cannot be read.") from error
+        raise DifyUnreadable(Sentence("Dify sent an event that cannot be read.")) from error
     if not isinstance(event, dict):
-        raise DifyUnreadable("Dify sent an event that is no object.")
+        raise DifyUnreadable(Sentence("Dify sent an event that is no object."))
     name = event.get("event")
     shape = shapes.EVENTS.get(name, shapes.OTHER_EVENT) if isinstance(name, str) else shapes.OTHER_EVENT
     try:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import DifyFailed, DifyNotFound
+from ..languages import Sentence
 from ..monitoring import tracing
 from .connections import shutdown_of
 from .console import ConsoleApi
@@ -98,7 +99,7 @@ class FilesApi:
                 continue
             self._routes = (route, *(other for other in self._routes if other != route))
             return found
-        raise DifyFailed("This version of Dify does not hand out the original files.")
+        raise DifyFailed(Sentence("This version of Dify does not hand out the original files."))
 
     def describe(self, dataset_id: str, document_id: str) -> Json:
         """The original file, in the form of 1.8.1's upload-file.
@@ -140,8 +141,10 @@ class FilesApi:
         if _origin(url) in self._origins:
             return url
         raise DifyFailed(
-            "Dify's address of this file is on another host than DIFY_BASE_URL. If that is right, the"
-            " operator should set DIFY_FILES_URL to Dify's own FILES_URL."
+            Sentence(
+                "Dify's address of this file is on another host than DIFY_BASE_URL. If that is right, the operator"
+                " should set DIFY_FILES_URL to Dify's own FILES_URL."
+            )
         )
 
 

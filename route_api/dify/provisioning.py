@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import DifyFailed
+from ..languages import Sentence
 from . import shapes
 from .console_transport import ConsoleTransport
+from .credentials import is_whole_key
 from .transport import Transport
 
 Json = dict[str, Any]
@@ -30,11 +32,12 @@ class ProvisioningApi:
         """
         status = self._transport.request("GET", "/console/api/setup")
         if not isinstance(status, dict) or "step" not in status:
-            raise DifyFailed("This does not answer as Dify's console does.")
+            raise DifyFailed(Sentence("This does not answer as Dify's console does."))
         return bool(status["step"] == "finished")
 
     def dataset_keys(self) -> list[str]:
-        """The workspace's dataset keys, oldest first. The console shows keys in full."""
+        """The workspace's dataset keys that can be used, oldest first: those that are shown in full, and are not for
+        one dataset only."""
         return _tokens(self._console.request("GET", DATASET_KEYS, shape=shapes.KEYS))
 
     def create_dataset_key(self) -> str:
@@ -71,7 +74,7 @@ class ProvisioningApi:
         self._console.request("POST", f"{APPS}/{app_id}/api-enable", json={"enable_api": True})
 
     def app_keys(self, app_id: str) -> list[str]:
-        """The app's keys, oldest first."""
+        """The app's keys that are shown in full, oldest first."""
         return _tokens(self._console.request("GET", f"{APPS}/{app_id}/api-keys", shape=shapes.KEYS))
 
     def create_app_key(self, app_id: str) -> str:
@@ -118,4 +121,7 @@ def ready_models(answer: Json) -> list[tuple[str, str]]:
 
 
 def _tokens(answer: Json) -> list[str]:
-    return [key["token"] for key in sorted(answer["data"], key=lambda key: key.get("created_at") or 0)]
+    """The keys of a list that are whole. Since 1.17 Dify masks keys, and a dataset key with a `dataset_id` opens this
+    dataset only. Both were read in Dify's code, and not recorded."""
+    usable = [key for key in answer["data"] if is_whole_key(key["token"]) and not key.get("dataset_id")]
+    return [key["token"] for key in sorted(usable, key=lambda key: key.get("created_at") or 0)]

@@ -7,6 +7,9 @@ Json = dict[str, Any]
 EmbeddingModel = tuple[str, str]
 """The name of an embedding model and of its provider."""
 
+RerankModel = tuple[str, str]
+"""The name of a rerank model and of its provider."""
+
 
 def embedding_model(dataset: Json) -> EmbeddingModel | None:
     """Read the embedding model of a dataset.
@@ -21,6 +24,23 @@ def segment_text(segment: Json) -> str:
     """Read the text of a segment. In a dataset of the form qa_model it is the question, with the answer below it."""
     content, answer = segment.get("content") or "", segment.get("answer")
     return f"{content}\n{answer}" if answer else content
+
+
+def record_of_source(source: Json) -> Json:
+    """Turn a source of an answer, an entry of `retriever_resources`, into a retrieval record. Dify leaves out what is
+    null (1.16.1), and what is not in its own knowledge has no ids; they are empty then."""
+    document_id = source.get("document_id") or ""
+    return {
+        "kb_id": source.get("dataset_id") or "",
+        "score": source.get("score"),
+        "segment": {
+            "content": source.get("content"),
+            "document": {"id": document_id, "name": source.get("document_name")},
+            "document_id": document_id,
+            "id": source.get("segment_id") or "",
+        },
+        "source": "app",
+    }
 
 
 def document_name(record: Json) -> str:

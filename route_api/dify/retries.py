@@ -21,6 +21,9 @@ Elsewhere, where a second request is another one than the first:
 - `knowledge/retrieval.py` searches again with other settings if Dify refuses a search because the knowledge base lacks
   the index or has incomplete settings. It searches for more passages if too few belong to the documents that the caller
   named.
+- `knowledge/uploads.py` sends a file again, with `_` in its name, if Dify refuses a character of the name. Dify has
+  stored nothing then.
+- `knowledge/zips.py` asks for the address of a file again if it has expired.
 - `chat/turn.py` asks a question again in a new conversation if Dify no longer has the old one. Dify refuses with a 404
   before the model sees the question.
 """

@@ -97,6 +97,7 @@ DATASET = Shape(
         "created_by": TEXT,
         "indexing_technique": TEXT,
         "partial_member_list": JSON_LIST,
+        "provider": TEXT,
         "retrieval_model_dict": RETRIEVAL_MODEL,
     },
 )
@@ -120,6 +121,7 @@ DOCUMENT = Shape(
     {"id": TEXT, "name": TEXT},
     optional={
         "archived": FLAG,
+        "completed_at": NUMBER,
         "created_at": NUMBER,
         "created_by": TEXT,
         "data_source_detail_dict": DATA_SOURCE,
@@ -129,10 +131,12 @@ DOCUMENT = Shape(
         "doc_metadata": DOC_METADATA,
         "enabled": FLAG,
         "error": TEXT,
+        "indexing_latency": NUMBER,
         "indexing_status": TEXT,
         "segment_count": COUNT,
         "tokens": COUNT,
         "updated_at": NUMBER,
+        "word_count": COUNT,
     },
 )
 SEGMENT = Shape(
@@ -147,18 +151,21 @@ SEGMENT = Shape(
         "position": COUNT,
     },
 )
+SEGMENT_DETAIL = Shape(
+    "answer about a segment", optional={"data": Shape("status of a segment", optional={"status": TEXT})}
+)
 RECORDS = Shape("retrieval", {"records": ListOf(Shape("record", {"segment": SEGMENT}, optional={"score": NUMBER}))})
+_STATUS_FIELDS = {
+    "completed_at": NUMBER,
+    "completed_segments": COUNT,
+    "error": TEXT,
+    "indexing_status": TEXT,
+    "processing_started_at": NUMBER,
+    "stopped_at": NUMBER,
+    "total_segments": COUNT,
+}
 INDEXING_STATUS = Shape(
-    "indexing status",
-    {
-        "data": ListOf(
-            Shape(
-                "status of a document",
-                optional={"completed_segments": COUNT, "indexing_status": TEXT, "total_segments": COUNT},
-                is_passed_on=True,
-            )
-        )
-    },
+    "indexing status", {"data": ListOf(Shape("status of a document", optional=_STATUS_FIELDS, is_passed_on=True))}
 )
 MODELS = Shape(
     "models",
@@ -181,15 +188,54 @@ FILE = Shape("file", {"url": ADDRESS}, optional={**UPLOADED_FILE_FIELDS, "downlo
 # ------------------------------------------------------------------ chat_app.py, debugger.py, events.py
 
 _IDS = {"message_id": ID, "conversation_id": ID, "task_id": ID}
+_SOURCE = Shape(
+    "source of an answer",
+    optional={
+        "content": TEXT,
+        "dataset_id": TEXT,
+        "document_id": TEXT,
+        "document_name": TEXT,
+        "score": NUMBER,
+        "segment_id": TEXT,
+    },
+)
 _METADATA = Shape(
     "metadata of an answer",
-    optional={"usage": Shape("usage", optional={"total_tokens": COUNT}, is_passed_on=True)},
+    optional={
+        "reasoning": MapOf(TEXT),
+        "retriever_resources": ListOf(_SOURCE),
+        "usage": Shape("usage", optional={"total_tokens": COUNT}, is_passed_on=True),
+    },
 )
-PARAMETERS = Shape(
-    "parameters",
-    nullable={"user_input_form": ListOf(MapOf(Shape("variable", {"variable": TEXT}, optional={"max_length": COUNT})))},
+_HUMAN_INPUT_FIELD = Shape(
+    "field of a form",
+    {"output_variable_name": TEXT, "type": TEXT},
+    optional={
+        "default": Shape("default of a field", optional={"value": TEXT}),
+        "option_source": Shape("options of a field", optional={"value": ListOf(TEXT)}),
+    },
 )
+_HUMAN_INPUT_FORM = Shape(
+    "form",
+    optional={
+        "actions": ListOf(Shape("action of a form", {"id": TEXT}, optional={"title": TEXT})),
+        "expiration_time": COUNT,
+        "form_content": TEXT,
+        "form_id": TEXT,
+        "form_token": TOKEN,
+        "inputs": ListOf(_HUMAN_INPUT_FIELD),
+        "node_title": TEXT,
+        "resolved_default_values": MapOf(TEXT),
+    },
+)
+_FORM = ListOf(
+    MapOf(
+        Shape("variable", {"variable": TEXT}, optional={"max_length": COUNT, "options": ListOf(TEXT), "required": FLAG})
+    )
+)
+PARAMETERS = Shape("parameters", nullable={"user_input_form": _FORM})
 APP_INFO = Shape("app", {"name": TEXT, "mode": TEXT})
+MESSAGES = Shape("messages", {"data": ListOf(Shape("message", {"id": ID, "answer": TEXT}, optional={"status": TEXT}))})
 SUGGESTED = Shape("suggested questions", {"data": ListOf(TEXT)})
 _TEXT_EVENT = Shape("event with text", {"answer": TEXT}, nullable=_IDS)
 EVENTS = {
@@ -197,11 +243,21 @@ EVENTS = {
     "agent_message": _TEXT_EVENT,
     "message_replace": _TEXT_EVENT,
     "message_end": Shape("last event", nullable={**_IDS, "metadata": _METADATA}),
+    "reasoning_chunk": Shape(
+        "event with reasoning",
+        {"data": Shape("data of reasoning", {"reasoning": TEXT}, optional={"node_id": TEXT})},
+        nullable=_IDS,
+    ),
     "error": Shape("event of an error", nullable=_IDS, optional={"status": COUNT}),
     "workflow_finished": Shape(
         "end of a chatflow",
         {"data": Shape("data of the end of a chatflow", {"status": TEXT}, optional={"error": TEXT})},
         nullable=_IDS,
+    ),
+    "workflow_paused": Shape(
+        "pause of a chatflow",
+        {"data": Shape("data of the pause of a chatflow", optional={"reasons": ListOf(_HUMAN_INPUT_FORM)})},
+        nullable={**_IDS, "workflow_run_id": ID},
     ),
 }
 """The events of a stream that our code reads."""
@@ -220,11 +276,18 @@ CONSOLE_DOCUMENTS = Shape(
         )
     },
 )
-UPLOAD_LIMITS = Shape("upload limits", {"file_size_limit": NUMBER})
+DATASET_INDEXING_STATUS = Shape(
+    "indexing status of a dataset",
+    {"data": ListOf(Shape("status of a document", {"id": TEXT}, optional=_STATUS_FIELDS))},
+)
+UPLOAD_LIMITS = Shape("upload limits", {"file_size_limit": NUMBER}, optional={"knowledge_file_size_limit": NUMBER})
 APPS = Shape(
     "apps", {"data": ListOf(Shape("app", {"id": ID, "name": TEXT}, optional={"created_at": NUMBER})), "has_more": FLAG}
 )
-KEYS = Shape("keys", {"data": ListOf(Shape("key", {"token": TOKEN}, optional={"created_at": NUMBER}))})
+KEYS = Shape(
+    "keys",
+    {"data": ListOf(Shape("key", {"token": TEXT}, optional={"created_at": NUMBER}, nullable={"dataset_id": ID}))},
+)
 NEW_KEY = Shape("new key", {"token": TOKEN})
 NEW_APP = Shape("new app", {"id": ID})
 MODEL_CONFIG = Shape(
@@ -235,7 +298,7 @@ MODEL_CONFIG = Shape(
             nullable={"provider": TEXT, "name": TEXT, "completion_params": Kind("an object", dict)},
         )
     },
-    nullable={"pre_prompt": TEXT, "user_input_form": ListOf(MapOf(Shape("variable", {"variable": TEXT})))},
+    nullable={"pre_prompt": TEXT, "user_input_form": _FORM},
     is_passed_on=True,
 )
 APP = Shape("app", {"id": ID, "name": TEXT, "enable_api": FLAG, "model_config": MODEL_CONFIG})

@@ -1,6 +1,7 @@
 """Sends all requests to Dify, with timeouts and metrics. If a request fails, it raises a :class:`DifyError`."""
 
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from time import perf_counter
 from typing import IO, Any, Mapping
@@ -10,7 +11,8 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..errors import DifyError, DifyFailed, DifyTimeout, DifyUnreachable, DifyUnreadable
-from ..monitoring import metrics, tracing
+from ..languages import Sentence
+from ..monitoring import metrics, spans, tracing
 from .breaker import OUTAGE_STATUSES, STOP, Breaker, Call, kind_of
 from .connections import shutdown_of
 from .credentials import Credential
@@ -32,14 +34,14 @@ MAX_ERROR_SIZE = 64 * 1024
 """In bytes: the largest body that is read if the answer is an error, or one that is always small. Dify's errors have a
 few hundred bytes."""
 
-TIMEOUT_TEXT = "Dify did not answer in time."
-UNREACHABLE_TEXT = "Dify cannot be reached, or broke the connection."
+TIMEOUT_TEXT = Sentence("Dify did not answer in time.")
+UNREACHABLE_TEXT = Sentence("Dify cannot be reached, or broke the connection.")
 
 
-def network_error(error: Exception) -> DifyError:
+def network_error(error: Exception, timeout_text: Sentence = TIMEOUT_TEXT) -> DifyError:
     """Convert one of :data:`NETWORK_ERRORS` to an error of ours."""
     if isinstance(error, (requests.ReadTimeout, ReadTimeoutError)):
-        return DifyTimeout(TIMEOUT_TEXT)
+        return DifyTimeout(timeout_text)
     return DifyUnreachable(UNREACHABLE_TEXT)
 
 
@@ -136,6 +138,8 @@ class Transport:
         call = self._let_through(method, url)
         sent_at = perf_counter()
         outcome, response = "failed", None
+        headers = dict(headers or {})
+        span = spans.begin_call(tracing.current().span, method, url, headers)
         try:
             content = {"auth": auth, "params": params, "json": json, "data": data}
             response = self._send_uncounted(method, url, timeout, headers, **content)
@@ -148,10 +152,14 @@ class Transport:
             raise
         finally:
             metrics.count_dify_call(outcome, perf_counter() - sent_at)
-            if call and response is None:
-                call.end()
+            if response is None:
+                spans.end(span, None, outcome, is_failure=True)
+                if call:
+                    call.end()
+        if call or span:
+            end = partial(_end_call, call, span, response.status_code)
+            response.on_close = end  # type: ignore[attr-defined]  # It is a DifyResponse.
         if call:
-            response.on_close = call.end  # type: ignore[attr-defined]  # It is a DifyResponse.
             is_outage = response.status_code in OUTAGE_STATUSES and "X-Version" not in response.headers
             call.failed() if is_outage else call.succeeded()
         self.dify_version = response.headers.get("X-Version") or self.dify_version
@@ -192,7 +200,9 @@ class Transport:
         if "," in response.headers.get("Content-Encoding", ""):
             # No server needs this, and urllib3 keeps all that the first decoder gives until the second one takes it.
             response.close()
-            text = "Dify's answer is compressed more than once. The operator should look at the proxy in front of Dify."
+            text = Sentence(
+                "Dify's answer is compressed more than once. The operator should look at the proxy in front of" " Dify."
+            )
             raise DifyFailed(text, dify_status=response.status_code)
         return response
 
@@ -210,9 +220,9 @@ class Transport:
         with self._send_uncounted("GET", self.base_url + "/v1/", timeout) as response:
             _read_up_to(response, MAX_ERROR_SIZE)
         if _outcome(response.status_code) == "failed":
-            raise DifyFailed("Dify answers with an error.", dify_status=response.status_code)
+            raise DifyFailed(Sentence("Dify answers with an error."), dify_status=response.status_code)
         if "X-Version" not in response.headers:
-            text = "What answers is not Dify. The operator should check that DIFY_BASE_URL is Dify's API."
+            text = Sentence("What answers is not Dify. The operator should check that DIFY_BASE_URL is Dify's API.")
             raise DifyFailed(text, dify_status=response.status_code)
 
     def server_version(self) -> str | None:
@@ -225,6 +235,14 @@ class Transport:
         if self.dify_version is None:
             self.send("GET", self.base_url + "/v1/").close()
         return self.dify_version
+
+
+def _end_call(call: Call | None, span: Any, status: int) -> None:
+    """End a call whose answer is over."""
+    if call:
+        call.end()
+    outcome = _outcome(status)
+    spans.end(span, status, None if outcome == "ok" else outcome, is_failure=outcome != "ok")
 
 
 def _outcome(status: int) -> str:
@@ -261,7 +279,10 @@ def read_body(response: requests.Response, max_size: int) -> bytes:
     """
     body = _read_up_to(response, max_size)
     if body is None:
-        text = f"Dify's answer is larger than {max_size / 1024 / 1024:g} MB. The operator may raise DIFY_MAX_ANSWER_MB."
+        text = Sentence(
+            "Dify's answer is larger than {max_size:g} MB. The operator may raise DIFY_MAX_ANSWER_MB.",
+            max_size=max_size / 1024 / 1024,
+        )
         raise DifyFailed(text, dify_status=response.status_code)
     return body
 
@@ -308,6 +329,6 @@ def read_json(response: requests.Response, max_size: int, source: str, shape: Ki
     try:
         answer = None if not body or body.strip() == b"204" else decode(body)
     except orjson.JSONDecodeError as error:
-        text = "Dify's answer cannot be read. The operator should check that DIFY_BASE_URL is Dify's API."
+        text = Sentence("Dify's answer cannot be read. The operator should check that DIFY_BASE_URL is Dify's API.")
         raise DifyUnreadable(text, dify_status=response.status_code) from error
     return answer if shape is None else fit(answer, shape, source, response.status_code)

@@ -15,6 +15,7 @@ from typing import IO
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..errors import ValidationFailed
+from ..languages import Sentence
 from .part_headers import PartHeaders, read_part_headers
 
 READ_SIZE = 64 * 1024
@@ -71,11 +72,18 @@ def boundary_of(content_type: str) -> str:
     boundary = (re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]).strip() if found else ""
     if not boundary:
         raise ValidationFailed(
-            "The header Content-Type is multipart/form-data without a boundary. Do not set this header yourself: the"
-            " HTTP client that builds the form sets it, with the boundary that it has used."
+            Sentence(
+                "The header Content-Type is multipart/form-data without a boundary. Do not set this header"
+                " yourself: the HTTP client that builds the form sets it, with the boundary that it has used."
+            )
         )
     if len(boundary) > MAX_BOUNDARY_LENGTH or "\r" in boundary or "\n" in boundary:
-        raise ValidationFailed(f"The boundary of the form must have at most {MAX_BOUNDARY_LENGTH} characters.")
+        raise ValidationFailed(
+            Sentence(
+                "The boundary of the form must have at most {max_boundary_length} characters.",
+                max_boundary_length=MAX_BOUNDARY_LENGTH,
+            )
+        )
     return boundary
 
 
@@ -102,7 +110,12 @@ def read_parts(
         yield from decoder.decode(piece)
     if content_length is not None and received < content_length:
         raise ValidationFailed(
-            f"The body ended after {received:,} bytes, before the {content_length:,} bytes that Content-Length gives."
+            Sentence(
+                "The body ended after {received:,} bytes, before the {content_length:,} bytes that Content-Length"
+                " gives.",
+                received=received,
+                content_length=content_length,
+            )
         )
     if decoder.is_incomplete:
         if max_length is not None and received >= max_length:
@@ -160,13 +173,16 @@ class PartDecoder:
         """Whether the last boundary has not come yet."""
         return self._step != self._skip_epilogue
 
-    def why_incomplete(self) -> str:
+    def why_incomplete(self) -> Sentence:
         """A sentence for a body that has ended before the form has."""
         if self._step == self._skip_preamble:
-            return f"The body has no part: the line {self._shown}, which Content-Type announces, is not in it."
-        return (
-            f"The form ends without its last line, {self._shown}--, so the last file may be incomplete. Nothing was"
-            " uploaded from this form."
+            return Sentence(
+                "The body has no part: the line {shown}, which Content-Type announces, is not in it.", shown=self._shown
+            )
+        return Sentence(
+            "The form ends without its last line, {shown}--, so the last file may be incomplete. Nothing was"
+            " uploaded from this form.",
+            shown=self._shown,
         )
 
     def _skip_preamble(self) -> Events | None:
@@ -181,7 +197,12 @@ class PartDecoder:
         if end is None:
             self._searched = max(0, len(self._buffer) - len(b"\r\n\r"))
             if len(self._buffer) >= MAX_HEADER_BYTES:
-                raise ValidationFailed(f"The headers of a part of the form have more than {MAX_HEADER_BYTES:,} bytes.")
+                raise ValidationFailed(
+                    Sentence(
+                        "The headers of a part of the form have more than {max_header_bytes:,} bytes.",
+                        max_header_bytes=MAX_HEADER_BYTES,
+                    )
+                )
             return None
         self._number_of_parts += 1
         if self._max_parts is not None and self._number_of_parts > self._max_parts:
@@ -236,8 +257,11 @@ class PartDecoder:
             return None
         if not found.is_last:
             raise ValidationFailed(
-                f"The form has parts after its last line, {self._shown}--. This line must stand only once, at the end;"
-                f" between parts the line is {self._shown}. Nothing was uploaded from this form."
+                Sentence(
+                    "The form has parts after its last line, {shown}--. This line must stand only once, at the end;"
+                    " between parts the line is {shown}. Nothing was uploaded from this form.",
+                    shown=self._shown,
+                )
             )
         return self._begin_next(found)
 
@@ -269,8 +293,12 @@ def _transfer_decoder(headers: PartHeaders) -> Callable[[bytes, bool], bytes]:
     """
     if headers.filename is None and (headers.content_type or "").lower().startswith("multipart/"):
         raise ValidationFailed(
-            f"The part {headers.name} has the type {headers.content_type} and so contains further parts. Send each file"
-            f" as a part of its own, all of them with the name {headers.name}."
+            Sentence(
+                "The part {name} has the type {content_type} and so contains further parts. Send each file as a"
+                " part of its own, all of them with the name {name}.",
+                name=headers.name,
+                content_type=headers.content_type,
+            )
         )
     encoding = headers.transfer_encoding
     if encoding in ("", "7bit", "8bit", "binary"):
@@ -280,8 +308,12 @@ def _transfer_decoder(headers: PartHeaders) -> Callable[[bytes, bool], bytes]:
     if encoding == "quoted-printable":
         return QuotedPrintableDecoder(headers.name).decode
     raise ValidationFailed(
-        f"The part {headers.name} has the header Content-Transfer-Encoding: {encoding}, which is not known; it may be"
-        " binary, base64 or quoted-printable."
+        Sentence(
+            "The part {name} has the header Content-Transfer-Encoding: {encoding}, which is not known; it may be"
+            " binary, base64 or quoted-printable.",
+            name=headers.name,
+            encoding=encoding,
+        )
     )
 
 
@@ -305,8 +337,12 @@ class Base64Decoder:
             return a2b_base64(data[:whole], strict_mode=True) if whole else b""
         except Base64Error as error:
             raise ValidationFailed(
-                f"The part {self._name} has the header Content-Transfer-Encoding: base64, but its content is no base64:"
-                f" {error}."
+                Sentence(
+                    "The part {name} has the header Content-Transfer-Encoding: base64, but its content is no"
+                    " base64: {error}.",
+                    name=self._name,
+                    error=error,
+                )
             ) from None
 
 
@@ -326,7 +362,10 @@ class QuotedPrintableDecoder:
         self._rest = data[whole:]
         if len(self._rest) > MAX_QUOTED_LINE_BYTES:
             raise ValidationFailed(
-                f"The part {self._name} has the header Content-Transfer-Encoding: quoted-printable, but its lines are"
-                " too long for that."
+                Sentence(
+                    "The part {name} has the header Content-Transfer-Encoding: quoted-printable, but its lines are"
+                    " too long for that.",
+                    name=self._name,
+                )
             )
         return a2b_qp(data[:whole])

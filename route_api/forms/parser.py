@@ -1,5 +1,6 @@
 """Reads the forms of all requests: multipart forms with `multipart.py`, urlencoded ones with werkzeug."""
 
+from contextlib import suppress
 from typing import IO, Any
 
 from flask import Request
@@ -8,10 +9,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
+from ..errors import ValidationFailed
+from ..languages import Sentence, shown
+from .charsets import WESTERN, charset_named
 from .multipart import Content, Part, read_parts
-
-CHARSETS = ("ascii", "us-ascii", "utf-8", "iso-8859-1")
-"""The charsets that a field's Content-Type may name, as in werkzeug."""
+from .part_headers import SHOWN
 
 
 class FormParser(FormDataParser):
@@ -32,7 +34,7 @@ class FormParser(FormDataParser):
         """
         if mimetype != "multipart/form-data":
             return super().parse(stream, mimetype, content_length, options)
-        reading = FormReading(self, content_length)
+        reading = FormReading(self, content_length, (options or {}).get("charset"))
         events = read_parts(
             stream,
             self.content_type,
@@ -55,8 +57,12 @@ class FormReading:
     :ivar files: the names and files, in the order of the form
     """
 
-    def __init__(self, parser: FormParser, total_length: int | None) -> None:
+    def __init__(self, parser: FormParser, total_length: int | None, charset: str | None) -> None:
+        """
+        :param charset: what the Content-Type of the request names; None if it names none
+        """
         self._parser = parser
+        self._charset = charset
         self._total_length = total_length
         self.fields: list[tuple[str, str]] = []
         self.files: list[tuple[str, FileStorage]] = []
@@ -87,8 +93,12 @@ class FormReading:
             limit = self._parser.max_form_memory_size
             if limit is not None and self._size > limit:
                 raise RequestEntityTooLarge(
-                    f"The field {self._headers.name} has more than {limit:,} bytes. If it is a file, its part needs a"
-                    ' file name, such as filename="report.pdf".'
+                    Sentence(
+                        "The field {name} has more than {limit:,} bytes. If it is a file, its part needs a file"
+                        ' name, such as filename="report.pdf".',
+                        name=self._headers.name,
+                        limit=limit,
+                    )
                 )
             self._pieces.append(content.data)
         if content.is_last:
@@ -98,14 +108,35 @@ class FormReading:
         headers = self._headers
         sent_type = [("Content-Type", headers.content_type)] if headers.content_type else []
         if self._file is None:
-            charset = parse_options_header(headers.content_type)[1].get("charset", "").lower()
-            value = b"".join(self._pieces).decode(charset if charset in CHARSETS else "utf-8", "replace")
-            self.fields.append((headers.name, value))
+            self.fields.append((headers.name, self._text(b"".join(self._pieces))))
         elif self._size or headers.filename:  # A browser sends a file input without a file as an empty, nameless file.
             self._file.seek(0)
             self.files.append(
                 (headers.name, FileStorage(self._file, headers.filename, headers.name, headers=Headers(sent_type)))
             )
+
+    def _text(self, value: bytes) -> str:
+        """The text of a field. A field that names no charset is UTF-8 or, if it is not, what the Content-Type of the
+        request names: Spring names there the charset of the files' names alone.
+
+        :raises ValidationFailed: it is not in its charset
+        """
+        named = parse_options_header(self._headers.content_type)[1].get("charset")
+        if named is None or charset_named(named) in WESTERN:
+            with suppress(UnicodeDecodeError):
+                return value.decode()
+        charset = charset_named(named or self._charset)
+        try:
+            return value.decode(charset)
+        except UnicodeDecodeError:
+            raise ValidationFailed(
+                Sentence(
+                    "{name} in the form is not {charset}. Send it in UTF-8, or name its charset in the Content-Type"
+                    " of its part, such as text/plain;charset=GBK.",
+                    name=shown(self._headers.name, SHOWN),
+                    charset=charset,
+                )
+            ) from None
 
 
 class FormRequest(Request):

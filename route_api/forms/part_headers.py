@@ -1,8 +1,9 @@
 """Reads the headers of a part of a multipart form: the name of the field, and the name of the file.
 
 RFC 7578 wants raw UTF-8 in quotes. Clients also send RFC 2231 and 5987 (`filename*=UTF-8''…`), RFC 2047
-(`=?UTF-8?B?…?=`; JavaMail, Spring), GBK or Latin-1 (web pages in these encodings), `%22` (browsers) or a backslash and
-a quote (curl) for a quote, and values without quotes. All of them are read here; Dify reads only the first two.
+(`=?UTF-8?B?…?=`; JavaMail, Spring), GBK or Latin-1 (web pages in these encodings), a whole name in percent-encoding
+(`%E6%B0%B4.txt`; aiohttp, and web pages that call `encodeURIComponent`), `%22` (browsers) or a backslash and a quote
+(curl) for a quote, and values without quotes. All of them are read here; Dify reads only the first two.
 """
 
 import re
@@ -13,6 +14,7 @@ from email.header import decode_header
 from urllib.parse import unquote_to_bytes
 
 from ..errors import ValidationFailed
+from ..languages import Sentence, shown
 from ..monitoring import tracing
 
 SHOWN = 100
@@ -32,6 +34,9 @@ SECTION = re.compile(r"(.+?)(?:\*(\d+))?(\*)?", re.DOTALL)
 """The name of a parameter as RFC 2231 marks it: `filename*` is percent-encoded, `filename*0` is the first section."""
 
 EXTENDED = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
+PERCENT_ENCODED = re.compile(r"(?:%[0-9a-f]{2}|[\w.!~*'()-])+", re.ASCII | re.IGNORECASE)
+"""A text of which every character is encoded that `encodeURIComponent` encodes, and Python's `quote` too."""
+
 CHARACTER_REFERENCE = re.compile(r"&#(\d{3,7});")
 CHINESE_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
 """A character of GB2312, the oldest part of GBK, which has the common Chinese characters."""
@@ -63,12 +68,16 @@ def read_part_headers(data: bytes) -> PartHeaders:
     for line in filter(None, (line.strip() for line in lines)):
         name, colon, value = line.partition(b":")
         if not colon:
-            raise ValidationFailed(f"A part of the form has a line that is no header: {_shown(_decoded(line))}.")
+            raise ValidationFailed(
+                Sentence("A part of the form has a line that is no header: {line}.", line=shown(_decoded(line), SHOWN))
+            )
         headers.setdefault(name.strip().lower(), value.strip())
     if (disposition := headers.get(b"content-disposition")) is None:
         raise ValidationFailed(
-            "A part of the form has no header Content-Disposition, such as"
-            ' Content-Disposition: form-data; name="file"; filename="report.pdf".'
+            Sentence(
+                "A part of the form has no header Content-Disposition, such as Content-Disposition: form-data;"
+                ' name="file"; filename="report.pdf".'
+            )
         )
     field, filename = _read_disposition(_decoded(disposition))
     content_type = headers.get(b"content-type")
@@ -89,8 +98,11 @@ def _read_disposition(text: str) -> tuple[str, str | None]:
     parameters = _parameters(text)
     if not parameters.get("name"):
         raise ValidationFailed(
-            f"A part of the form has the header Content-Disposition: {_shown(text)}. It must name the field, such as"
-            ' form-data; name="file"; filename="report.pdf".'
+            Sentence(
+                "A part of the form has the header Content-Disposition: {text}. It must name the field, such as"
+                ' form-data; name="file"; filename="report.pdf".',
+                text=shown(text, SHOWN),
+            )
         )
     filename = parameters.get("filename")
     return parameters["name"], None if filename is None else unicodedata.normalize("NFC", filename)
@@ -111,7 +123,10 @@ def _parameters(text: str) -> dict[str, str]:
         found = PARAMETER.match(text, position)
         if found is None:
             raise ValidationFailed(
-                f"A part of the form has a header Content-Disposition that cannot be read: {_shown(text)}."
+                Sentence(
+                    "A part of the form has a header Content-Disposition that cannot be read: {text}.",
+                    text=shown(text, SHOWN),
+                )
             )
         position = found.end()
         is_quoted = found[2] is not None
@@ -140,10 +155,24 @@ def _decode_plain(value: str) -> str:
     """Decode what clients write into a value in quotes."""
     if "=?" in value:
         value = _decode_words(value)
+    if (decoded := _percent_decoded(value)) is not None:
+        return decoded
     for written, character in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):  # The HTML standard, multipart/form-data.
         value = value.replace(written, character)
     # A page in another encoding than UTF-8 sends what its encoding does not have as `&#27700;`.
     return CHARACTER_REFERENCE.sub(lambda found: _character(int(found[1])) or found[0], value)
+
+
+def _percent_decoded(value: str) -> str | None:
+    """A name that is percent-encoded as a whole, decoded; None for any other. A name in ASCII is taken as it is: `%25`
+    and `%20` are also in the names of files that a browser has saved."""
+    if "%" not in value or not PERCENT_ENCODED.fullmatch(value):
+        return None
+    try:
+        decoded = unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return None
+    return None if decoded.isascii() else decoded
 
 
 def _character(number: int) -> str:
@@ -157,7 +186,7 @@ def _decode_words(value: str) -> str:
         decoded = [part if isinstance(part, str) else part.decode(_codec(charset)) for part, charset in parts]
     except (HeaderParseError, LookupError, UnicodeDecodeError):
         return value
-    return "".join(decoded) or value
+    return "".join(decoded) if all(decoded) else value
 
 
 def _codec(charset: str | None) -> str:
@@ -177,7 +206,11 @@ def _decoded(data: bytes) -> str:
     except UnicodeDecodeError:
         encoding, text = _guess(data)
     tracing.current().warn(
-        f"A part of the form has a header that is not UTF-8; it was read as {encoding}: {_shown(text)}. Send UTF-8."
+        Sentence(
+            "A part of the form has a header that is not UTF-8; it was read as {encoding}: {text}. Send UTF-8.",
+            encoding=encoding,
+            text=shown(text, SHOWN),
+        )
     )
     return text
 
@@ -196,9 +229,3 @@ def _guess(data: bytes) -> tuple[str, str]:
 def _is_latin(data: bytes) -> bool:
     """Whether all bytes above 127 are letters or signs of Latin-1, and not control characters."""
     return all(byte < 0x80 or byte >= 0xA0 for byte in data)
-
-
-def _shown(text: str) -> str:
-    """A text for an error or a warning: on one line, and not too long."""
-    one_line = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return one_line if len(one_line) <= SHOWN else one_line[:SHOWN] + "…"

@@ -1,141 +1,97 @@
-"""Listing, saving, switching and deleting the documents of a knowledge base. `uploads.py` brings new ones in."""
+"""Listing, switching and deleting the documents of a knowledge base. `uploads.py` brings new ones in,
+`downloads.py` reads their files."""
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from math import ceil
 from typing import Any
 
-from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
 
-from ..dify import RemoteFile
-from ..errors import ApiError, DifyError, DifyFailed, DifyRejected, DocumentBusy
-from ..extensions import dify
-from .downloads import folder_below, save_file
+from ..dify import side_by_side
+from ..dify.error_answers import STILL_INDEXING
+from ..errors import ApiError, DifyError, DifyNotFound, DifyRejected, DocumentArchived, DocumentBusy
+from ..extensions import db, dify
+from ..languages import Sentence
+from ..storage.document_locks import forget_locks, locks_of, remember_lock
+from .kb_counts import kb_counts
 from .not_found import document_must_exist, kb_must_exist
-from .paging import read_page
+from .paging import read_matching_page
 
 Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+SMALL_KB = 100
+"""Documents of a kb whose whole status is asked for. It then costs Dify no more than a page of its longest list."""
+
+LOCK_S = 610
+"""Seconds from a switch until Dify has forgotten its mark: 600, and some for the time until Dify has set the mark."""
+
 
 def list_documents(kb_id: str, page: int, size: int, keywords: str) -> tuple[list[Json], int]:
-    """One page of Dify's documents. Each has the counts of its segments as `segments`: None without a console login.
+    """One page of Dify's documents. Each has two keys more. `segments` has the counts of its segments, and in a kb of
+    up to SMALL_KB documents the times of its processing; it is None without a console login. `locked_until` is the
+    time until which Dify refuses to switch it, in seconds since 1970, or None.
+
+    The console's list has the counts of a page. Its status of a whole kb has the times too, so it is asked instead if
+    the kb is small. The first time, the size of the kb is in Dify's answer.
+
+    Queries: one.
 
     :returns: the documents and the number of all that match
     :raises KbNotFound: there is no such kb
     """
 
     def fetch(number: int, limit: int) -> Json:
-        answer = dify.knowledge.list_documents(kb_id, number, limit, keywords or None)
-        counts = _segment_counts(kb_id, number, limit, keywords or None) if answer["data"] else {}
+        page_of_documents = partial(dify.knowledge.list_documents, kb_id, number, limit, keywords or None)
+        page_of_counts = partial(_console_list, kb_id, number, limit, keywords or None)
+        size = kb_counts.size_of(kb_id)
+        if not dify.console.is_configured:
+            answer, counts = page_of_documents(), {}
+        elif size is None and not keywords:
+            answer = page_of_documents()
+            counts = _console_status(kb_id) if answer["total"] <= SMALL_KB else page_of_counts()
+        else:
+            is_small = size is not None and size <= SMALL_KB
+            whole_kb = partial(_console_status, kb_id)
+            answer, counts = side_by_side(page_of_documents, whole_kb if is_small else page_of_counts)
+        if not keywords:
+            kb_counts.note_size(kb_id, answer["total"])
         return {**answer, "data": [{**row, "segments": counts.get(row["id"])} for row in answer["data"]]}
 
     with kb_must_exist(kb_id):
-        return read_page(fetch, page, size)
+        rows, total = read_matching_page(fetch, page, size, keywords, lambda document: [document["name"]])
+    locks: dict[str, int] = {}
+    with _database_may_be_away("document/list goes without the locks of documents"):
+        locks = locks_of(db.engine, kb_id)
+    return [{**row, "locked_until": locks.get(row["id"])} for row in rows], total
 
 
-def _segment_counts(kb_id: str, page: int, limit: int, keyword: str | None) -> Json:
+def _console_list(kb_id: str, page: int, limit: int, keyword: str | None) -> Json:
+    return _by_id(partial(dify.console.list_documents, kb_id, page, limit, keyword))
+
+
+def _console_status(kb_id: str) -> Json:
+    return _by_id(partial(dify.console.indexing_status, kb_id))
+
+
+def _by_id(ask: Callable[[], Json]) -> Json:
     """The console's documents by id. Only the console tells how many segments a document has.
 
-    :returns: empty without a console login and if the console fails: a list without counts is better than none
+    :returns: empty if the console fails: a list without counts is better than none
     """
-    if not dify.console.is_configured:
-        return {}
     try:
-        answer = dify.console.list_documents(kb_id, page, limit, keyword)
+        answer = ask()
     except DifyError as error:
-        log.warning("document/list goes without chunk counts: %s", error.message)
+        if not isinstance(error, DifyNotFound):  # The other call tells that there is no such kb.
+            log.warning("document/list goes without chunk counts: %s", error.message)
         return {}
     return {document["id"]: document for document in answer["data"]}
-
-
-def save_document(kb_id: str, document_id: str, download_dir: str) -> tuple[Json, Path]:
-    """Save a document's file on this server, below DOWNLOAD_ROOT. The file may be as large as Dify says that it is.
-
-    The folder has the ids of the kb and of the document in its path, because two documents may have files of one name.
-
-    :param download_dir: a folder below DOWNLOAD_ROOT
-    :returns: Dify's description of the file, and the full path
-    :raises KbNotFound: there is no such kb
-    :raises DocumentNotFound: the kb has no such document
-    :raises ValidationFailed: the folder is not below DOWNLOAD_ROOT, or cannot be made
-    :raises DifyError: the file could not be read whole; nothing is saved
-    """
-    root: Path = current_app.config["DOWNLOAD_ROOT"]
-    folder_below(root, download_dir)  # Before Dify is asked, because Dify need not be asked in vain.
-    with document_must_exist(kb_id, document_id):
-        info = dify.files.describe(kb_id, document_id)
-        file = dify.files.open_file(info)
-    try:
-        folder = folder_below(root, f"{download_dir}/{kb_id}/{document_id}".lstrip("/"))
-        chunks = _at_most(info.get("size"), file.chunks())
-        path = save_file(root, folder, info.get("name") or file.name or document_id, chunks)
-    finally:
-        file.close()
-    return info, path
-
-
-def _at_most(size: Any, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a file, which may have no more bytes than Dify says. A file without an end would fill the disk."""
-    received = 0
-    for chunk in chunks:
-        received += len(chunk)
-        if isinstance(size, int) and received > size:
-            raise DifyFailed(f"Dify sends more than the {size} bytes that the file has.")
-        yield chunk
-
-
-def open_document(kb_id: str, document_id: str) -> RemoteFile:
-    """Open a document's file on Dify.
-
-    :raises KbNotFound: there is no such kb
-    :raises DocumentNotFound: the kb has no such document
-    """
-    with document_must_exist(kb_id, document_id):
-        return dify.files.open_file(dify.files.locate(kb_id, document_id))
-
-
-def read_and_close(file: RemoteFile, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """A part of a file in pieces. The connection to Dify is closed at its end, and if the reader stops early.
-
-    Two pieces are read at once, so that an error in them is raised here, where it can still become an answer. A later
-    error is raised by the iterator; gunicorn then closes the connection, and the caller notices that bytes are missing.
-
-    :param begin: the first byte of the part. All bytes before it are read too
-    :param end: the first byte after the part; None: the part has the rest of the file
-    :raises DifyError: Dify broke the connection, or fell silent, before the end of the first two pieces
-    """
-    reading = _read_ahead(file, begin, end)
-    next(reading)
-    return reading
-
-
-def _read_ahead(file: RemoteFile, begin: int, end: int | None) -> Iterator[bytes]:
-    try:
-        chunks = _part(file.chunks(), begin, end)
-        piece, following = next(chunks, b""), next(chunks, b"")
-        yield b""  # For `read_and_close`, which starts the generator.
-        while piece:
-            yield piece
-            piece, following = following, next(chunks, b"")
-    except DifyError as error:
-        log.warning("the download of a file broke off: %s", error.message)
-        raise
-    finally:
-        file.close()
-
-
-def _part(chunks: Iterator[bytes], begin: int, end: int | None) -> Iterator[bytes]:
-    """The bytes from `begin` on, up to the one before `end`."""
-    position = 0
-    for chunk in chunks:
-        piece = chunk[max(0, begin - position) : None if end is None else end - position]
-        position += len(chunk)
-        if piece:
-            yield piece
-        if end is not None and position >= end:
-            return
 
 
 def remove_documents(kb_id: str, document_ids: list[str]) -> None:
@@ -158,20 +114,76 @@ def switch_documents(kb_id: str, document_ids: list[str], action: str) -> None:
     """Enable or disable documents.
 
     Dify answers with success for a document that it does not know (recorded in tests/contract/ as
-    documents/status-unknown-document), so each is read first.
+    documents/status-unknown-document) and for an archived one, which no search finds afterwards either. So each is read
+    first.
 
     :param action: `enable` or `disable`
     :raises KbNotFound: there is no such kb
     :raises DocumentNotFound: the kb lacks one of the documents; none was switched
+    :raises DocumentArchived: one of the documents is archived; none was switched
     :raises DocumentBusy: Dify is still indexing or switching one of them
     """
-    for document_id in document_ids:
-        with document_must_exist(kb_id, document_id):
-            dify.knowledge.get_document(kb_id, document_id)
+    documents = side_by_side(*(partial(get_document, kb_id, document_id) for document_id in document_ids))
+    for document in documents:
+        if document.get("archived"):
+            raise DocumentArchived(document["name"])
     try:
         with kb_must_exist(kb_id):
             dify.knowledge.set_document_status(kb_id, action, document_ids)
     except DifyRejected as error:
         if error.dify_code == "invalid_action":
-            raise DocumentBusy(f"Dify cannot {action} the document now: {error.message}") from error
+            raise _busy(kb_id, documents, action, error) from error
         raise
+    with _database_may_be_away("a document's lock was not forgotten"):
+        forget_locks(db.engine, document_ids)
+
+
+def _busy(kb_id: str, documents: list[Json], action: str, error: DifyRejected) -> DocumentBusy:
+    """The error for a switch that Dify refuses: it is still indexing the document, or the mark of a switch is left.
+
+    Dify first gives the switch to its worker and then marks the document for ten minutes. A worker that is faster than
+    that leaves the mark behind (tests/contract/DIFFERENCES-1.16.md, C), and nothing but time removes it. Dify does not
+    tell when it ends. The switch has set the document's `updated_at` just before, and no later change set it back.
+    """
+    refused = Sentence("Dify cannot {action} the document now", action=action)
+    switched = [document for document in documents if document.get("indexing_status") == "completed"]
+    if error.message != STILL_INDEXING or not switched:
+        return DocumentBusy(Sentence("{refused}: {reason}", refused=refused, reason=error.message))
+    now = time.time()
+    until = max(min(document.get("updated_at") or now, now) for document in switched) + LOCK_S
+    if until <= now:
+        return DocumentBusy(Sentence("{refused}: {reason}", refused=refused, reason=error.message))
+    end = datetime.fromtimestamp(ceil(until), UTC)
+    if len(documents) == 1:  # Of several documents Dify does not tell which one it means.
+        with _database_may_be_away("a document's lock was not remembered"):
+            remember_lock(db.engine, kb_id, documents[0]["id"], end.replace(tzinfo=None))
+    return DocumentBusy(
+        Sentence(
+            "{refused}: it has not finished the last switch, or has left the mark of it behind, which locks a"
+            " document for up to ten minutes. Try again now and then; the lock ends at {end:%Y-%m-%dT%H:%M:%SZ} at"
+            " the latest.",
+            refused=refused,
+            end=end,
+        ),
+        retry_after=min(30, ceil(until - now)),
+    )
+
+
+@contextmanager
+def _database_may_be_away(consequence: str) -> Iterator[None]:
+    """Let a request go on if our own database fails: what Dify has done or said is more than what we remember of it."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        log.error("%s: %s", consequence, error)
+
+
+def get_document(kb_id: str, document_id: str) -> Json:
+    """Dify's document.
+
+    :raises KbNotFound: there is no such kb
+    :raises DocumentNotFound: the kb has no such document
+    """
+    with document_must_exist(kb_id, document_id):
+        document: Json = dify.knowledge.get_document(kb_id, document_id)
+    return document

@@ -3,15 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import current_app
-
-from ..dify.records import EmbeddingModel
 from ..errors import KbNameTaken
 from ..extensions import dify
 from .dataset_request_bodies import create_dataset_body, update_dataset_body
 from .not_found import kb_must_exist, kb_name_must_be_unused
-from .paging import DIFY_MAX_LIMIT, read_page
+from .paging import DIFY_MAX_LIMIT, read_matching_page
 from .uploads import CLOCK_DIFFERENCE_S
+from .workspace_models import WorkspaceModels
 
 Json = dict[str, Any]
 
@@ -25,7 +23,7 @@ def list_kbs(page: int, size: int, keywords: str) -> tuple[list[Json], int]:
     def fetch(number: int, limit: int) -> Json:
         return dify.knowledge.list_datasets(number, limit, keywords or None)
 
-    return read_page(fetch, page, size)
+    return read_matching_page(fetch, page, size, keywords, lambda dataset: [dataset["name"]])
 
 
 def create_kb(wanted: Json, first_tried_at: datetime | None = None) -> tuple[Json, Json]:
@@ -37,7 +35,7 @@ def create_kb(wanted: Json, first_tried_at: datetime | None = None) -> tuple[Jso
     :returns: Dify's dataset and the body that was sent
     :raises KbNameTaken: another kb has this name
     """
-    body = create_dataset_body(wanted, _configured_embedding())
+    body = create_dataset_body(wanted, WorkspaceModels())
     try:
         with kb_name_must_be_unused(wanted["name"]):
             return dify.knowledge.create_dataset(body), body
@@ -68,10 +66,5 @@ def update_kb(wanted: Json) -> Json:
     """
     kb_id = wanted["kb_id"]
     with kb_must_exist(kb_id), kb_name_must_be_unused(wanted.get("name", "")):
-        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), _configured_embedding())
+        changes = update_dataset_body(wanted, dify.knowledge.get_dataset(kb_id), WorkspaceModels())
         return dify.knowledge.update_dataset(kb_id, changes)
-
-
-def _configured_embedding() -> EmbeddingModel | None:
-    model, provider = current_app.config["DIFY_EMBEDDING_MODEL"], current_app.config["DIFY_EMBEDDING_PROVIDER"]
-    return (model, provider) if model else None

@@ -1,12 +1,20 @@
 """Pages of our lists that are longer than Dify's. Pure functions."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from ..errors import ValidationFailed
+from ..languages import Sentence
 
 Json = dict[str, Any]
 FetchPage = Callable[[int, int], Json]
 """`fetch(page, limit)` returns Dify's page: `data`, a list of rows with an `id`, and `total`."""
+
+TextsOf = Callable[[Json], Iterable[str | None]]
+
+MAX_MATCHED = 5000
+"""Rows that are compared with keywords which have a wildcard, 50 calls."""
 
 DIFY_MAX_LIMIT = 100
 """Dify treats a larger `limit` as 100 and then says that no more rows exist (tests/contract/README.md, 8)."""
@@ -49,6 +57,47 @@ def read_page(fetch: FetchPage, page: int, size: int) -> tuple[list[Json], int]:
         if known >= bisect_right(seconds, last) or len(limits) == 1:
             return sorted(rows.values(), key=_newest_first)[first:end], total
         limits.pop(0)
+
+
+def has_wildcard(keywords: str) -> bool:
+    """Whether Dify may read one of these characters as an SQL wildcard: every recorded version in the names of
+    documents, 1.8.1 also in those of datasets and in segments (tests/contract/README.md, 10)."""
+    return "%" in keywords or "_" in keywords
+
+
+def read_matching_page(fetch: FetchPage, page: int, size: int, keywords: str, texts: TextsOf) -> tuple[list[Json], int]:
+    """Read one page of the rows that contain `keywords` as a text.
+
+    Dify finds at least these, because its wildcards match the characters themselves too. No version was recorded with
+    an escaped wildcard, and one that escapes by itself would take a backslash for a text. So all rows that Dify finds
+    are read, and those without the text are left out.
+
+    :param texts: the texts of a row, one of which must contain the keywords; capital and small letters count as equal,
+        because Dify has compared them already
+    :returns: the rows of this page, and the number of rows on all pages
+    :raises ValidationFailed: Dify finds more than MAX_MATCHED rows
+    """
+    if not has_wildcard(keywords):
+        return read_page(fetch, page, size)
+
+    def fetch_some(number: int, limit: int) -> Json:
+        answer = fetch(number, limit)
+        if answer["total"] > MAX_MATCHED:
+            raise ValidationFailed(
+                Sentence(
+                    "keywords '{keywords}' are too general: Dify takes % and _ for wildcards and finds {total:,}"
+                    " rows, of which {max_matched:,} can be compared. Give more of the text.",
+                    keywords=keywords,
+                    total=answer["total"],
+                    max_matched=MAX_MATCHED,
+                )
+            )
+        return answer
+
+    rows, _ = read_page(fetch_some, 1, MAX_MATCHED)
+    wanted = keywords.casefold()
+    found = [row for row in rows if any(wanted in text.casefold() for text in texts(row) if text)]
+    return found[(page - 1) * size : page * size], len(found)
 
 
 def _collect_rows(

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain
 from typing import Any
 
-from ..dify import NO_INDEX
+from ..dify import NO_INDEX, side_by_side
 from ..dify.records import embedding_model, score
 from ..errors import DifyFailed, DifyRejected, DifyUnreadable
 from ..extensions import dify
-from .not_found import document_must_exist, kb_must_exist
+from ..languages import Sentence
+from .documents import get_document
+from .not_found import kb_must_exist
 from .retrieval_settings import retrieval_model, search_method_for
 
 Json = dict[str, Any]
@@ -20,8 +23,16 @@ MAX_QUERY_LENGTH = 250
 MAX_QUERIES = 4
 """Queries that one question is split into. Of a longer question we search for the beginning and the end only."""
 
-WIDER_SEARCH_FACTOR = 10
-"""By this we multiply `top_k` if documents with the same name took the places of the wanted documents' passages."""
+WIDER_SEARCH_FACTORS = (1, 10, 100)
+"""By these we multiply `top_k` if other documents took the places of the wanted documents' passages. The last one is
+for a Dify that ignores the filter (:func:`_search_documents`)."""
+
+LARGEST_TOP_K = 1000
+"""Dify's answer would be too large with more."""
+
+OWN_INDEX = Sentence(
+    "its service API looks for an index of its own, and does not ask the service that has the documents."
+)
 
 SENTENCE_END = re.compile(r"(?<=[。！？；.!?;\n])")
 
@@ -45,12 +56,10 @@ def find_passages(
     queries = split_question(question)
     if not queries:
         return []
-    with kb_must_exist(kb_id):
-        if doc_ids and settings:
-            return _search_documents(kb_id, queries, settings, doc_ids)
-        results = [_search(kb_id, query, settings) for query in queries]
-    limit = settings["top_k"] if settings else max(map(len, results))
-    return _merge(results)[:limit]
+    if doc_ids and settings:
+        return _search_documents(kb_id, queries, settings, doc_ids)
+    results = _search_all((kb_id, query, settings) for query in queries)
+    return _best(results, settings["top_k"] if settings else None)
 
 
 def find_passages_in_kbs(kb_ids: Iterable[str], question: str) -> list[Json]:
@@ -58,7 +67,10 @@ def find_passages_in_kbs(kb_ids: Iterable[str], question: str) -> list[Json]:
 
     :returns: Dify's records, best first, each with the `kb_id` that it comes from
     """
-    return _merge([{**record, "kb_id": kb_id} for record in find_passages(kb_id, question)] for kb_id in kb_ids)
+    queries, kbs = split_question(question), list(kb_ids)
+    results = _search_all((kb_id, query, None) for kb_id in kbs for query in queries)
+    found_in = [(kb_id, results[at * len(queries) : (at + 1) * len(queries)]) for at, kb_id in enumerate(kbs)]
+    return _merge([{**record, "kb_id": kb_id} for record in _best(found, None)] for kb_id, found in found_in)
 
 
 def split_question(question: str) -> list[str]:
@@ -82,33 +94,52 @@ def _search_documents(kb_id: str, queries: list[str], settings: Json, doc_ids: l
 
     Dify cannot filter by a document's id, only by the built-in `document_name`, which must be switched on for the kb
     first. Two documents may have the same name. So we drop the passages of other documents, and search once more with
-    a larger `top_k` if too few are left.
+    a larger `top_k` if too few are left. Dify 1.13.3 to 1.14.0 ignores the filter: then documents with other names come
+    too, and we search a third time. This was read in Dify's code, not recorded.
     """
-    documents = [_get_document(kb_id, document_id) for document_id in doc_ids]
+    documents = side_by_side(*(partial(get_document, kb_id, document_id) for document_id in doc_ids))
     if any(not document.get("doc_metadata") for document in documents):
         dify.knowledge.enable_built_in_metadata(kb_id)
-    conditions = [
-        {"name": "document_name", "comparison_operator": "is", "value": name}
-        for name in sorted({document["name"] for document in documents})
-    ]
+    names = {document["name"] for document in documents}
+    conditions = [{"name": "document_name", "comparison_operator": "is", "value": name} for name in sorted(names)]
     filters = {"logical_operator": "or", "conditions": conditions}
     limit = settings["top_k"]
-    for top_k in (limit, limit * WIDER_SEARCH_FACTOR):
-        results = [_search(kb_id, query, {**settings, "top_k": top_k}, filters) for query in queries]
+    for factor in WIDER_SEARCH_FACTORS:
+        top_k = max(limit, min(limit * factor, LARGEST_TOP_K))
+        results = _search_all((kb_id, query, {**settings, "top_k": top_k}, filters) for query in queries)
         wanted = [[record for record in records if record["segment"]["document_id"] in doc_ids] for records in results]
+        is_filtered = all(_document_name(record) in names for records in results for record in records)
+        if is_filtered and factor > 1 or top_k == LARGEST_TOP_K:
+            break
         if all(len(kept) >= limit or len(records) < top_k for kept, records in zip(wanted, results, strict=True)):
             break
-    return _merge(wanted)[:limit]
+    return _best(wanted, limit)
 
 
-def _get_document(kb_id: str, document_id: str) -> Json:
-    with document_must_exist(kb_id, document_id):
-        document: Json = dify.knowledge.get_document(kb_id, document_id)
-    return document
+def _document_name(record: Json) -> str | None:
+    name: str | None = (record["segment"].get("document") or {}).get("name")
+    return name
+
+
+def _search_all(searches: Iterable[tuple[Any, ...]]) -> list[list[Json]]:
+    """Make several searches, side by side.
+
+    :param searches: the arguments of :func:`_search`
+    """
+    return side_by_side(*(partial(_search, *search) for search in searches))
 
 
 def _search(kb_id: str, query: str, settings: Json | None, filters: Json | None = None) -> list[Json]:
-    """Search once. A kb without an index has no passages; settings that the kb cannot search with are replaced."""
+    """Search once. A kb without an index has no passages; settings that the kb cannot search with are replaced.
+
+    :raises KbNotFound: there is no such kb
+    :raises DifyFailed: Dify cannot search an external kb
+    """
+    with kb_must_exist(kb_id):
+        return _search_kb(kb_id, query, settings, filters)
+
+
+def _search_kb(kb_id: str, query: str, settings: Json | None, filters: Json | None) -> list[Json]:
     embedding = None
     if settings and settings.get("search_method") == "hybrid_search":
         embedding = embedding_model(dify.knowledge.get_dataset(kb_id))
@@ -123,6 +154,16 @@ def _search(kb_id: str, query: str, settings: Json | None, filters: Json | None 
         # - by meaning in an economy kb, also with SQL text (retrieve/semantic-on-economy);
         # - with incomplete settings of the kb, in 1.8.1 (datasets/retrieve-after-patch-partial).
         dataset = dify.knowledge.get_dataset(kb_id)
+        if dataset.get("provider") == "external":
+            # Its documents are elsewhere, so Dify counts no words, and the kb is not empty for that. By its code, Dify
+            # 1.12.1 does not ask the other service here, but searches an index of its own, which does not exist.
+            reason = OWN_INDEX if error.message == NO_INDEX else error.message
+            text = Sentence(
+                "Dify could not search the external knowledge base '{name}': {reason}",
+                name=dataset["name"],
+                reason=reason,
+            )
+            raise DifyFailed(text, dify_status=error.dify_status, dify_code=error.dify_code) from error
         is_economy = dataset.get("indexing_technique") == "economy"
         # Dify counts the characters of a document before it indexes it, and keeps the count if indexing fails.
         if not dataset.get("word_count") or error.message == NO_INDEX and not is_economy:
@@ -142,6 +183,12 @@ def _retrieve(kb_id: str, query: str, model: Json | None, filters: Json | None) 
         model = {**model, "metadata_filtering_conditions": filters}
     records: list[Json] = dify.knowledge.retrieve(kb_id, query, model)["records"]
     return records
+
+
+def _best(results: list[list[Json]], limit: int | None) -> list[Json]:
+    """The best records of several searches in one kb: `limit` of them, or as many as the kb's own settings gave one
+    search."""
+    return _merge(results)[: max(map(len, results), default=0) if limit is None else limit]
 
 
 def _merge(results: Iterable[list[Json]]) -> list[Json]:

@@ -5,10 +5,12 @@ PATCH has none (tests/contract/DIFFERENCES.md, 23 and 24); every version answers
 model (tests/contract/README.md, 12).
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from ..dify.records import EmbeddingModel
+from ..dify.records import EmbeddingModel, RerankModel
 from ..errors import ValidationFailed
+from ..languages import Sentence
 from ..schemas.kb import DEFAULT_SCORE_THRESHOLD, DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT
 
 Json = dict[str, Any]
@@ -26,27 +28,36 @@ DEFAULTS: Json = {
 NO_RERANKING_MODEL = {"reranking_provider_name": "", "reranking_model_name": ""}
 
 
-def retrieval_model(settings: Json, *, embedding: EmbeddingModel | None, stored: Json | None = None) -> Json:
+def retrieval_model(
+    settings: Json,
+    *,
+    embedding: EmbeddingModel | None,
+    stored: Json | None = None,
+    find_rerank_model: Callable[[], RerankModel] | None = None,
+) -> Json:
     """Build a whole retrieval model for Dify.
 
     :param settings: the caller's parameters; those that are missing come from `stored`, then from :data:`DEFAULTS`
     :param embedding: the dataset's embedding model, which the weights of a hybrid search must name
     :param stored: the dataset's `retrieval_model_dict`
-    :raises ValidationFailed: reranking is asked for and the dataset has no rerank model
+    :param find_rerank_model: called if the caller switches reranking on and the dataset has no rerank model
     """
     stored = {key: value for key, value in (stored or {}).items() if value is not None}
     values = {**DEFAULTS, **{key: stored[key] for key in DEFAULTS if key in stored}, **settings}
     weights = values["weights"]
+    if not isinstance(weights, (int, float)) and embedding and not _names_model(weights):
+        weights = weights["vector_setting"].get("vector_weight", DEFAULT_VECTOR_WEIGHT)  # Dify ignores these weights.
     if isinstance(weights, (int, float)):
         weights = weights_object(float(weights), embedding)
-    mode = _reranking_mode(values, weights, stored)
-    if values["reranking_enable"] and mode is None:
-        raise ValidationFailed("reranking_enable needs a rerank model; choose one for this kb in Dify first.")
+    rerank_model = stored.get("reranking_model") or NO_RERANKING_MODEL
+    if settings.get("reranking_enable") and not rerank_model.get("reranking_model_name") and find_rerank_model:
+        name, provider = find_rerank_model()
+        rerank_model = {"reranking_provider_name": provider, "reranking_model_name": name}
     return {
         "search_method": values["search_method"],
         "reranking_enable": values["reranking_enable"],
-        "reranking_mode": mode,
-        "reranking_model": stored.get("reranking_model") or NO_RERANKING_MODEL,
+        "reranking_mode": _reranking_mode(settings, values, weights, stored, rerank_model),
+        "reranking_model": rerank_model,
         "weights": weights,
         "top_k": values["top_k"],
         "score_threshold_enabled": values["score_threshold_enabled"],
@@ -71,12 +82,21 @@ def weights_object(vector_weight: float, embedding: EmbeddingModel | None) -> Js
     }
 
 
-def _reranking_mode(values: Json, weights: Json, stored: Json) -> str | None:
-    """Choose how Dify merges the results: by the rerank model, or by weights that name the embedding model."""
-    if values["reranking_enable"] and (stored.get("reranking_model") or {}).get("reranking_model_name"):
+def _reranking_mode(settings: Json, values: Json, weights: Json, stored: Json, rerank_model: Json) -> str | None:
+    """Choose how Dify merges the results: by the rerank model, or by weights that name the embedding model.
+
+    A kb that was set up on Dify's page may have reranking on and merge by weights all the same (recorded in
+    tests/contract/ as retrieve/hybrid-weighted-reranking-enable-true). It keeps that until the caller switches
+    reranking.
+    """
+    keeps_weights = stored.get("reranking_mode") == "weighted_score" and "reranking_enable" not in settings
+    if values["reranking_enable"] and rerank_model.get("reranking_model_name") and not keeps_weights:
         return "reranking_model"
-    named = weights["vector_setting"].get("embedding_model_name")
-    return "weighted_score" if values["search_method"] == "hybrid_search" and named else None
+    return "weighted_score" if values["search_method"] == "hybrid_search" and _names_model(weights) else None
+
+
+def _names_model(weights: Json) -> bool:
+    return bool(weights["vector_setting"].get("embedding_model_name"))
 
 
 def search_method_for(technique: str, search_method: str | None) -> str:
@@ -90,7 +110,10 @@ def search_method_for(technique: str, search_method: str | None) -> str:
         return search_method or DEFAULTS["search_method"]
     if search_method not in (None, "keyword_search"):
         raise ValidationFailed(
-            f"search_method {search_method} needs indexing_technique high_quality; an economy kb has keyword_search"
-            " only."
+            Sentence(
+                "search_method {search_method} needs indexing_technique high_quality; an economy kb has"
+                " keyword_search only.",
+                search_method=search_method,
+            )
         )
     return "keyword_search"

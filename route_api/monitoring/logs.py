@@ -19,12 +19,13 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from config import Config
 
-from . import metrics, tracing
+from ..languages import preferred_language
+from . import metrics, spans, tracing
 from .tracing import Trace
 
 access_log = logging.getLogger("route_api.access")
@@ -183,7 +184,10 @@ def init_app(app: Flask, config: Config) -> None:
 
 def _start_request() -> None:
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    tracing.begin(given if USABLE_REQUEST_ID(given) else token_hex(16))
+    trace = tracing.begin(given if USABLE_REQUEST_ID(given) else token_hex(16))
+    trace.language = preferred_language(request.headers.get("Accept-Language"), current_app.config["DEFAULT_LANGUAGE"])
+    route = request.url_rule.rule if request.url_rule is not None else None
+    trace.span = spans.begin_request(request.method, route, trace.request_id, request.headers)
 
 
 def _name_request(response: Response) -> Response:
@@ -191,6 +195,9 @@ def _name_request(response: Response) -> Response:
     # `request` is a proxy, and each access through it takes time.
     trace, asked = tracing.current(), request._get_current_object()  # type: ignore[attr-defined]
     response.headers[REQUEST_ID_HEADER] = trace.request_id
+    if trace.has_sentences:
+        response.headers["Content-Language"] = trace.language
+        response.headers.add("Vary", "Accept-Language")
     route = asked.url_rule.rule if asked.url_rule is not None else None
     caller = g.get("caller")
     label = caller.label if caller is not None else ANONYMOUS
@@ -204,6 +211,7 @@ def _end_request(trace: Trace, method: str, path: str, route: str | None, status
     seconds = perf_counter() - trace.started_at
     status = trace.status or status
     metrics.count_request(route, method, status, seconds)
+    spans.end(trace.span, status, trace.error, is_failure=status >= 500)
     if access_log.isEnabledFor(logging.INFO):
         # `access_log.info` would also search the stack for the calling line, which takes time and is not logged.
         record = logging.makeLogRecord(

@@ -35,7 +35,7 @@ DIFY_OUTCOMES = ("ok", "refused", "failed", "unreachable", "timeout")
 DIFY_CALL_KINDS = ("read", "write", "retrieval", "chat", "console", "file")
 """The kinds of calls to Dify that `dify/breaker.py` tells apart."""
 
-STREAM_OUTCOMES = ("done", "stop_requested", "caller_left", "gateway_stopped", "failed")
+STREAM_OUTCOMES = ("done", "paused", "stop_requested", "caller_left", "gateway_stopped", "failed")
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 FIRST_TOKEN_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -79,7 +79,7 @@ _dify_breaker_opened = Counter(
 dify_breaker_opened = {kind: _dify_breaker_opened.labels(kind) for kind in DIFY_CALL_KINDS}
 _streams = Counter(
     "route_api_streams",
-    "Finished streams, by how they ended. Every outcome but `done` means that the stream ended early.",
+    "Finished streams, by how they ended. Every outcome but `done` and `paused` means that the stream ended early.",
     ["outcome"],
     registry=_REGISTRY,
 )

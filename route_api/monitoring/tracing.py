@@ -9,7 +9,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from ..languages import ENGLISH, Sentence
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 T = TypeVar("T")
 
@@ -26,6 +31,9 @@ class Trace:
     :param error: the error code of a failure, such as `kb_not_found`
     :param is_interrupted: whether :meth:`interrupt` was called
     :param warnings: sentences for the caller about what the gateway changed or ignored in the request
+    :param language: the language of the sentences for the caller
+    :param has_sentences: whether a sentence in this language was written into the answer
+    :param span: the span of the request for OpenTelemetry; None without traces (`spans.py`)
     """
 
     request_id: str = ""
@@ -35,7 +43,10 @@ class Trace:
     status: int | None = None
     error: str | None = None
     is_interrupted: bool = False
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Sentence] = field(default_factory=list)
+    language: str = ENGLISH
+    has_sentences: bool = False
+    span: "Span | None" = None
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
     _shutdowns: list[Callable[[], None]] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -46,7 +57,7 @@ class Trace:
         """
         self.dify_s += perf_counter() - moment
 
-    def warn(self, sentence: str) -> None:
+    def warn(self, sentence: Sentence) -> None:
         """Tell the caller something in the answer's `warnings`. A sentence is told once."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
@@ -60,6 +71,24 @@ class Trace:
             self.is_interrupted = True
             for shutdown in self._shutdowns:
                 shutdown()
+
+    def branch(self) -> "Trace":
+        """The trace of a call that runs in another thread, at the same time as those of this trace (:meth:`join`).
+
+        It has the same request id, warnings and span, but its own calls and times. The caller must let
+        :meth:`interrupt` reach it: `trace.interruptible(branch.interrupt)`.
+        """
+        return Trace(
+            self.request_id,
+            self.started_at,
+            is_interrupted=self.is_interrupted,
+            warnings=self.warnings,
+            span=self.span,
+        )
+
+    def join(self, branch: "Trace") -> None:
+        """Count the calls of a branch that has ended. Its wait ran beside ours, so its seconds do not count again."""
+        self.dify_calls += branch.dify_calls
 
     def resume(self) -> None:
         """Allow calls to Dify again after :meth:`interrupt`, for example the call that stops a generation."""
@@ -110,6 +139,11 @@ def begin(request_id: str) -> Trace:
     trace = Trace(request_id)
     _current.set(trace)
     return trace
+
+
+def continue_with(trace: Trace) -> None:
+    """Let a trace be the current one of this thread or greenlet."""
+    _current.set(trace)
 
 
 def end() -> None:

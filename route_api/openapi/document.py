@@ -1,7 +1,7 @@
 """The parts of the OpenAPI document that marshmallow's schemas lack: examples, errors, streams, and who may call.
 
 Pure functions and constants. `views/blueprint.py` applies them to each route, `openapi/markdown.py` prints the result.
-Schemas are passed to apispec as classes: it copies its input, and copying instances would double the start-up time.
+Schemas are passed to apispec as classes: it copies its input, and copying instances would double the time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,6 +36,7 @@ holds in all three places:
 - A list may be a JSON list, a JSON list written as a text, the same name several times, `name[]`, `name[0]` and
   `name[1]`, or one text with commas. Entries that are null or empty are left out. Where one id is wanted, a list with
   one id will do. Objects in lists may be written as `history[0][role]`.
+- An object may be JSON, its JSON written as a text, or `inputs[city]`.
 - Numbers, `true` and `false` may be texts, with blanks around them: `"5"`, `5.0`, `"５"`, `"True"`, `on`, `off`, `1`.
   Where a text is wanted, a number is taken as its text. Ids are UUIDs, with or without dashes, with or without blanks
   around them.
@@ -55,6 +56,12 @@ most ten parameters are named. The endpoint's table lists what it reads; a param
 the table is not named, nor is one that is null, nor `_`, which jQuery adds against caches. All others are named, also
 if RAGFlow reads them. With the setting `UNKNOWN_PARAMETERS=refuse` such a request gets 400 `validation_failed` and
 changes nothing; with `ignore` nothing is said. `/metrics`, `/docs` and `/openapi.json` look at no parameters.
+
+**Language**: `message` and `warnings` are in English or in Chinese, as the header `Accept-Language` prefers. Without
+this header they are in the language of the setting `DEFAULT_LANGUAGE`, which is English. `Content-Language` names the
+language of an answer with such a sentence. `error` and all field names are the same in each language, and so are Dify's
+own words and the messages that the API document prints. `/docs` and `/openapi.json` come in both languages too;
+`?lang=zh` or `?lang=en` chooses one.
 
 An unknown path gets 404 `route_not_found`, an HTTP method that the path does not have 405 `method_not_allowed`. A
 request that is not valid HTTP gets 400 `bad_request`, a path that is too long 414 `path_too_long`, and headers that are
@@ -94,7 +101,38 @@ SPEC_OPTIONS = {
 
 FAILURE = {"$ref": "#/components/schemas/Failure"}
 
-FORWARDED_REFUSAL = {
+ID_PATTERN = "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"
+"""A UUID, with or without dashes, as a parameter. It is no `format`: generators would take an id for a value of another
+type in parameters than in answers, where some ids may be empty."""
+
+OWN_NAMES = {
+    "conversation_completion": "completion",
+    "conversation_completion_db": "completion_db",
+    "chat_chat": "chat",
+}
+"""The operations that ask the model have shorter names than their paths."""
+
+
+def operation_id(path: str, method: str, methods: Iterable[str]) -> str:
+    """The name of an operation: `kb_list` for `/kb/list`, so that generators name their functions after resource and
+    action.
+
+    If a path has several methods, the name is that of POST, and the other methods are added to theirs: `kb_list_get`.
+
+    :param path: as in a rule of Flask, such as `/docs/<name>`
+    :param methods: all methods of the path, in capital letters
+    """
+    *parents, last = path.strip("/").split("/")
+    words = [*(word for word in parents if not word.startswith("<")), last.strip("<>")]
+    name = "_".join(words).replace(".", "_")
+    name = OWN_NAMES.get(name, name)
+    if "-" in name:  # The second spelling of a path.
+        name = f"{name.replace('-', '_')}_dashed"
+    is_main = method.upper() == "POST" or "POST" not in methods
+    return name if is_main else f"{name}_{method.lower()}"
+
+
+DIFY_REFUSAL = {
     "type": "object",
     "description": "Dify's own answer, unchanged",
     "properties": {"code": {"type": "string"}, "message": {"type": "string"}, "status": {"type": "integer"}},
@@ -107,8 +145,8 @@ CALLER_ERRORS = ("credentials_missing", "credentials_invalid", "login_ended", "f
 """Errors of every route that needs credentials. The database is asked about the user of a token. `forbidden` is also
 the answer to a web page of another site, with `AUTH=open`."""
 
-ANY_ERRORS = ("internal_error", "too_many_requests")
-"""Errors of every route."""
+ANY_ERRORS = ("internal_error", "too_many_requests", "path_too_long", "headers_too_large")
+"""Errors of every route. The last two are answers of gunicorn, which reads a request before any route gets it."""
 
 ACCESS_WORDS = {
     "admin": "For service keys, and for users with the role `admin`.",
@@ -131,6 +169,7 @@ def known_errors() -> list[ErrorKind]:
     kinds = [
         ErrorKind(error.code, int(error.status), cleandoc(error.__doc__ or "").splitlines()[0])
         for error in _family(ApiError)
+        if error.__module__ == ApiError.__module__  # Not a case of one of these that a module has for itself.
     ]
     for status, code in HTTP_ERROR_CODES.items():
         kinds.append(ErrorKind(code, status, "Said by the server itself, before an endpoint is reached."))
@@ -176,7 +215,7 @@ def _failure_response(kinds: list[ErrorKind]) -> Json:
 
 def with_forwarded_refusals(responses: dict[str, Json]) -> dict[str, Json]:
     """The same responses, where each refusal (4xx) may also be Dify's own answer."""
-    schema = {"anyOf": [FAILURE, FORWARDED_REFUSAL]}
+    schema = {"anyOf": [FAILURE, {"$ref": "#/components/schemas/DifyRefusal"}]}
     return {
         status: (
             {**response, "content": {kind: {**shown, "schema": schema} for kind, shown in response["content"].items()}}
@@ -188,11 +227,12 @@ def with_forwarded_refusals(responses: dict[str, Json]) -> dict[str, Json]:
 
 
 def request_body(schema: Schema) -> Json:
-    """The body of an operation that takes its parameters as JSON or as a form."""
+    """The body of an operation that takes its parameters as JSON. INTRODUCTION tells how a form carries the same: with
+    both in the document, generators write clients that do not know which of the two to send."""
     shown = {"schema": type(schema), "example": example_of(schema)}
     return {
         "required": any(field.required for field in schema.fields.values()),
-        "content": {"application/json": shown, "application/x-www-form-urlencoded": shown.copy()},
+        "content": {"application/json": shown},
     }
 
 

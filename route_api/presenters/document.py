@@ -3,6 +3,7 @@
 from pathlib import PurePath
 from typing import Any
 
+from ..languages import Sentence, joined
 from .formats import http_date, without_host
 
 Json = dict[str, Any]
@@ -21,16 +22,30 @@ RUN_OF_STATUS = {
 
 RAGFlow's UI shows nothing for any other value."""
 
+NO_CHUNKS = Sentence("Nothing was found in the file that could become a chunk, so no search finds the document.")
+NO_PAIRS = Sentence(
+    "No pair of a question and its answer came of the file, so no search finds the document. With doc_form qa_model,"
+    " the language model of the server writes these pairs; the sandbox reads them, from a csv with the columns question"
+    " and answer or from lines that begin with Q: and A:, or 问： and 答：. To have the file's own text found, upload it"
+    " with doc_form text_model."
+)
+
 
 def document_row(document: Json, kb_id: str, segments: Json | None = None) -> Json:
     """Build a row of `document/list`.
 
-    :param segments: the document's `completed_segments` and `total_segments`, if Dify's console was asked for them
+    :param segments: the document's `completed_segments` and `total_segments`, and perhaps the times of its processing,
+        if Dify's console was asked for them
     """
     upload = upload_file_of(document)
     status = document.get("indexing_status") or "waiting"
     created_at = document.get("created_at") or 0
     completed, total = _segment_counts(segments)
+    times = segments or {}
+    has_none = times.get("total_segments", document.get("word_count")) == 0
+    duration = _seconds_between(
+        times.get("processing_started_at"), times.get("completed_at") or times.get("stopped_at")
+    )
     return {
         "chunk_num": total,
         "create_date": http_date(created_at),
@@ -43,11 +58,11 @@ def document_row(document: Json, kb_id: str, segments: Json | None = None) -> Js
         "name": document["name"],
         "parser_config": {"pages": [[]]},
         "parser_id": "naive",
-        "process_begin_at": None,
-        "process_duation": 0,
-        "process_duration": 0,
+        "process_begin_at": http_date(times.get("processing_started_at") or 0) or None,
+        "process_duation": duration,
+        "process_duration": duration,
         "progress": progress(status, completed, total),
-        "progress_msg": document.get("error") or "",
+        "progress_msg": progress_message(document, has_no_segments=has_none),
         "run": RUN_OF_STATUS.get(status, "1"),
         "size": upload.get("size") or 0,
         "source_type": "local",
@@ -61,12 +76,21 @@ def document_row(document: Json, kb_id: str, segments: Json | None = None) -> Js
 
 
 def document_row_from_detail(document: Json, kb_id: str) -> Json:
-    """Build the `doc` of `chunk/list`: a row of `document/list`, with the counts and times of Dify's detail."""
-    total = document.get("segment_count") or 0
+    """Build the `doc` of `chunk/list`: a row of `document/list`, with the counts and times of Dify's detail.
+
+    The detail does not tell when the processing began, but when it ended, without fractions of a second, and how many
+    seconds the indexing took, which is its last step. So the begin and the duration are those of the indexing.
+    """
+    total = document.get("segment_count")
     completed = total if document.get("indexing_status") == "completed" else 0
     row = document_row(document, kb_id, {"completed_segments": completed, "total_segments": total})
     updated_at = document.get("updated_at") or row["update_time"]
-    return {**row, "update_date": http_date(updated_at), "update_time": int(updated_at)}
+    times: Json = {"update_date": http_date(updated_at), "update_time": int(updated_at)}
+    latency, completed_at = document.get("indexing_latency"), document.get("completed_at")
+    if latency is not None and completed_at:
+        times["process_begin_at"] = http_date(completed_at - int(latency)) or None
+        times["process_duation"] = times["process_duration"] = round(latency, 4)
+    return {**row, **times}
 
 
 def progress(status: str, completed: int, total: int) -> float:
@@ -74,13 +98,30 @@ def progress(status: str, completed: int, total: int) -> float:
 
     :param status: Dify's `indexing_status`
     :param total: segments of the document; 0 if the number is not known
-    :returns: 0 to 1, or -1 if indexing failed; 0 for a document in work whose segments are not known
+    :returns: 0 to 1, or -1 if indexing failed; 0 for a document in work whose segments are not known. Only a completed
+        document has 1: a client may wait for it, and nothing of another one is found, even with all segments done
     """
     if status == "error":
         return -1
     if status == "completed":
         return 1
-    return round(completed / total, 4) if total else 0
+    return min(round(completed / total, 4), 0.9999) if total else 0
+
+
+def progress_message(document: Json, *, has_no_segments: bool) -> str:
+    """What a person should know about the processing: why it failed, or that a document came out of it without chunks.
+
+    :param document: with Dify's `indexing_status` and `error`, and perhaps `doc_form`
+    :param has_no_segments: whether Dify has told that the document has none, also while they are not made yet
+    """
+    if document.get("error"):
+        return str(document["error"])
+    if document.get("indexing_status") != "completed" or not has_no_segments:
+        return ""
+    if "doc_form" not in document:
+        with_pairs = Sentence("(With doc_form qa_model: no pair of a question and its answer was found.)")
+        return joined([NO_CHUNKS, with_pairs])
+    return NO_PAIRS if document["doc_form"] == "qa_model" else NO_CHUNKS
 
 
 def meta_fields(doc_metadata: Any) -> Json:
@@ -110,11 +151,13 @@ def uploaded_document(created: Json, kb_id: str) -> Json:
 
 
 def indexing_status(documents: list[Json]) -> list[Json]:
-    """Build the documents of `document/status`: Dify's, with the `progress` that the old system left out."""
+    """Build the documents of `document/status`: Dify's, with the `progress` that the old system left out, and the
+    `progress_msg` of `document/list`. Dify does not tell the `doc_form` here."""
     return [
         {
             **document,
             "progress": progress(document.get("indexing_status") or "waiting", *_segment_counts(document)),
+            "progress_msg": progress_message(document, has_no_segments=document.get("total_segments") == 0),
         }
         for document in documents
     ]
@@ -143,6 +186,10 @@ def upload_file_of(document: Json) -> Json:
         if isinstance(upload, dict):
             return upload
     return {}
+
+
+def _seconds_between(began: float | None, ended: float | None) -> float:
+    return max(0.0, float(ended - began)) if began and ended else 0.0
 
 
 def _segment_counts(segments: Json | None) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from .formats import unix_seconds
 Json = dict[str, Any]
 
 PUBLIC_META_DATA: Json = {
+    "forms": [],
+    "inputs": {},
     "kb_ids": [],
     "max_tokens": None,
     "model_name": None,
@@ -26,7 +28,8 @@ PUBLIC_META_DATA: Json = {
 def reference(record: Json) -> Json:
     """Build an entry of `rag_info.references`: a passage that the model was given.
 
-    :param record: Dify's retrieval record, with the `kb_id` that it comes from
+    :param record: Dify's retrieval record, with the `kb_id` that it comes from. Its `source` is "app" if the app itself
+        has found it, in the knowledge that it has in Dify
     """
     segment = record["segment"]
     return {
@@ -36,6 +39,47 @@ def reference(record: Json) -> Json:
         "doc_name": document_name(record),
         "kb_id": record.get("kb_id"),
         "score": score(record),
+        "source": record.get("source", "kb"),
+    }
+
+
+def record_of_reference(reference: Json) -> Json:
+    """Turn an entry of :func:`reference`, as it is stored with a message, back into a record."""
+    return {
+        "kb_id": reference["kb_id"],
+        "score": reference["score"],
+        "segment": {
+            "content": reference["content"],
+            "document": {"id": reference["doc_id"], "name": reference["doc_name"]},
+            "document_id": reference["doc_id"],
+            "id": reference["chunk_id"],
+        },
+        "source": reference.get("source", "kb"),
+    }
+
+
+def form(reason: Json) -> Json:
+    """Build a form that a paused answer waits for.
+
+    :param reason: Dify's reason for the pause
+    """
+    defaults = reason.get("resolved_default_values") or {}
+    inputs = [
+        {
+            "default": defaults.get(field["output_variable_name"], (field.get("default") or {}).get("value") or ""),
+            "name": field["output_variable_name"],
+            "options": (field.get("option_source") or {}).get("value") or [],
+            "type": field["type"],
+        }
+        for field in reason.get("inputs") or []
+    ]
+    return {
+        "actions": [{"id": action["id"], "title": action.get("title") or ""} for action in reason.get("actions") or []],
+        "content": reason.get("form_content") or "",
+        "expires_at": reason.get("expiration_time"),
+        "form_id": reason["form_id"],
+        "inputs": inputs,
+        "title": reason.get("node_title") or "",
     }
 
 
@@ -50,6 +94,7 @@ def ragflow_reference(records: list[Json]) -> Json:
             "id": record["segment"]["id"],
             "positions": [],
             "similarity": score(record),
+            "source": record.get("source", "kb"),
         }
         for record in records
     ]
@@ -57,14 +102,22 @@ def ragflow_reference(records: list[Json]) -> Json:
 
 
 def answer_data(
-    text: str, *, ids: Json, status: str, think: str, is_streamed: bool, passages: list[Json] | None
+    text: str,
+    *,
+    ids: Json,
+    status: str,
+    think: str,
+    is_streamed: bool,
+    forms: list[Json],
+    passages: list[Json] | None,
 ) -> Json:
     """Build the `data` of a complete answer.
 
     :param text: what the model said, with its reasoning
     :param think: where the reasoning goes: keep, drop or separate
     :param is_streamed: whether a stream has sent the text before, so that `answer` must be what it has sent
-    :param passages: Dify's records that the model was given; None if the endpoint knows no knowledge bases
+    :param forms: the forms that a paused answer waits for
+    :param passages: Dify's records that the model was given; None if the answer shows none
     """
     thinking, content = split_thinking(text)
     shown = split_thinking(text, is_streamed=True)[1] if is_streamed else content
@@ -72,6 +125,7 @@ def answer_data(
         "answer": text if think == "keep" else shown,
         **ids,
         "content": content,
+        "forms": forms,
         "status": status,
         "thinking": "" if think == "drop" else thinking,
     }

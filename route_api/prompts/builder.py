@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dify.records import document_name, segment_text
 from .templates import PromptTemplate
-from .variables import CONTEXT, HISTORY, INSTRUCTIONS, Form, escape_braces
+from .variables import CONTEXT, HISTORY, INSTRUCTIONS, Limits, escape_braces
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Prompt:
     """The parts of a request to a Dify app.
 
     :param query: the text that Dify gives to the model as the user's message
-    :param inputs: a value for every variable that the app declares
+    :param inputs: a value for every variable that we fill; empty if there is nothing to say in it
     :param context: the text of the passages, as the model reads it
     :param passages: the records of Dify whose text is in the prompt, best first
     :param history_used: the number of earlier turns in the prompt
@@ -39,26 +39,26 @@ class Prompt:
 
 
 def build_prompt(
-    template: PromptTemplate, form: Form, *, question: str, records: Sequence[Json], history: Sequence[str]
+    template: PromptTemplate, limits: Limits, *, question: str, records: Sequence[Json], history: Sequence[str]
 ) -> Prompt:
     """Build the prompt of a turn.
 
     A text goes into the variable of its name if the app declares that variable, and into the query if not.
 
-    :param form: the variables that the app declares
+    :param limits: the variables of the app that we fill
     :param records: Dify's records, best first; if not all of them fit, the weakest are left out
     :param history: a text for each earlier turn, oldest first; if not all of them fit, the oldest are left out
     """
-    passages = _texts_that_fit(map(_passage_text, range(1, len(records) + 1), records), _limit(CONTEXT, form, template))
-    turns = _texts_that_fit(reversed(history), _limit(HISTORY, form, template))[::-1]
+    numbered = map(_passage_text, range(1, len(records) + 1), records)
+    passages = _texts_that_fit(numbered, _limit(CONTEXT, limits, template))
+    turns = _texts_that_fit(reversed(history), _limit(HISTORY, limits, template))[::-1]
     texts = {CONTEXT: SEPARATOR.join(passages), HISTORY: SEPARATOR.join(turns)}
     texts[INSTRUCTIONS] = template.render_instructions(question=question, **texts)
-    # Dify writes the word None for a missing value (tests/contract/README.md, 28).
-    inputs = {name: "" for name in form}
+    inputs = {name: "" for name in limits}
     in_query = {name: "" for name in texts}
     for name, text in texts.items():
         value = escape_braces(text)
-        if name in form and len(value) <= (form[name] or len(value)):
+        if name in limits and len(value) <= (limits[name] or len(value)):
             inputs[name] = value
         else:
             in_query[name] = text
@@ -71,10 +71,10 @@ def build_prompt(
     )
 
 
-def _limit(name: str, form: Form, template: PromptTemplate) -> int:
+def _limit(name: str, limits: Limits, template: PromptTemplate) -> int:
     """Return how many characters of passages or of history the prompt may have; 0 if it has no place for them."""
-    if name in form:
-        return min(form[name] or BUDGETS[name], BUDGETS[name])
+    if name in limits:
+        return min(limits[name] or BUDGETS[name], BUDGETS[name])
     return BUDGETS[name] if name in template.used_in_query else 0
 
 

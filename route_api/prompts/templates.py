@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,10 @@ def load_templates(path: Path) -> dict[str, PromptTemplate]:
     templates: dict[str, PromptTemplate] = {}
     problems = []
     for name, table in _read(path).items():
-        found = list(_table_problems(table))
+        found = tuple(_table_problems(table))
         if not found:
             templates[name] = PromptTemplate(name=name, **table)
-            found = list(_template_problems(templates[name]))
+            found = _template_problems(templates[name])
         problems += [f"{path.name}: the prompt template '{name}' {problem}." for problem in found]
     if not problems and DEFAULT_TEMPLATE not in templates:
         problems.append(f"{path.name}: there must be a prompt template named '{DEFAULT_TEMPLATE}'.")
@@ -122,12 +122,14 @@ def _table_problems(table: Any) -> Iterator[str]:
         yield f"has an unknown key '{key}'; the keys are {', '.join(keys)}"
 
 
-def _template_problems(template: PromptTemplate) -> Iterator[str]:
-    found = [
+@lru_cache(maxsize=64)
+def _template_problems(template: PromptTemplate) -> tuple[str, ...]:
+    """Try a template out. This takes some ms, so each text is tried once in a process and in those that it forks."""
+    found = (
         *_source_problems("instructions", template.instructions, ALLOWED_IN_INSTRUCTIONS),
         *_source_problems("query", template.query, ALLOWED_IN_QUERY),
-    ]
-    yield from found or _render_problems(template)
+    )
+    return found or tuple(_render_problems(template))
 
 
 def _source_problems(key: str, source: str, allowed: frozenset[str]) -> Iterator[str]:

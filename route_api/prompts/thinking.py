@@ -74,6 +74,47 @@ def split_thinking(answer: str, *, is_streamed: bool = False) -> tuple[str, str]
     return ThinkSplitter().split(answer, is_streamed=is_streamed)
 
 
+def takes_block(text: str) -> bool:
+    """Whether a block of thinking may follow this part of an answer: at its start, or between two sentences that are
+    neither in code nor in quotation marks."""
+    if text and not text[-1].isspace() and not _SENTENCE_END.search(text[-NEARBY:]):
+        return False  # Most pieces of an answer end here.
+    splitter = ThinkSplitter()
+    splitter.feed(text)
+    return splitter.takes_block
+
+
+class TagKeeper:
+    """Passes an answer on as it is, but cuts none of its tags in two: the beginning of a tag waits for the rest of it.
+
+    It has the methods of :class:`ThinkSplitter`, and takes nothing for thinking.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """Take the next piece of the answer.
+
+        :returns: an empty text; the next piece of the answer, which may be empty
+        """
+        if not self._held and "<" not in piece:
+            return "", piece
+        text = self._held + piece
+        last_tag = max((tag.end() for tag in _TAG.finditer(text)), default=0)
+        beginning = _BEGINNING_OF_TAG.search(text, last_tag)
+        end = beginning.start() if beginning else len(text)
+        self._held = text[end:]
+        return "", text[:end]
+
+    def finish(self) -> tuple[str, str]:
+        """End the answer.
+
+        :returns: an empty text; the text that was held back and is no tag
+        """
+        return "", self._held
+
+
 class ThinkSplitter:
     """Separates thinking from content while an answer comes in pieces, which may be cut anywhere.
 
@@ -128,6 +169,15 @@ class ThinkSplitter:
         self._keeps_all = not is_streamed
         self._held = answer
         return self.finish()
+
+    @property
+    def takes_block(self) -> bool:
+        """Whether an opening tag that comes next, with the end of its line, begins a block between two sentences."""
+        place = self._place
+        if self._held or self._kind:
+            return False
+        is_free = not (place.is_code or place.is_indented or place.is_quoted("", is_complete=False) is not False)
+        return self._space is not None or is_free and place.is_between_sentences
 
     def _take(self) -> tuple[str, str]:
         taken = "".join(self._thinking), "".join(self._content)

@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from threading import Thread
@@ -13,6 +14,9 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from .app import create_sandbox, start_indexing
+from .embedding.choice import make_embedder
+from .embedding.embedder import Embedder, EmbeddingError
+from .version import DEFAULT_VERSION, VERSIONS
 
 THREADS = 64
 KEEPALIVE_S = 75
@@ -23,8 +27,9 @@ PARENT_INTERVAL_S = 0.5
 class SandboxServer(BaseApplication):
     """gunicorn with one worker, because there is one indexer, and many threads, because each stream occupies one."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, embedder: Embedder | None) -> None:
         self._arguments = arguments
+        self._embedder = embedder
         super().__init__()
 
     def load_config(self) -> None:
@@ -48,9 +53,11 @@ class SandboxServer(BaseApplication):
         arguments = self._arguments
         app = create_sandbox(
             arguments.data_dir,
+            version=arguments.dify_version,
             upload_limit=arguments.upload_limit_mb * 1024 * 1024,
             llm_url=arguments.llm_url,
             llm_model=arguments.llm_model,
+            embedder=self._embedder,
         )
         start_indexing(app)
         return app
@@ -75,12 +82,18 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def by_what(embedder: Embedder | None) -> str:
+    """Return in words what a search compares."""
+    return "by words alone" if embedder is None else f"by words, and by meaning with the model {embedder.name}"
+
+
 def main() -> None:
     """Parse the command line and serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m route_api.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", type=_loopback_host, help="a loopback address")
     parser.add_argument("--port", default=8001, type=int)
     parser.add_argument("--data-dir", default=Path("var/sandbox"), type=Path, help="where everything is kept")
+    parser.add_argument("--dify-version", default=DEFAULT_VERSION, choices=VERSIONS, help="the version to follow")
     parser.add_argument("--upload-limit-mb", default=15, type=int, help="largest file; 15 as in Dify")
     parser.add_argument(
         "--llm-url",
@@ -90,11 +103,27 @@ def main() -> None:
     parser.add_argument(
         "--llm-model", default=os.environ.get("SANDBOX_LLM_MODEL", ""), help="its model (SANDBOX_LLM_MODEL)"
     )
+    parser.add_argument(
+        "--embedding-url",
+        default=os.environ.get("SANDBOX_EMBEDDING_URL", ""),
+        help="base URL of an OpenAI-compatible server that shall make vectors (SANDBOX_EMBEDDING_URL)",
+    )
+    parser.add_argument(
+        "--embedding-model",
+        default=os.environ.get("SANDBOX_EMBEDDING_MODEL", ""),
+        help="its model (SANDBOX_EMBEDDING_MODEL; the key of the server is read from SANDBOX_EMBEDDING_KEY only)",
+    )
     parser.add_argument("--parent-pid", type=int, help="end when the process with this id is not the parent any more")
     arguments = parser.parse_args()
     if arguments.parent_pid:
         Thread(target=_end_with, args=(arguments.parent_pid,), daemon=True).start()
-    SandboxServer(arguments).run()
+    key = os.environ.get("SANDBOX_EMBEDDING_KEY", "")
+    try:
+        embedder = make_embedder(arguments.embedding_url, arguments.embedding_model, key)
+    except EmbeddingError as error:
+        parser.error(str(error))
+    print(f"The sandbox searches {by_what(embedder)}.", file=sys.stderr)
+    SandboxServer(arguments, embedder).run()
 
 
 if __name__ == "__main__":

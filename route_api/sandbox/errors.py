@@ -1,5 +1,7 @@
 """Error answers in the form that Dify 1.12.1 gives them: `{"code", "message", "status"}`."""
 
+from typing import Any
+
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
@@ -10,13 +12,15 @@ class SandboxError(Exception):
     :param status: the HTTP status
     :param code: Dify's snake_case code, for example `not_found`
     :param message: Dify's text
+    :param body: the whole body, where it has another form
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, body: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.body = body or {"code": code, "message": message, "status": status}
 
 
 def register_error_handlers(app: Flask) -> None:
@@ -24,8 +28,7 @@ def register_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(SandboxError)
     def sandbox_error(error: SandboxError) -> tuple[Response, int]:
-        body = {"code": error.code, "message": error.message, "status": error.status}
-        return jsonify(body), error.status
+        return jsonify(error.body), error.status
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response | tuple[Response, int]:

@@ -68,6 +68,7 @@ def _app(store: Store, account_id: str, known_id: str) -> str:
         config = fresh_config(model) | {
             "pre_prompt": "\n".join(f"{{{{{name}}}}}" for name in VARIABLES),
             "user_input_form": form,
+            "suggested_questions_after_answer": {"enabled": True},
         }
         return create_app(store, account_id, saved_config(config), name=APP_NAME)
     config = config_of(app)

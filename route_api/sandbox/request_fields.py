@@ -1,11 +1,14 @@
 """Reads the fields of a request. A wrong field is refused with the text of Dify 1.12.1, which is pydantic's."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from .errors import SandboxError
+from .version import is_1_16
 
+TRUE, FALSE = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
+"""The words that pydantic takes as booleans."""
 REPR_HEAD, REPR_TAIL = 25, 24
 """Of a long value, pydantic shows this many characters of the beginning and of the end."""
 
@@ -36,7 +39,7 @@ class RequestFields:
             "invalid_param",
             f"1 validation error for {self.model}\n{where}  {text} [type={kind}, input_value={_shown(value)},"
             f" input_type={type(value).__name__}]\n"
-            f"    For further information visit https://errors.pydantic.dev/2.11/v/{kind}",
+            f"    For further information visit https://errors.pydantic.dev/{'2.12' if is_1_16() else '2.11'}/v/{kind}",
         )
 
     def required(self, field: str) -> Any:
@@ -89,6 +92,44 @@ class RequestFields:
         if number < low:
             self.refuse(field, f"Input should be greater than or equal to {low}", "greater_than_equal", value)
         return number
+
+    def boolean(self, field: str) -> bool | None:
+        """Return a boolean, or None if the field is null or missing. Words are taken as pydantic takes them."""
+        value = self.fields.get(field)
+        if value is None or isinstance(value, bool):
+            return value
+        word = str(value).lower()
+        if word not in TRUE + FALSE:
+            text = "Input should be a valid boolean, unable to interpret input"
+            self.refuse(field, text, "bool_parsing", value)
+        return word in TRUE
+
+    def decimal(self, field: str) -> float:
+        """Return the value of a required number. It may be a string."""
+        value = self.required(field)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            text = "Input should be a valid number, unable to parse string as a number"
+            self.refuse(field, text, "float_parsing", value)
+
+    def texts(self, field: str) -> list[str]:
+        """Return the value of a required list of strings."""
+        return [RequestFields(self.model, {f"{field}.{i}": item}).text(f"{field}.{i}") for i, item in self._list(field)]
+
+    def optional_mappings(self, field: str) -> list[dict[str, Any]]:
+        """Return a list of objects, or [] if the field is null or missing."""
+        if self.fields.get(field) is None:
+            return []
+        return [
+            RequestFields(self.model, {f"{field}.{i}": item}).mapping(f"{field}.{i}") for i, item in self._list(field)
+        ]
+
+    def _list(self, field: str) -> Iterator[tuple[int, object]]:
+        value = self.required(field)
+        if not isinstance(value, list):
+            self.refuse(field, "Input should be a valid list", "list_type", value)
+        return enumerate(value)
 
     def optional_id(self, field: str) -> str | None:
         """Return a UUID in its usual form, or None if the field is "", null or missing

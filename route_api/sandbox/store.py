@@ -1,12 +1,12 @@
 """The storage of the sandbox: one SQLite file and a folder of uploaded files.
 
-A module with tables defines them in a constant `SCHEMA` (`CREATE ... IF NOT EXISTS`). `create_sandbox` passes each
-`SCHEMA` to `Store.create_tables`.
+A module with tables defines them in a constant `SCHEMA` (`CREATE ... IF NOT EXISTS`), and the columns that its tables
+got later in `ADDED_COLUMNS`. `create_sandbox` passes both to the store, so that an older data folder stays usable.
 """
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,17 @@ class Store:
     def create_tables(self, schema: str) -> None:
         """Run a module's `SCHEMA`. A table that exists stays as it is."""
         self.connection().executescript(schema)
+
+    def add_columns(self, table: str, columns: Iterable[str]) -> None:
+        """Add columns to a table. Columns that exist stay as they are.
+
+        :param columns: definitions in SQL, such as `mode TEXT NOT NULL DEFAULT 'chat'`
+        """
+        connection = self.connection()
+        existing = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for column in columns:
+            if column.split()[0] not in existing:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 
 def current_store() -> Store:

@@ -29,9 +29,23 @@ class Enveloped(Answer):
 
 @dataclass(frozen=True, slots=True)
 class OrNull:
-    """An example of a value that may be null."""
+    """An example of a value that may be null.
+
+    :param is_shown: whether the OpenAPI document shows this value; otherwise it shows null
+    """
 
     example: Any
+    is_shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """An empty list as an example.
+
+    :param entry: an example of an entry that the list may have
+    """
+
+    entry: Any
 
 
 class AnyKeys(dict[str, Any]):
@@ -50,7 +64,7 @@ def answer(name: str, data: Any, *, message: str = "success", **beside_data: Any
 
 
 def schema_like(name: str, example: dict[str, Any], *, base: type[Schema] = Answer) -> Schema:
-    """A schema that requires every key of the example with a value of the same type; null stands for any type."""
+    """A schema that requires every key of the example with a value of the same type."""
     columns = {key: _field_like(f"{name}{key.title().replace('_', '')}", value) for key, value in example.items()}
     return base.from_dict(columns, name=name)()
 
@@ -58,11 +72,11 @@ def schema_like(name: str, example: dict[str, Any], *, base: type[Schema] = Answ
 def _field_like(name: str, example: Any) -> fields.Field[Any]:
     options: Any = {"metadata": {"example": example}, "required": True}
     match example:
-        case None:
-            return fields.Raw(allow_none=True, **options)
         case OrNull():
             field = _field_like(name, example.example)
             field.allow_none = True
+            if not example.is_shown:
+                field.metadata = {**field.metadata, "example": None}
             return field
         case bool():
             return fields.Boolean(**options)
@@ -72,13 +86,14 @@ def _field_like(name: str, example: Any) -> fields.Field[Any]:
             return fields.Float(**options)
         case str():
             return fields.String(**options)
-        case []:
-            return fields.List(fields.Raw(allow_none=True), **options)
+        case Empty():
+            return fields.List(_field_like(name, example.entry), required=True, metadata={"example": []})
         case list():
             return fields.List(_field_like(name, example[0]), required=True)
         case AnyKeys():
             return fields.Dict(**options)
         case dict() if example:
             return fields.Nested(schema_like(name, example), required=True)
-        case _:
+        case {}:
             return fields.Dict(**options)
+    raise TypeError(f"{name} needs an example from which its type can be told, not {example!r}.")

@@ -1,8 +1,9 @@
 """Chunks and retrieval: parameters and answers. Source: the API document, "召回测试" and "文件切片"."""
 
-from .answers import OrNull, answer
-from .base import Choice, Flag, Id, Ids, NoEffect, PageSize, Parameters, Question, Ratio, Text, Whole, page_number
+from .answers import Empty, OrNull, answer
+from .base import Parameters
 from .document import DOCUMENT_ROW
+from .fields import Choice, Flag, Id, Ids, NoEffect, PageSize, Question, Ratio, Text, Whole, page_number
 from .kb import DEFAULT_TOP_K, DEFAULT_VECTOR_WEIGHT, MAX_TOP_K, SEARCH_METHODS
 
 MAX_CHUNK_IDS = 1000
@@ -90,9 +91,9 @@ CHUNK_ROW = {
     "doc_id": "1ead7466-dd54-4caf-a0a4-dd1e3174901f",
     "docnm_kwd": "从百草园到三味书屋.txt",
     "image_id": "",
-    "important_kwd": None,
-    "positions": [],
-    "question_kwd": [],
+    "important_kwd": OrNull(Empty("百草园"), is_shown=False),
+    "positions": Empty([1]),
+    "question_kwd": Empty("百草园在哪里？"),
 }
 RECORD = {
     "answer": OrNull("在姑苏城阊门外。"),
@@ -109,6 +110,6 @@ RETRIEVAL = {
     "total": 1,
 }
 
-RetrievalAnswer = answer("RetrievalAnswer", RETRIEVAL)
+RetrievalAnswer = answer("RetrievalAnswer", RETRIEVAL, message="知识库检索成功!")
 ChunkListAnswer = answer("ChunkListAnswer", {"chunks": [CHUNK_ROW], "doc": DOCUMENT_ROW, "total": 20})
 ChunkSwitchAnswer = answer("ChunkSwitchAnswer", "", message="Chunks disable successful!")

@@ -4,9 +4,11 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from .answers import OrNull, answer
-from .base import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Parameters, Text, UserIdText, Whole, page_number
-from .completion import CONVERSATION_NAME_LENGTH, RAG_INFO, USER_ID_LENGTH
+from ..languages import Sentence
+from .answers import AnyKeys, Empty, OrNull, answer
+from .base import Parameters
+from .completion import CONVERSATION_NAME_LENGTH, FORM, RAG_INFO, USER_ID_LENGTH
+from .fields import ID_SCHEMA, Choice, Id, Ids, OptionalId, PageSize, Text, UserIdText, Whole, page_number
 
 MAX_MESSAGES = 100
 """Number of messages on one page. An answer can have many thousand characters."""
@@ -76,7 +78,7 @@ class Stop(UserParameters):
     @validates_schema
     def _one_of_both(self, data: Any, **_: Any) -> None:
         if not (data["conversation_id"] or data["message_id"]):
-            raise ValidationError("conversation_id or message_id is required.")
+            raise ValidationError(Sentence("conversation_id or message_id is required."))
 
 
 class Feedback(MessageId):
@@ -118,22 +120,24 @@ MESSAGE = {
     "content": "葫芦庙在姑苏城阊门外十里街的仁清巷内。",
     "conversation_id": "a29fde42-6714-42a5-bb52-e4e0ee587acd",
     "create_time": 1754297950,
-    "feedback_reason": None,
-    "feedback_score": None,
+    "feedback_reason": OrNull("很好", is_shown=False),
+    "feedback_score": OrNull(90, is_shown=False),
     "id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
     "message_id": "35a58db4-420d-4774-8d76-e7cca21ab40d",
     "meta_data": {
+        "forms": Empty(FORM),
+        "inputs": {},
         "kb_ids": ["5edb7f74-9f47-4244-951a-807b6e9626b4"],
-        "max_tokens": None,
-        "model_name": None,
-        "prompt_name": None,
+        "max_tokens": OrNull(1000, is_shown=False),
+        "model_name": OrNull("qwen3:4b", is_shown=False),
+        "prompt_name": OrNull("strict", is_shown=False),
         "references": RAG_INFO["references"],
-        "temperature": None,
-        "usage": None,
+        "temperature": OrNull(0.7, is_shown=False),
+        "usage": OrNull(AnyKeys(total_tokens=500), is_shown=False),
     },
     "position": 2,
     "query": "葫芦庙在哪里？",
-    "reason": None,
+    "reason": OrNull("stop_requested", is_shown=False),
     "response": "<think>\n找仁清巷……\n</think>\n\n葫芦庙在姑苏城阊门外十里街的仁清巷内。",
     "status": "done",
     "thinking": "找仁清巷……",

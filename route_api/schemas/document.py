@@ -4,8 +4,10 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from .answers import answer, schema_like
-from .base import Choice, Id, Ids, Page, Parameters, Text, Whole
+from ..languages import Sentence
+from .answers import AnyKeys, Empty, OrNull, answer, schema_like
+from .base import Page, Parameters
+from .fields import Choice, Given, Id, Ids, Text, Whole
 
 MAX_FILES = 100
 """Number of files in one upload."""
@@ -34,7 +36,15 @@ class DocumentUpload(Parameters):
     max_tokens = Whole(minimum=MIN_CHUNK_TOKENS, maximum=MAX_CHUNK_TOKENS, load_default=500)
     chunk_overlap = Whole(minimum=0, maximum=MAX_CHUNK_TOKENS, load_default=50)
     indexing_technique = Choice(["high_quality", "economy"], load_default="high_quality")
-    doc_form = Choice(["text_model", "qa_model"], load_default="text_model")
+    doc_form = Choice(
+        ["text_model", "qa_model"],
+        load_default="text_model",
+        metadata={
+            "description": "`qa_model`: each chunk is a question with its answer. Dify's language model writes them;"
+            " the sandbox finds them in a csv with the columns question and answer, and in lines that begin with `Q:`"
+            " and `A:`, or `问：` and `答：`"
+        },
+    )
     doc_language = Text(
         max_length=50, load_default="Chinese", metadata={"description": "of the questions of a qa_model"}
     )
@@ -42,17 +52,26 @@ class DocumentUpload(Parameters):
     @validates_schema
     def _overlap_within_chunk(self, data: dict[str, Any], **_: Any) -> None:
         if data["chunk_overlap"] >= data["max_tokens"]:
-            raise ValidationError({"chunk_overlap": ["must be less than max_tokens."]})
+            raise ValidationError({"chunk_overlap": [Sentence("must be less than max_tokens.")]})
+
+
+class FileList(Given, fields.List):
+    """The files of a form."""
+
+    takes_lists = True
+
+    default_error_messages = {
+        "required": Sentence("is required: one or several files in multipart/form-data."),
+    }
 
 
 class DocumentFiles(Parameters):
     """The files of `document/upload`."""
 
-    file = fields.List(
+    file = FileList(
         fields.Raw(metadata={"type": "string", "format": "binary", "example": "（文件内容）"}),
         required=True,
-        validate=validate.Length(1, MAX_FILES, error=f"must be 1 to {MAX_FILES} files."),
-        error_messages={"required": "is required: one or several files in multipart/form-data."},
+        validate=validate.Length(1, MAX_FILES, error=Sentence("must be 1 to {max_files} files.", max_files=MAX_FILES)),
     )
 
 
@@ -74,8 +93,21 @@ class DocumentPage(Page):
     kb_id = Id(required=True)
 
 
-class DocumentFile(Parameters):
+class DocumentDownload(Parameters):
     """Parameters of `document/download`."""
+
+    other_names = dict.fromkeys(("doc_id", "doc_ids", "document_ids"), "document_id")
+
+    kb_id = Id(required=True)
+    document_id = Ids(
+        max_items=MAX_IDS,
+        required=True,
+        metadata={"description": "one id, or a list of them for a zip; or `doc_id`, `doc_ids`, `document_ids`"},
+    )
+
+
+class DocumentFile(Parameters):
+    """The document whose file is asked for."""
 
     # Half of the endpoints in the API document call this parameter doc_id.
     other_names = {"doc_id": "document_id"}
@@ -137,7 +169,7 @@ class DocumentBatch(Parameters):
     @validates_schema
     def _path_safe(self, data: dict[str, Any], **_: Any) -> None:
         if not (data["batch"].isascii() and data["batch"].isalnum()):
-            raise ValidationError({"batch": ["must be letters and digits, such as 20250811051145512224."]})
+            raise ValidationError({"batch": [Sentence("must be letters and digits, such as 20250811051145512224.")]})
 
 
 DOCUMENT_ROW = {
@@ -150,11 +182,11 @@ DOCUMENT_ROW = {
     "location": "",
     "meta_fields": {},
     "name": "从百草园到三味书屋.txt",
-    "parser_config": {"pages": [[]]},
+    "parser_config": {"pages": [Empty(1)]},
     "parser_id": "naive",
-    "process_begin_at": None,
-    "process_duation": 0,
-    "process_duration": 0,
+    "process_begin_at": OrNull("Mon, 11 Aug 2025 05:11:45 GMT"),
+    "process_duation": 1.0,
+    "process_duration": 1.0,
     "progress": 1.0,
     "progress_msg": "",
     "run": "3",
@@ -174,7 +206,7 @@ UPLOADED_DOCUMENT = {
     "kb_id": "44ec9e21-6cd7-44ac-bfd3-da8d04cb4b6b",
     "location": "",
     "name": "111111.txt",
-    "parser_config": {"pages": [[]]},
+    "parser_config": {"pages": [Empty(1)]},
     "parser_id": "naive",
     "run": "0",
     "size": 4862,
@@ -197,16 +229,17 @@ SAVED_FILE = {
     "file_path": "/opt/route-api/var/downloads/44ec9e21-…/48bc77c2-…/水价测算导则.pdf",
 }
 INDEXING_STATUS = {
-    "cleaning_completed_at": 1754889106,
-    "completed_at": 1754889106,
+    "cleaning_completed_at": OrNull(1754889106),
+    "completed_at": OrNull(1754889106),
     "completed_segments": 20,
-    "error": None,
+    "error": OrNull("…", is_shown=False),
     "id": "8c0f2fd0-1baa-434a-8207-95dfe8fa1ae2",
     "indexing_status": "completed",
-    "parsing_completed_at": 1754889105,
-    "processing_started_at": 1754889105,
+    "parsing_completed_at": OrNull(1754889105),
+    "processing_started_at": OrNull(1754889105),
     "progress": 1.0,
-    "splitting_completed_at": 1754889106,
+    "progress_msg": "",
+    "splitting_completed_at": OrNull(1754889106),
     "total_segments": 20,
 }
 
@@ -232,27 +265,29 @@ DIFY_UPLOADED = {
         "created_from": "api",
         "created_by": "419e054c-66b7-482a-8615-63fa9ad227dd",
         "created_at": 1754452089,
-        "tokens": None,
+        "tokens": OrNull(3200, is_shown=False),
         "indexing_status": "parsing",
-        "error": None,
+        "error": OrNull("…", is_shown=False),
         "enabled": True,
-        "disabled_at": None,
-        "disabled_by": None,
+        "disabled_at": OrNull(1754889105, is_shown=False),
+        "disabled_by": OrNull("419e054c-66b7-482a-8615-63fa9ad227dd", is_shown=False),
         "archived": False,
         "display_status": "indexing",
-        "word_count": None,
+        "word_count": OrNull(656, is_shown=False),
         "hit_count": 0,
         "doc_form": "text_model",
-        "doc_metadata": None,
+        "doc_metadata": OrNull(Empty(AnyKeys(name="author", value="曹雪芹")), is_shown=False),
     },
     "batch": "20250806034808896242",
 }
 
 DifyUploadAnswer = schema_like("DifyUploadAnswer", DIFY_UPLOADED)
 DocumentUploadAnswer = answer("DocumentUploadAnswer", [UPLOADED_DOCUMENT])
-DocumentListAnswer = answer("DocumentListAnswer", {"docs": [DOCUMENT_ROW], "total": 2})
-DocumentSaveAnswer = answer("DocumentSaveAnswer", SAVED_FILE, message="The document was saved as …")
-DocumentRemoveAnswer = answer("DocumentRemoveAnswer", "", message="The document was deleted.")
+DocumentListAnswer = answer(
+    "DocumentListAnswer", {"docs": [{**DOCUMENT_ROW, "locked_until": OrNull(1754889705)}], "total": 2}
+)
+DocumentSaveAnswer = answer("DocumentSaveAnswer", SAVED_FILE, message="文档已成功下载到: …")
+DocumentRemoveAnswer = answer("DocumentRemoveAnswer", "", message="Delete DB successful!")
 DocumentSwitchAnswer = answer("DocumentSwitchAnswer", "", message="Document disable successful!")
 DocumentStatusAnswer = answer(
     "DocumentStatusAnswer",

@@ -1,7 +1,8 @@
 """Knowledge bases: parameters and answers. Source: the API document, part one."""
 
-from .answers import answer
-from .base import Choice, Flag, Id, Parameters, Ratio, Text, Whole
+from .answers import Empty, answer
+from .base import Parameters
+from .fields import Choice, Flag, Id, Ratio, Text, Whole
 
 NAME_LENGTH = 40
 """Dify's limit in characters (recorded in tests/contract/ as datasets/create-name-41-chars)."""
@@ -30,9 +31,14 @@ class RetrievalSettings(Parameters):
     indexing_technique = Choice(INDEXING_TECHNIQUES, metadata={"description": "`high_quality` (default) or `economy`"})
     search_method = Choice(SEARCH_METHODS, metadata={"description": "`semantic_search` by default"})
     embedding_model = Text(
-        max_length=255, metadata={"description": "`model@provider`, or the name of the configured one"}
+        max_length=255,
+        metadata={
+            "description": "`model@provider`, or the name of the configured one; the workspace's default otherwise"
+        },
     )
-    reranking_enable = Flag(metadata={"description": "false by default"})
+    reranking_enable = Flag(
+        metadata={"description": "false by default; true takes the workspace's default rerank model if the kb has none"}
+    )
     score_threshold_enabled = Flag(metadata={"description": "false by default; true may leave few passages"})
     score_threshold = Ratio(
         metadata={
@@ -81,7 +87,7 @@ class KbId(Parameters):
 
 KB_ROW = {
     "avatar": "",
-    "chunk_num": 4,
+    "chunk_num": 152,
     "description": "",
     "doc_num": 4,
     "embd_id": "bge-m3:latest@langgenius/ollama/ollama",
@@ -94,13 +100,19 @@ KB_ROW = {
     "token_num": 81243,
     "update_time": 1754297803,
 }
-GRAPHRAG = {"community": True, "entity_types": [], "method": "", "resolution": True, "use_graphrag": True}
+GRAPHRAG = {"community": True, "entity_types": Empty("person"), "method": "", "resolution": True, "use_graphrag": True}
 KB_DETAIL = {
     **KB_ROW,
-    "auth_list": [],
-    "manager_list": [],
+    "auth_list": Empty({}),
+    "indexing_technique": "high_quality",
+    "manager_list": Empty({}),
     "pagerank": 0,
     "parser_config": {"graphrag": GRAPHRAG, "layout_recognize": ""},
+    "score_threshold_enabled": False,
+    "search_method": "hybrid_search",
+    "similarity_threshold": 0.25,
+    "top_k": 5,
+    "vector_similarity_weight": 0.6,
 }
 KB_UPDATED = {
     **KB_ROW,
@@ -130,7 +142,9 @@ KB_CREATED = {
 }
 
 KbListAnswer = answer("KbListAnswer", {"kbs": [KB_ROW], "total": 2})
-KbCreateAnswer = answer("KbCreateAnswer", KB_CREATED, message="The knowledge base was created.", params={})
+KbCreateAnswer = answer("KbCreateAnswer", KB_CREATED, message="按照参数完成DB修正后，完成DB创建！", params={})
 KbDetailAnswer = answer("KbDetailAnswer", KB_DETAIL)
 KbUpdateAnswer = answer("KbUpdateAnswer", KB_UPDATED)
-KbRemoveAnswer = answer("KbRemoveAnswer", "delete DB f3338b4c-d710-4f10-a651-ad75a7df5511 true")
+KbRemoveAnswer = answer(
+    "KbRemoveAnswer", "delete DB f3338b4c-d710-4f10-a651-ad75a7df5511 true", message="Delete DB successful!"
+)

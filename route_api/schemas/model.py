@@ -1,7 +1,8 @@
 """Models: parameters and answers. Source: the API document, "设置默认模型" and "获取模型列表"."""
 
-from .answers import AnyKeys, OrNull, answer
-from .base import Choice, Parameters, Text
+from .answers import AnyKeys, Empty, OrNull, answer
+from .base import Parameters
+from .fields import Choice, Text
 
 MODEL_TYPES = ["llm", "text-embedding", "rerank"]
 
@@ -26,7 +27,7 @@ ICONS = {
 }
 MODEL = {
     "deprecated": False,
-    "features": OrNull([]),
+    "features": OrNull(Empty("tool-call")),
     "fetch_from": "customizable-model",
     "label": {"en_US": "qwen3:4b", "zh_Hans": "qwen3:4b"},
     "load_balancing_enabled": False,

@@ -4,9 +4,11 @@ import re
 import unicodedata
 from typing import Any
 
+from ..languages import Sentence
 from .answers import OrNull, answer
-from .base import Parameters, Text
+from .base import Parameters
 from .conversation import UserParameters
+from .fields import Text
 
 USERNAME_LENGTH = 64
 PASSWORD_LENGTH = (8, 128)
@@ -23,7 +25,7 @@ def canonical_name(username: str) -> str:
 class Username(Text):
     """A username, loaded in its canonical spelling."""
 
-    default_error_messages = {"unusable": "may hold letters, digits and . _ @ + - only."}
+    default_error_messages = {"unusable": Sentence("may hold letters, digits and . _ @ + - only.")}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         name = canonical_name(super()._deserialize(value, attr, data, **kwargs))
@@ -38,7 +40,7 @@ class Password(Text):
     :param chosen: whether it is a new one, which must have the minimum length
     """
 
-    default_error_messages = {"too_short": "must have {minimum} characters or more."}
+    default_error_messages = {"too_short": Sentence("must have {minimum} characters or more.")}
 
     def __init__(self, *, chosen: bool = False, **kwargs: Any) -> None:
         limits = {"minLength": PASSWORD_LENGTH[0]} if chosen else {}

@@ -4,10 +4,15 @@ gunicorn's master imports this file too, before any worker has patched the stand
 the application, a database driver or an HTTP client at the top of the file.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from select import POLLIN
+from time import monotonic
+from typing import Any
 
 import gevent
+from gevent.monkey import get_original
 from gevent.server import StreamServer
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers import ggevent
@@ -16,9 +21,10 @@ from .gevent_patches import patch_sendall, patch_slow_functions, patch_sockets_t
 from .request_reading import patch_longest_request_line, patch_unreader
 from .stopping import TurnStoppingMixin
 
-IDLE_AT_STOP_S = 0.5
+STOP_LINGER_S = 2.0
 """Seconds for which an idle connection stays open after SIGTERM, because a request may be on its way. The worker checks
-this once a second, so a connection closes 0.5 to 1.5 seconds after SIGTERM."""
+this once a second, so a connection closes 2 to 3 seconds after SIGTERM. gunicorn's gthread worker has the same limit.
+`keepalive_timeout` in deploy/nginx.conf is shorter, so that nginx closes its idle connections before the gateway."""
 
 
 class AcceptingServer(StreamServer):
@@ -38,14 +44,14 @@ class GatewayGeventWorker(TurnStoppingMixin, ggevent.GeventWorker):
 
     - It ends running turns in time when it stops (`stopping.py`).
     - It loses no connection when it stops (:class:`AcceptingServer`).
-    - It closes idle connections when it stops. gunicorn counts each idle connection as a request in progress. nginx
-      keeps idle connections open, so without this change each stop would take all of `graceful_timeout`.
+    - It closes idle connections when it stops. gunicorn counts each idle connection as a request in progress. A proxy
+      keeps idle connections open, so without this change each stop could take all of `graceful_timeout`.
     """
 
-    def init_process(self) -> None:
-        """Patch the standard library, then load the application and serve."""
-        self.idle: set[gevent.Greenlet] = set()
-        super().init_process()
+    def __init__(self, *arguments: Any) -> None:
+        self.connections: dict[gevent.Greenlet, socket.socket] = {}
+        self.idle_since: dict[gevent.Greenlet, float] = {}
+        super().__init__(*arguments)
 
     def patch(self) -> None:
         """Patch the libraries. gunicorn calls this before it imports the application."""
@@ -62,23 +68,50 @@ class GatewayGeventWorker(TurnStoppingMixin, ggevent.GeventWorker):
         patch_unreader()
         patch_longest_request_line()
 
+    def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        """Answer the requests of a connection until it is closed."""
+        greenlet = gevent.getcurrent()
+        self.connections[greenlet] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self.connections[greenlet]
+
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
         """Limit the wait for the next request on a connection. gunicorn waits inside this context manager."""
         greenlet = gevent.getcurrent()
-        self.idle.add(greenlet)
+        self.idle_since[greenlet] = monotonic()
         try:
-            # A stream may end while the worker stops. Its idle connection must not delay the stop by `keepalive`.
-            with super().timeout_ctx() if self.alive else gevent.Timeout(IDLE_AT_STOP_S, False):
+            with super().timeout_ctx():
                 yield
         finally:
-            self.idle.discard(greenlet)
+            del self.idle_since[greenlet]
 
     def continue_stop(self, left_s: float) -> None:
-        """Close the idle connections. A connection on which a request has just arrived is closed after its answer.
+        """Close the connections that have been idle for STOP_LINGER_S or longer since SIGTERM."""
+        linger_s = min(STOP_LINGER_S, self.cfg.graceful_timeout / 2)
+        if left_s < self.cfg.graceful_timeout - linger_s:
+            gevent.get_hub().loop.run_callback(self._close_idle, monotonic() - linger_s)
+        super().continue_stop(left_s)
+
+    def _close_idle(self, since: float) -> None:
+        """Close the connections that have been idle since this time. A connection on which a request has arrived stays:
+        the request gets its answer, with `Connection: close`.
+
+        This runs in gevent's hub. So no greenlet runs between the look at a socket and the end of its greenlet, and no
+        event arrives: what has arrived is still in the kernel. A request is lost only if it arrives in these
+        microseconds, or when a proxy sends it before it has noticed that the connection is closed.
 
         gunicorn handles `NoMoreData` as if the client had closed the connection, and logs nothing.
         """
-        if left_s < self.cfg.graceful_timeout - IDLE_AT_STOP_S:
-            gevent.killall(list(self.idle), exception=NoMoreData, block=False)
-        super().continue_stop(left_s)
+        for greenlet, idle_since in list(self.idle_since.items()):
+            if idle_since <= since and not _has_arrived(self.connections[greenlet]):
+                greenlet.throw(NoMoreData)
+
+
+def _has_arrived(connection: socket.socket) -> bool:
+    """Whether bytes, or the end of the connection, have arrived."""
+    readable = get_original("select", "poll")()
+    readable.register(connection, POLLIN)
+    return bool(readable.poll(0))

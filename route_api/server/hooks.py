@@ -141,7 +141,7 @@ def post_worker_init(worker: Any) -> None:
     # Imported here: gunicorn's master imports this file before a gevent worker has patched the standard library.
     from .protocol_errors import patch_write_error
 
-    patch_write_error(worker.wsgi.config["CORS_ORIGINS"])
+    patch_write_error(worker.wsgi.config["CORS_ORIGINS"], worker.wsgi.config["DEFAULT_LANGUAGE"])
     gc.collect()
     gc.freeze()
 

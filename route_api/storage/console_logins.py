@@ -28,7 +28,11 @@ CLAIM_S = 90.0
 """Seconds after which another process may try, if the one that tries has crashed. A try takes less."""
 
 WAIT_S = 15.0
-"""Seconds to wait for the result of another process."""
+"""Seconds to wait for the result of one other process. Many processes that start together log in one after another, and
+the last of them waits for each."""
+
+LONGEST_WAIT_S = 60.0
+"""Seconds to wait for the results of all other processes together."""
 
 PAUSE_S = {"locked": 900.0, "unknown": 3.0}
 """Seconds until the next try, by the outcome of the last one. `locked`: Dify takes no login for this account or from
@@ -69,7 +73,8 @@ class ConsoleLoginTries:
         return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1, dklen=32).hex()
 
     def begin(self) -> Permission:
-        """Claim the next try. If another process is trying, wait for its result, for WAIT_S seconds at the most.
+        """Claim the next try. While other processes try, wait for their results: WAIT_S seconds for each of them,
+        LONGEST_WAIT_S for all together.
 
         :returns: `granted`: the caller must try and then call :meth:`end`; `refused`: Dify has refused this login;
             `locked`: Dify accepts no login for now; `later`: another process is still trying
@@ -77,13 +82,11 @@ class ConsoleLoginTries:
         holds_until, permission = self._refused
         if time.monotonic() < holds_until:
             return permission
-        give_up_at = time.monotonic() + WAIT_S
         try:
             if self._outcome_alone is not None:
                 self._store(self._outcome_alone)
                 self._outcome_alone = None
-            while (permission := self._claim()) == "later" and time.monotonic() < give_up_at:
-                self._sleep(0.2)
+            permission = self._claim_or_wait()
         except SQLAlchemyError as error:
             log.warning("the database does not tell whether Dify has refused the console login: %s", error)
             return self._permission_alone()
@@ -125,7 +128,21 @@ class ConsoleLoginTries:
             return "granted"
         return "refused" if self._outcome_alone == "refused" else "later"
 
-    def _claim(self) -> Permission:
+    def _claim_or_wait(self) -> Permission:
+        begun = time.monotonic()
+        claim_of_other, give_up_at = None, begun + WAIT_S
+        while True:
+            permission, seen = self._claim()
+            if seen != claim_of_other:  # One process has its result, and another one tries now.
+                claim_of_other, give_up_at = seen, min(time.monotonic() + WAIT_S, begun + LONGEST_WAIT_S)
+            if permission != "later" or time.monotonic() >= give_up_at:
+                return permission
+            self._sleep(0.2)
+
+    def _claim(self) -> tuple[Permission, datetime | None]:
+        """
+        :returns: the permission; and the time until which another process has claimed the try, if that was read
+        """
         now = utc_now()
         claim = {"refused_at": now, "retry_at": now + timedelta(seconds=CLAIM_S)}
         of_login = ConsoleRefusal.login_hash == self._hash
@@ -134,17 +151,17 @@ class ConsoleLoginTries:
             if row is None:
                 try:
                     connection.execute(insert(ConsoleRefusal).values(login_hash=self._hash, **claim))
-                    return "granted"
+                    return "granted", None
                 except IntegrityError:  # Another process was faster.
-                    return "later"
+                    return "later", None
             if row.retry_at is None:
-                return "refused"
+                return "refused", None
             if now < row.retry_at <= _latest_retry(now):
-                return "locked" if row.retry_at > _end_of_claims(now) else "later"
+                return "locked" if row.retry_at > _end_of_claims(now) else "later", row.retry_at
             taken = connection.execute(
                 update(ConsoleRefusal).where(of_login, ConsoleRefusal.retry_at == row.retry_at).values(**claim)
             )
-            return "granted" if taken.rowcount else "later"
+            return "granted" if taken.rowcount else "later", None
 
     def _store(self, outcome: Outcome) -> None:
         now = utc_now()

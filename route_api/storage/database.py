@@ -28,6 +28,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..extensions import db
+from ..languages import Sentence
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ def engine_without_timeout(engine: Engine) -> Engine:
     return create_engine(engine.url, isolation_level="AUTOCOMMIT", hide_parameters=True, **options)
 
 
-def lacks_characters(connection: Connection) -> str | None:
+def lacks_characters(connection: Connection) -> Sentence | None:
     """Whether a PostgreSQL database cannot store all characters. On MySQL and MariaDB our tables have a charset.
 
     :returns: a sentence that says what to do; None if it can
@@ -148,9 +149,10 @@ def lacks_characters(connection: Connection) -> str | None:
     encoding = connection.scalar(text("SHOW server_encoding"))
     if encoding in ("UTF8", "SQL_ASCII"):  # SQL_ASCII stores the bytes that it gets.
         return None
-    return (
-        f"The database of DATABASE_URL has the encoding {encoding}, which lacks characters that users write, such as"
-        " Chinese ones: create it again with ENCODING 'UTF8'."
+    return Sentence(
+        "The database of DATABASE_URL has the encoding {encoding}, which lacks characters that users write,"
+        " such as Chinese ones: create it again with ENCODING 'UTF8'.",
+        encoding=encoding,
     )
 
 
@@ -386,7 +388,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    """Set SQLite's pragmas. With WAL, reads continue during a write."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    """Set SQLite's pragmas. With WAL, reads continue during a write.
+
+    The file is locked for a moment while another process opens it first or closes it last. `connection.execute` would
+    not wait then: it makes a cursor of sqlite3's own class.
+    """
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

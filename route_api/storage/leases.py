@@ -1,4 +1,5 @@
-"""Leases: while a process works on a turn or on a request with a key, the row has a time until which it is leased.
+"""Leases: while a process works on a turn, on a request with a key or on an upload, the row has a time until which it
+is leased.
 
 The process renews the lease. If the process dies, the lease ends by itself, at most LEASE_S after the last renewal. All
 hosts compare these times with their own clocks.

@@ -91,6 +91,11 @@ class Conversation(Base):
     """The backend that created the conversation on Dify (`chat/backends.py`). No other backend can continue it."""
     dify_since: Mapped[int | None] = mapped_column(Integer)
     """The position of the first turn that the conversation on Dify contains."""
+    dify_form: Mapped[str | None] = mapped_column(String(64))
+    """A hash of the variables that the app declared when the conversation on Dify began (`prompts/variables.py`),
+    because Dify keeps it on them. Null: not known, from before this column; or the debugger, which needs none."""
+    dify_model: Mapped[str | None] = mapped_column(String(255))
+    """The model that the app ran then; null: not known."""
 
     user: Mapped[User] = relationship(back_populates="conversations")
     messages: Mapped[list["Message"]] = relationship(
@@ -193,6 +198,19 @@ class NameClaim(Base):
     owner: Mapped[str] = mapped_column(String(32))
     """A random id of the claim. An upload that has lost its lease finds another one here."""
     leased_until: Mapped[datetime] = mapped_column(TIME)
+
+
+class DocumentLock(Base):
+    """A document that Dify refuses to switch, because a mark of its last switch is left (`document_locks.py`)."""
+
+    __tablename__ = "document_lock"
+    __table_args__ = (Index(None, "kb_id"), UTF8MB4)
+
+    document_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    """Dify's id."""
+    kb_id: Mapped[str] = mapped_column(String(36))
+    locked_until: Mapped[datetime] = mapped_column(TIME)
+    """The latest time at which Dify forgets the mark."""
 
 
 LAST_POSITION = (

@@ -1,5 +1,6 @@
 """Writes the rows of a running turn: the question, the answer so far, and the end. Reads the turns before it.
 
+`paused_turns.py` goes on with a turn that waits for a form, and `stop_requests.py` has the requests to stop one.
 `messages.py` reads messages for the API and rates them. `conversations.py` lists, renames and deletes conversations.
 
 Most statements commit by themselves (`database.py`), so their order matters: the process may crash between any two
@@ -8,22 +9,19 @@ statements. A caller gets an answer only after the question is stored.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Engine, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import ConversationBusy, ConversationNotFound
 from .database import WriteTogether, write_rows
 from .idempotency import UPDATE_ANSWER, KeyLease, StoredAnswer, answer_parameters
 from .leases import is_leased, lease_end
-from .models import IS_LAST, Conversation, Message, StopRequest, User, dashed, new_id, utc_now
+from .models import IS_LAST, Conversation, Message, User, dashed, new_id, utc_now
 
 Json = dict[str, Any]
-
-STOP_REQUEST_LIFETIME_S = 600.0
-"""Seconds after which a row of `stop_request` is deleted. The process that runs the turn has read it long before."""
 
 NAME_LENGTH = 50
 """The maximum length of a conversation's name in characters. It is the length of the column."""
@@ -38,6 +36,8 @@ SELECT_LAST_TURN = (
         Conversation.backend.label("backend"),
         Conversation.dify_conversation_id,
         Conversation.dify_since,
+        Conversation.dify_form,
+        Conversation.dify_model,
         Message.id.label("message_id"),
         Message.position,
         Message.leased_until.label("leased_until"),
@@ -90,17 +90,16 @@ UPDATE_INTERRUPTED = (
         meta_data=bindparam("m_meta_data"), leased_until=None
     )
 )
-SELECT_STOP_REQUESTS = select(StopRequest.message_id)
-DELETE_OLD_STOP_REQUESTS = delete(StopRequest).where(StopRequest.create_time < bindparam("before"))
 UPDATE_FINISHED_MESSAGE = (
     update(Message)
     .where(Message.id == bindparam("of_message"))
     .values({name: bindparam(f"m_{name}") for name in ("response", "meta_data", "leased_until", "dify_message_id")})
 )
+DIFY_COLUMNS = ("backend", "dify_conversation_id", "dify_since", "dify_form", "dify_model")
 UPDATE_DIFY_CONVERSATION = (
     update(Conversation)
     .where(Conversation.id == bindparam("of_conversation"))
-    .values({name: bindparam(f"c_{name}") for name in ("backend", "dify_conversation_id", "dify_since")})
+    .values({name: bindparam(f"c_{name}") for name in DIFY_COLUMNS})
 )
 INSERT_FIRST_TURN = WriteTogether(INSERT_CONVERSATION, INSERT_MESSAGE)
 UPDATE_ANSWERED_TURN = WriteTogether(UPDATE_FINISHED_MESSAGE, UPDATE_ANSWER)
@@ -117,11 +116,15 @@ class DifyConversation:
     :param backend: the name of the backend (`chat/backends.py`) that created the conversation on Dify. Only this
         backend can continue it.
     :param first_position: the position of our first turn in the conversation on Dify; stored in the column `dify_since`
+    :param form: a hash of the variables that the app declared when it began, and `model`, what it ran then; None: not
+        known
     """
 
     backend: str
     dify_conversation_id: str
     first_position: int
+    form: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class TurnEnd:
     """How a turn ended.
 
     :param response: the answer, or the part of it that arrived
-    :param status: done, stopped or failed
+    :param status: done, stopped, failed, or paused: Dify waits until a person has filled in a form
     :param reason: why the turn was stopped or failed; None if it is done
     :param dify_conversation: the conversation on Dify that the next turn may continue; None if there is none
     :param dify_message_id: the message's id on Dify; None if Dify sent none
@@ -214,7 +217,7 @@ def begin_turn(engine: Engine, new: NewTurn) -> TurnRow:
         "m_chat_type": new.chat_type,
         "m_query": new.query,
         "m_response": "",
-        "m_meta_data": _meta_data(new.options, "pending"),
+        "m_meta_data": message_meta_data(new.options, "pending"),
         "m_create_time": now,
         "m_leased_until": lease_end(now),
     }
@@ -267,7 +270,9 @@ def _continue_conversation(
         raise ConversationBusy from error
     dify_conversation = None
     if last.dify_conversation_id and last.leased_until is None:
-        dify_conversation = DifyConversation(last.backend or "app", last.dify_conversation_id, last.dify_since or 1)
+        dify_conversation = DifyConversation(
+            last.backend or "app", last.dify_conversation_id, last.dify_since or 1, last.dify_form, last.dify_model
+        )
     has_succeeded = (last.meta_data or {}).get("status") in SUCCESSFUL_STATUSES
     return TurnRow(
         new.user_id,
@@ -284,7 +289,7 @@ def _interrupted_parameters(last: Row[Any]) -> Json:
     """The parameters of `UPDATE_INTERRUPTED` for a turn whose lease has expired. The stored answer is kept."""
     meta_data = last.meta_data or {}
     if meta_data.get("status", "pending") == "pending":
-        meta_data = _meta_data(meta_data, "failed", "interrupted")
+        meta_data = message_meta_data(meta_data, "failed", "interrupted")
     return {"of_message": last.message_id, "expired": last.leased_until, "m_meta_data": meta_data}
 
 
@@ -309,18 +314,15 @@ def past_turns(engine: Engine, row: TurnRow, *, before: int, maximum: int) -> li
     return [past for past in rows if past.response or past.meta_data["status"] in SUCCESSFUL_STATUSES][:maximum]
 
 
-def progress_of(row: TurnRow, response: str, task_id: str | None, stop_reason: str | None = None) -> Json:
+def progress_of(row: TurnRow, response: str, task_id: str | None) -> Json:
     """The parameters of `UPDATE_PROGRESS`: the answer so far, and a renewed lease.
 
     :param task_id: the id of Dify's task that generates the answer; None until Dify has sent it
-    :param stop_reason: why the turn is already stopped, although it keeps its lease until Dify's task is stopped too;
-        None if it runs
     """
-    status = "stopped" if stop_reason else "pending"
     return {
         "of_message": row.message_id,
         "m_response": response,
-        "m_meta_data": _meta_data(row.options, status, stop_reason, task_id=task_id),
+        "m_meta_data": message_meta_data(row.options, "pending", task_id=task_id),
         "m_leased_until": lease_end(),
     }
 
@@ -342,7 +344,7 @@ def finish_turn(engine: Engine, row: TurnRow, end: TurnEnd) -> None:
     finished = {
         "of_message": row.message_id,
         "m_response": end.response,
-        "m_meta_data": _meta_data(row.options, end.status, end.reason, **end.meta_data),
+        "m_meta_data": message_meta_data(row.options, end.status, end.reason, **end.meta_data),
         "m_leased_until": None,
         "m_dify_message_id": end.dify_message_id,
     }
@@ -371,27 +373,9 @@ def _dify_parameters(conversation_id: str, on_dify: DifyConversation | None) -> 
         "c_backend": on_dify and on_dify.backend,
         "c_dify_conversation_id": on_dify and on_dify.dify_conversation_id,
         "c_dify_since": on_dify and on_dify.first_position,
+        "c_dify_form": on_dify and on_dify.form,
+        "c_dify_model": on_dify and on_dify.model,
     }
-
-
-def request_stop(engine: Engine, message_id: str) -> None:
-    """Ask the process that runs a turn to stop it. A second request for the same turn changes nothing.
-
-    :param message_id: 32 hex digits
-    """
-    now = utc_now()
-    try:
-        with engine.connect() as connection:
-            connection.execute(DELETE_OLD_STOP_REQUESTS, {"before": now - timedelta(seconds=STOP_REQUEST_LIFETIME_S)})
-            connection.execute(insert(StopRequest).values(message_id=message_id, create_time=now))
-    except IntegrityError:
-        return
-
-
-def stop_requests(engine: Engine) -> set[str]:
-    """The ids of the turns that somebody has asked to stop lately, also of turns that have ended since."""
-    with engine.connect() as connection:
-        return set(connection.scalars(SELECT_STOP_REQUESTS))
 
 
 def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str | None]:
@@ -404,7 +388,7 @@ def status_of(meta_data: Json, leased_until: datetime | None) -> tuple[str, str 
     return meta_data["status"], meta_data.get("reason")
 
 
-def _meta_data(options: Json, status: str, reason: str | None = None, **more: Any) -> Json:
+def message_meta_data(options: Json, status: str, reason: str | None = None, **more: Any) -> Json:
     """Build the `meta_data` of a message. No other code builds `meta_data`.
 
     :param more: further keys; those whose value is None are left out

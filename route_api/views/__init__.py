@@ -1,6 +1,6 @@
 """The HTTP endpoints. Each first segment of a path has a file of that name with one blueprint."""
 
-from . import chat, chunk, conversation, datasets, docs, document, health, kb, llm, message, prompt, user
+from . import chat, chunk, console, conversation, datasets, dify, docs, document, health, kb, llm, message, prompt, user
 
 BLUEPRINTS = [
     kb.blueprint,
@@ -14,5 +14,7 @@ BLUEPRINTS = [
     llm.blueprint,
     user.blueprint,
     health.blueprint,
+    dify.blueprint,
     docs.blueprint,
+    console.blueprint,
 ]

@@ -5,28 +5,33 @@ from typing import Any, TypeVar
 
 import flask_smorest
 from marshmallow import Schema
+from werkzeug.exceptions import HTTPException
 
 from ..access.callers import Access, access_of
 from ..access.idempotency import MAX_KEY_LENGTH
-from ..chat.stream_events import example_stream
+from ..chat.stream_events import example_events
+from ..envelope import HTTP_ERROR_CODES
 from ..errors import ApiError, IdempotencyKeyReused, RequestInProgress
 from ..openapi.document import (
     ACCESS_WORDS,
     ANY_ERRORS,
     CALLER_ERRORS,
+    FAILURE,
     INPUT_ERRORS,
     example_of,
     failure_responses,
     multipart_body,
+    operation_id,
     request_body,
     with_forwarded_refusals,
 )
-from ..schemas.base import ID_SCHEMA
+from ..schemas.completion import EVENTS
+from ..schemas.fields import ID_SCHEMA
 from .parameters import PARSER
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
-Errors = type[ApiError] | tuple["Errors", ...]
+Errors = type[ApiError] | type[HTTPException] | tuple["Errors", ...]
 
 
 def in_path(name: str, **schema: Any) -> Json:
@@ -36,6 +41,9 @@ def in_path(name: str, **schema: Any) -> Json:
     """
     return {"in": "path", "name": name, "required": True, "schema": {"type": "string", **(schema or ID_SCHEMA)}}
 
+
+BINARY: Json = {"type": "string", "format": "binary"}
+"""The OpenAPI description of a body that is a file."""
 
 IDEMPOTENCY_KEY: Json = {
     "in": "header",
@@ -75,15 +83,15 @@ class ApiBlueprint(flask_smorest.Blueprint):
         return type(schema) if isinstance(schema, Schema) else schema
 
     def streams(self, answer: Schema) -> Any:
-        """Document that the view can also answer with server-sent events.
+        """Document that the view can also answer with server-sent events. The schema is that of the `data` of an event.
 
         :param answer: the schema of the same answer as one JSON object
         """
         return self.alt_response(
             200,
-            schema={"type": "string"},
+            schema={"anyOf": [*EVENTS, type(answer), FAILURE]},
             content_type="text/event-stream",
-            example=example_stream(example_of(answer)),
+            examples=example_events(example_of(answer)),
             success=True,
         )
 
@@ -107,11 +115,14 @@ class ApiBlueprint(flask_smorest.Blueprint):
         setattr(view, "forwards_refusals", True)
         return view
 
-    def _store_endpoint_docs(self, endpoint: str, obj: Any, *args: Any, **options: Any) -> None:
-        super()._store_endpoint_docs(endpoint, obj, *args, **options)
-        for method, info in self._docs[endpoint].items():
+    def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
+        """flask-smorest's method, which also remembers the view, and the names of its operations."""
+        super().add_url_rule(rule, *args, **options)
+        path, methods = f"{self.url_prefix or ''}{rule}", options.get("methods", ["GET"])
+        _, view = args
+        for method, info in self._docs[self._endpoints[-1]].items():
             if method != "parameters":
-                info.update(view=obj, operation_id=f"{endpoint}_{method}")
+                info.update(view=view, operation_id=operation_id(path, method, methods))
 
     @staticmethod
     def _document_input(doc: Json, info: Json, *, method: str, **_: Any) -> Json:
@@ -140,7 +151,7 @@ class ApiBlueprint(flask_smorest.Blueprint):
         if getattr(view, "forwards_refusals", False):
             failures = with_forwarded_refusals(failures)
         responses = {**doc.get("responses", {}), **failures}
-        return {"operationId": info["operation_id"], **doc, **security, "responses": responses}
+        return {"operationId": info["operation_id"], **security, **doc, "responses": responses}
 
 
 def possible_codes(view: Callable[..., Any]) -> set[str]:
@@ -166,4 +177,6 @@ def codes_of(errors: Errors) -> set[str]:
     """The names of these errors."""
     if isinstance(errors, tuple):
         return {code for error in errors for code in codes_of(error)}
+    if issubclass(errors, HTTPException):
+        return {HTTP_ERROR_CODES[errors.code or 500]}
     return {errors.code}

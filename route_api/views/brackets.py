@@ -16,7 +16,7 @@ STEP = re.compile(r"\[([^\[\]]*)\]|\.([^\[\].]+)")
 def unfold(given: Json) -> Json:
     """Put the values of names with brackets into lists and objects.
 
-    A list whose names have numbers becomes an object with the numbers as names (`schemas.base.as_list`). A name with
+    A list whose names have numbers becomes an object with the numbers as names (`schemas.fields.as_list`). A name with
     other brackets stays as it is.
 
     :param given: parameters by name. They are not changed.

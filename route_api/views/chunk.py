@@ -33,12 +33,15 @@ SWITCH_ERRORS = (DIFY_ERRORS, ConsoleLoginRefused, KbNotFound, DocumentNotFound,
 def retrieve_chunks(asked: dict[str, Any]) -> Response:
     """Search a knowledge base: the passages for a question, best first.
 
+    Dify tells one score for each passage. `similarity`, `term_similarity` and `vector_similarity` in `chunks`, which
+    RAGFlow's UI reads, are all this score, from 0 to 1.
+
     Upstream calls: 1 for up to 250 characters of the question, because Dify takes no more in one search, and 4 at the
     most; one more for each of doc_ids, because Dify filters by a document's name and the name has to be looked up; one
     more for a hybrid search, because its weights must name the kb's embedding model.
     """
     shown, total = chunks.search_chunks(asked)
-    return success(retrieval_result(asked["question"], shown, total))
+    return success(retrieval_result(asked["question"], shown, total), "知识库检索成功!")
 
 
 @blueprint.route("/list", methods=["GET", "POST"])

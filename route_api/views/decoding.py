@@ -7,6 +7,7 @@ import codecs
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,22 +16,10 @@ from flask import Request
 from werkzeug.datastructures import MultiDict
 
 from ..errors import ValidationFailed
-from ..schemas.unused import shown
+from ..forms.charsets import UTF_8, WESTERN, charset_named
+from ..languages import Sentence, quoted, shown
 
 Json = dict[str, Any]
-
-UTF_8 = "utf-8"
-CHINESE = ("gb2312", "gbk")
-"""Clients that name one of these also send characters that only GB18030 has, which contains both."""
-
-WESTERN = ("ascii", "iso8859-1", "cp1252")
-"""What some clients name as the charset of a body that they send in UTF-8. Almost no text in one of these charsets is
-valid UTF-8 by chance."""
-
-CHARSETS = re.compile(
-    r"utf-(8|8-sig|16|16-le|16-be|32|32-le|32-be)|gb.*|big5.*|euc_.*|shift_jis.*|cp\d+|iso8859-\d+|koi8.*|ascii"
-)
-"""Python's names of the charsets that we read. Python also knows codecs that are no charsets."""
 
 UNICODE_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -45,13 +34,29 @@ NAME_BYTES = 60
 """How much of a name an error message shows."""
 
 PYTHONS_AND_JAVASCRIPTS = {
-    "NaN": "leave the parameter out, or send null",
-    "Infinity": "leave the parameter out, or send null",
-    "undefined": "leave the parameter out, or send null",
-    "None": "leave the parameter out, or send null",
-    "True": "write true in small letters",
-    "False": "write false in small letters",
+    "NaN": Sentence("leave the parameter out, or send null"),
+    "Infinity": Sentence("leave the parameter out, or send null"),
+    "undefined": Sentence("leave the parameter out, or send null"),
+    "None": Sentence("leave the parameter out, or send null"),
+    "True": Sentence("write true in small letters"),
+    "False": Sentence("write false in small letters"),
 }
+ORJSONS_WORDS: dict[str, Sentence] = {
+    sentence: sentence
+    for sentence in (
+        Sentence("invalid escaped sequence in string"),
+        Sentence("number is infinity when parsed as double"),
+        Sentence("number with leading zero is not allowed"),
+        Sentence("no digit after sign"),
+        Sentence("unexpected character, expected ',' or ']'"),
+        Sentence("unexpected character, expected ',' or '}'"),
+        Sentence("unexpected character, expected ':' after key"),
+        Sentence("unexpected character, expected a JSON value"),
+        Sentence("unexpected content after document"),
+    )
+}
+"""What orjson says of mistakes for which :func:`_json_problem` has no better words. Others come in English."""
+
 FOREIGN_WORD = re.compile("|".join(PYTHONS_AND_JAVASCRIPTS))
 
 
@@ -60,18 +65,7 @@ def charset_of(req: Request) -> str:
 
     :raises ValidationFailed: nobody knows this charset
     """
-    named = req.mimetype_params.get("charset")
-    if not named or named.lower() == UTF_8:
-        return UTF_8
-    try:
-        found = codecs.lookup(named).name
-    except (LookupError, ValueError):
-        found = ""
-    if not CHARSETS.fullmatch(found):
-        raise ValidationFailed(
-            f"The charset {ascii(named[:NAME_BYTES])} of the Content-Type is not known. Send the body in UTF-8."
-        )
-    return "gb18030" if found in CHINESE else found
+    return charset_named(req.mimetype_params.get("charset"))
 
 
 def read_query(query: bytes) -> Json:
@@ -82,8 +76,11 @@ def read_query(query: bytes) -> Json:
     return _read_pairs(
         query,
         UTF_8,
-        "{name} in the query string is not UTF-8. Write it in UTF-8, such as %E4%B8%AD for 中; or send it in a body,"
-        " whose Content-Type can name another charset.",
+        lambda name: Sentence(
+            "{name} in the query string is not UTF-8. Write it in UTF-8, such as %E4%B8%AD for 中; or send it in a body,"
+            " whose Content-Type can name another charset.",
+            name=name,
+        ),
     )
 
 
@@ -94,8 +91,14 @@ def read_form(form: bytes, charset: str) -> Json:
     :raises ValidationFailed: the form is not in this charset
     """
     if charset.startswith(("utf-16", "utf-32")):
-        raise ValidationFailed(f"A form cannot be read in the charset {charset}. Send it in UTF-8.")
-    unreadable = "{name} in the form is not " + _advice(charset, "x-www-form-urlencoded")
+        raise ValidationFailed(
+            Sentence("A form cannot be read in the charset {charset}. Send it in UTF-8.", charset=charset)
+        )
+    advice = _advice(charset, "x-www-form-urlencoded")
+
+    def unreadable(name: str) -> Sentence:
+        return Sentence("{name} in the form is not {advice}", name=name, advice=advice)
+
     if charset in WESTERN:
         try:
             return _read_pairs(form, UTF_8, unreadable)
@@ -105,22 +108,17 @@ def read_form(form: bytes, charset: str) -> Json:
 
 
 def read_fields(form: MultiDict[str, str]) -> Json:
-    """The parameters of a multipart form, as :func:`read_form` gives them. Fields without a name are left out.
-
-    :raises ValidationFailed: a field is not UTF-8
-    """
+    """The parameters of a multipart form, as :func:`read_form` gives them. Fields without a name are left out."""
     given: Json = {}
     for name, texts in form.lists():
         if name is None:  # This is werkzeug's name for a part that has none.
             continue
         for text in texts:
-            if "\ufffd" in text:  # werkzeug has put this in place of what it could not read.
-                raise ValidationFailed(f"{shown(name)} in the form is not UTF-8. Send the form in UTF-8.")
             _add(given, name, _unix_lines(text))
     return given
 
 
-def _read_pairs(data: bytes, charset: str, unreadable: str) -> Json:
+def _read_pairs(data: bytes, charset: str, unreadable: Callable[[str], Sentence]) -> Json:
     given: Json = {}
     for pair in data.split(b"&"):
         if not pair:
@@ -130,7 +128,7 @@ def _read_pairs(data: bytes, charset: str, unreadable: str) -> Json:
             _add(given, _decode(name, charset), _unix_lines(_decode(text, charset)))
         except UnicodeDecodeError:
             as_sent = shown(name[:NAME_BYTES].decode("ascii", "backslashreplace"))
-            raise ValidationFailed(unreadable.format(name=as_sent)) from None
+            raise ValidationFailed(unreadable(as_sent)) from None
     return given
 
 
@@ -169,9 +167,11 @@ def read_json(body: bytes, charset: str) -> Json:
     except orjson.JSONDecodeError as error:
         raise ValidationFailed(_json_problem(body, error)) from None
     if not isinstance(given, dict):
-        raise ValidationFailed('The body must be a JSON object, such as {"kb_id": "…"}.')
+        raise ValidationFailed(Sentence('The body must be a JSON object, such as {"kb_id": "…"}.'))
     if len(given) > MAX_NAMES:
-        raise ValidationFailed(f"The body has {len(given):,} names. {MAX_NAMES:,} are the most.")
+        raise ValidationFailed(
+            Sentence("The body has {count:,} names. {max_names:,} are the most.", count=len(given), max_names=MAX_NAMES)
+        )
     # orjson takes the last of two values without a word. A name that stands there twice may once be a value.
     if len(given) * len(body) > MAX_SCANNED_BYTES or any(body.count(b'"%b"' % name.encode()) > 1 for name in given):
         _refuse_repeated_names(body)
@@ -186,7 +186,7 @@ def _in_utf_8(body: bytes, charset: str) -> bytes:
     try:
         return body.decode(charset).encode()
     except UnicodeError:
-        raise ValidationFailed("The body is not " + _advice(charset, "json")) from None
+        raise ValidationFailed(_not_in_charset(charset)) from None
 
 
 def _is_utf_8(body: bytes) -> bool:
@@ -197,13 +197,20 @@ def _is_utf_8(body: bytes) -> bool:
     return True
 
 
-def _advice(charset: str, kind: str) -> str:
+def _not_in_charset(charset: str) -> Sentence:
+    return Sentence("The body is not {advice}", advice=_advice(charset, "json"))
+
+
+def _advice(charset: str, kind: str) -> Sentence:
     """The end of a sentence about a text that is not in its charset."""
     if charset == UTF_8:
-        return (
-            f"UTF-8. Send it in UTF-8, or name its charset in the Content-Type, such as application/{kind};charset=GBK."
+        return Sentence(
+            "UTF-8. Send it in UTF-8, or name its charset in the Content-Type, such as application/{kind};charset=GBK.",
+            kind=kind,
         )
-    return f"{charset}, which its first bytes or its Content-Type name as its charset. Send it in UTF-8."
+    return Sentence(
+        "{charset}, which its first bytes or its Content-Type name as its charset. Send it in UTF-8.", charset=charset
+    )
 
 
 def _refuse_repeated_names(body: bytes) -> None:
@@ -213,38 +220,43 @@ def _refuse_repeated_names(body: bytes) -> None:
     try:
         pairs = json.loads(body, object_pairs_hook=list)  # No function of ours for each object: there may be many.
     except RecursionError:
-        raise ValidationFailed("The body is nested too deeply.") from None
+        raise ValidationFailed(Sentence("The body is nested too deeply.")) from None
     ((name, times),) = Counter(name for name, _ in pairs).most_common(1)
     if times > 1:
-        raise ValidationFailed(f"The body has the name '{shown(name)}' twice. Send it once.")
+        raise ValidationFailed(Sentence("The body has the name '{name}' twice. Send it once.", name=shown(name)))
 
 
-def _json_problem(body: bytes, error: orjson.JSONDecodeError) -> str:
+def _json_problem(body: bytes, error: orjson.JSONDecodeError) -> Sentence:
     """A sentence about JSON that is not valid. orjson's own words do not tell what would be right."""
     if not _is_utf_8(body):
-        return "The body is not " + _advice(UTF_8, "json")
+        return _not_in_charset(UTF_8)
     position = max(0, error.pos - 1) if "after sign" in error.msg else error.pos
     rest = error.doc[position : position + NAME_BYTES].lstrip("-")
     if word := FOREIGN_WORD.match(rest):
-        problem = f"{word[0]} is not JSON: {PYTHONS_AND_JAVASCRIPTS[word[0]]}"
+        problem = Sentence("{word} is not JSON: {advice}", word=word[0], advice=PYTHONS_AND_JAVASCRIPTS[word[0]])
     elif "trailing comma" in error.msg:
-        problem = "the comma after the last entry is too many"
+        problem = Sentence("the comma after the last entry is too many")
     elif "surrogate" in error.msg:
-        problem = r"a character of which only one half is there, such as \ud83d"
+        problem = Sentence(r"a character of which only one half is there, such as \ud83d")
     elif "depth" in error.msg:
-        problem = "it is nested too deeply"
+        problem = Sentence("it is nested too deeply")
     elif rest.startswith("'"):
-        problem = 'names and texts must stand in double quotes, as in {"kb_id": "…"}'
+        problem = Sentence('names and texts must stand in double quotes, as in {"kb_id": "…"}')
     elif "string key" in error.msg:
-        problem = 'every name must stand in double quotes, as in {"kb_id": "…"}'
+        problem = Sentence('every name must stand in double quotes, as in {"kb_id": "…"}')
     elif rest.startswith(("//", "/*", "#")):
-        problem = "JSON has no comments"
+        problem = Sentence("JSON has no comments")
     elif position >= len(error.doc.rstrip()):
-        problem = "it ends too early"
+        problem = Sentence("it ends too early")
     elif "control character" in error.msg:
-        problem = r"a line break or a tab within a text must be written as \n or \t"
+        problem = Sentence(r"a line break or a tab within a text must be written as \n or \t")
     elif re.match(r"[\w\[\].]+=", error.doc):
-        problem = "it looks like a form, whose Content-Type is application/x-www-form-urlencoded"
+        problem = Sentence("it looks like a form, whose Content-Type is application/x-www-form-urlencoded")
     else:
-        problem = error.msg
-    return f"The body is not valid JSON: {problem} (line {error.lineno}, column {error.colno})."
+        problem = ORJSONS_WORDS.get(error.msg, quoted(error.msg))
+    return Sentence(
+        "The body is not valid JSON: {problem} (line {line}, column {column}).",
+        problem=problem,
+        line=error.lineno,
+        column=error.colno,
+    )

@@ -3,13 +3,17 @@
 from importlib.resources import files
 from pathlib import Path
 
-from flask import Response, render_template, send_from_directory
+from flask import Response, render_template, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from ..access.callers import public
 from ..envelope import json_bytes
 from ..extensions import api
-from .blueprint import ApiBlueprint, in_path
+from ..languages import LANGUAGES
+from ..monitoring import tracing
+from ..openapi.page import document_for_page, page_texts
+from ..openapi.translation import Translate, translate_into, translated_document
+from .blueprint import BINARY, ApiBlueprint, in_path
 
 blueprint = ApiBlueprint("docs", __name__, description="This API itself, to read")
 
@@ -24,7 +28,7 @@ ASSETS = {
     "docs.js": OWN_FILES,
     "docs.css": OWN_FILES,
 }
-BINARY = {"type": "string", "format": "binary"}
+PAGE_DOCUMENT = "openapi.json"
 ASSETS_LIFETIME_S = 3600
 
 PAGE_POLICY = "; ".join(
@@ -43,14 +47,27 @@ PAGE_POLICY = "; ".join(
 
 
 @blueprint.route("/openapi.json")
-@blueprint.response(200, {"type": "object"}, description="This document", example={"openapi": "3.1.0"})
+@blueprint.response(
+    200, {"type": "object", "additionalProperties": True}, description="This document", example={"openapi": "3.1.0"}
+)
 @public
 def show_openapi() -> Response:
-    """The OpenAPI document, for programs.
+    """The OpenAPI document, for programs, in English or Chinese.
 
     Upstream calls: 0.
     """
-    return Response(json_bytes(api.spec.to_dict()), content_type="application/json")
+    document = translated_document(api.spec.to_dict(), _translate())
+    return Response(json_bytes(document), content_type="application/json")
+
+
+def _translate() -> Translate:
+    """What puts texts into the language of the reader: that of the parameter `lang`, or of Accept-Language."""
+    trace = tracing.current()
+    trace.has_sentences = True
+    wanted = request.args.get("lang")
+    if wanted in LANGUAGES:
+        trace.language = wanted
+    return translate_into(trace.language)
 
 
 @blueprint.route("/docs", strict_slashes=False)
@@ -61,19 +78,28 @@ def show_docs() -> Response:
 
     Upstream calls: 0.
     """
-    page = Response(render_template("docs.html"), content_type="text/html; charset=utf-8")
+    translate = _translate()
+    words = {"language": tracing.current().language, "texts": page_texts(translate)}
+    page = Response(render_template("docs.html", **words), content_type="text/html; charset=utf-8")
     page.headers["Content-Security-Policy"] = PAGE_POLICY
     return page
 
 
-@blueprint.route("/docs/<name>", parameters=[in_path("name", enum=sorted(ASSETS))])
-@blueprint.response(200, BINARY, content_type="*/*", description="The file, with its own type")
+@blueprint.route("/docs/<name>", parameters=[in_path("name", enum=sorted([*ASSETS, PAGE_DOCUMENT]))])
+@blueprint.response(200, BINARY, content_type="application/octet-stream", description="The file, with its own type")
+@blueprint.alt_response(200, schema=BINARY, content_type="*/*", success=True)
+@blueprint.raises(NotFound)
 @public
 def send_docs_asset(name: str) -> Response:
-    """A script, a style sheet or an image of that page.
+    """A script, a style sheet or an image of that page; or the OpenAPI document as the page shows it: one operation for
+    each endpoint, with its errors in one response.
 
     Upstream calls: 0.
     """
+    if name == PAGE_DOCUMENT:
+        translate = _translate()
+        document = document_for_page(translated_document(api.spec.to_dict(), translate), translate)
+        return Response(json_bytes(document), content_type="application/json")
     if name not in ASSETS:
         raise NotFound
     return send_from_directory(ASSETS[name], name, max_age=ASSETS_LIFETIME_S)

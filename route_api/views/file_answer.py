@@ -1,5 +1,6 @@
 """The answer with a file of Dify: its name, and the part of it that the header Range asks for (RFC 9110, 14)."""
 
+from typing import Any
 from urllib.parse import quote
 
 from flask import Response, request, stream_with_context
@@ -7,7 +8,8 @@ from flask import Response, request, stream_with_context
 from ..dify import RemoteFile
 from ..envelope import failure
 from ..errors import RangeNotSatisfiable
-from ..knowledge.documents import read_and_close
+from ..knowledge.downloads import read_and_close
+from ..knowledge.zips import read_zip
 
 
 def answer_with_file(file: RemoteFile, default_name: str) -> Response:
@@ -41,6 +43,20 @@ def answer_with_file(file: RemoteFile, default_name: str) -> Response:
         file.close()
     else:
         answer.response = stream_with_context(read_and_close(file, begin, end))
+    return answer
+
+
+def answer_with_zip(kb_id: str, addresses: dict[str, Any]) -> Response:
+    """Answer with several files as one zip. It has no parts, because its bytes are not known before they are sent.
+
+    :param addresses: of the files, from :func:`.zips.locate_documents`
+    :raises DifyError: the first file cannot be opened
+    """
+    answer = Response(content_type="application/zip")
+    answer.headers["Content-Disposition"] = attachment("documents.zip")
+    answer.headers["Accept-Ranges"] = "none"
+    pieces = iter(()) if request.method == "HEAD" else read_zip(kb_id, addresses)
+    answer.response = stream_with_context(pieces)  # Also for HEAD: a length of 0 would not be that of the zip.
     return answer
 
 

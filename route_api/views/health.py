@@ -8,6 +8,7 @@ from ..chat.monitor import turn_monitor
 from ..envelope import success
 from ..errors import NotReady
 from ..health import health_check
+from ..languages import Sentence, joined
 from ..monitoring import metrics
 from ..schemas.answers import answer
 from .blueprint import ApiBlueprint
@@ -45,11 +46,11 @@ def check_readiness() -> Response:
     Upstream calls: 1, without a key; 0 if the last check is less than a second old.
     """
     if turn_monitor.is_stopping:
-        raise NotReady("The gateway is stopping.")
+        raise NotReady(Sentence("The gateway is stopping."))
     problems = health_check.problems()
     if problems:
         raise NotReady(
-            " ".join(problems.values()), data={part: "failed" if part in problems else "ok" for part in READY}
+            joined(list(problems.values())), data={part: "failed" if part in problems else "ok" for part in READY}
         )
     return success(READY, health_check.refused_calls() or "success")
 

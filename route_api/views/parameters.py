@@ -15,10 +15,13 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout, Unsupport
 
 from ..access.callers import fill_in_own_user_id
 from ..access.cross_origin import WARNINGS_HEADER
+from ..envelope import said
 from ..errors import ValidationFailed
+from ..languages import Sentence, joined, shown
 from ..monitoring import tracing
 from ..monitoring.deadlines import deadlines
-from ..schemas.base import Id, Parameters, describe_problems
+from ..schemas.base import Parameters, describe_problems
+from ..schemas.fields import Id
 from ..schemas.unused import report
 from .brackets import unfold
 from .decoding import charset_of, read_fields, read_form, read_json, read_query
@@ -55,7 +58,7 @@ class ParametersParser(FlaskParser):
 
     The API document and RAGFlow's clients use different HTTP methods for the same endpoint, so every method accepts
     parameters in the query string and in the body. If a name is in both, the value in the body is used. What the values
-    mean does not depend on the place (`schemas/base.py`).
+    mean does not depend on the place (`schemas/fields.py`).
 
     The `location` that a view gives to `arguments` does not change where parameters are read. With `form` and `files`,
     MAX_JSON_MB and BODY_TIMEOUT_S do not apply. For methods other than GET and POST, the OpenAPI document shows the
@@ -81,16 +84,28 @@ class ParametersParser(FlaskParser):
             return self._parameters(req, schema)
 
     def load_files(self, req: Request, schema: Schema) -> Any:
-        limit_form(req)
+        require_uncompressed(req)
+        if has_body(req) and req.mimetype != MULTIPART:
+            raise UnsupportedMediaType(
+                Sentence(
+                    "Files must come in a body with Content-Type: {multipart}; the body has '{mimetype}'.",
+                    multipart=MULTIPART,
+                    mimetype=shown(req.mimetype),
+                )
+            )
         with limit_body_time(req):
             given: dict[str, list[FileStorage]] = {}
             for name, files in req.files.lists():  # PHP's clients write file[] or file[0] for file.
                 given.setdefault((name or "").partition("[")[0], []).extend(files)
             for name in schema.fields:
-                if name in req.form and name not in given:
+                # A form that has a field for a file and no file, as on /docs, sends an empty text: it is not given.
+                if name not in given and any(text.strip() for text in req.form.getlist(name)):
                     raise ValidationFailed(
-                        f"{name} was sent as a text field. The part needs a file name, as in the header"
-                        f' Content-Disposition: form-data; name="{name}"; filename="report.pdf".'
+                        Sentence(
+                            "{name} was sent as a text field. The part needs a file name, as in the header"
+                            ' Content-Disposition: form-data; name="{name}"; filename="report.pdf".',
+                            name=name,
+                        )
                     )
             report_unknown(given, cast(Parameters, schema))
             return given
@@ -126,7 +141,7 @@ class ParametersParser(FlaskParser):
 
     def handle_error(self, error: ValidationError, *args: Any, **kwargs: Any) -> NoReturn:
         location, problems = next(iter(error.normalized_messages().items()))
-        raise ValidationFailed(" ".join(describe_problems(problems)[:MAX_PROBLEMS]))
+        raise ValidationFailed(joined(describe_problems(problems)[:MAX_PROBLEMS]))
 
 
 PARSER = ParametersParser()
@@ -149,7 +164,11 @@ def merge(query: Json, body: Json, schema: Parameters) -> Json:
         if schema.is_nothing(name, body[name]):
             given[name] = query[name]
         elif not schema.is_nothing(name, query[name]) and differ(query[name], body[name]):
-            unused.append(f"{name}: it is in the query string and in the body; the value in the body was used.")
+            unused.append(
+                Sentence(
+                    "{name}: it is in the query string and in the body; the value in the body was used.", name=name
+                )
+            )
     report(unused)
     return given
 
@@ -159,9 +178,10 @@ def read_body(req: Request) -> Json:
 
     :returns: an empty object if the body is empty
     :raises RequestEntityTooLarge: the body is larger than MAX_JSON_MB or MAX_FORM_BYTES, or has exactly this size
-    :raises UnsupportedMediaType: the Content-Type is neither JSON nor that of a form
+    :raises UnsupportedMediaType: the body is compressed, or its Content-Type is neither JSON nor that of a form
     :raises ValidationFailed: the body cannot be decoded, is not valid JSON, or is not an object
     """
+    require_uncompressed(req)
     limit_form(req)
     if req.mimetype == MULTIPART:
         return read_fields(req.form)
@@ -172,11 +192,28 @@ def read_body(req: Request) -> Json:
         return {}
     if req.mimetype == URLENCODED:
         if body.lstrip().startswith((b"{", b"[")):
-            raise UnsupportedMediaType("The body looks like JSON: send it with Content-Type: application/json.")
+            raise UnsupportedMediaType(
+                Sentence("The body looks like JSON: send it with Content-Type: application/json.")
+            )
         return read_form(body, charset_of(req))
     if not req.is_json:
-        raise UnsupportedMediaType("The body must be JSON, sent with Content-Type: application/json.")
+        raise UnsupportedMediaType(Sentence("The body must be JSON, sent with Content-Type: application/json."))
     return read_json(body, charset_of(req))
+
+
+def require_uncompressed(req: Request) -> None:
+    """
+    :raises UnsupportedMediaType: the client has compressed the body. Nothing here decompresses it: a small body could
+        become one of many gigabytes
+    """
+    if (encoding := req.headers.get("Content-Encoding", "identity").strip().lower()) not in ("", "identity"):
+        raise UnsupportedMediaType(
+            Sentence(
+                "The body is compressed (Content-Encoding: {encoding}), and this server reads none that is. Send it"
+                " uncompressed.",
+                encoding=shown(encoding),
+            )
+        )
 
 
 def limit_form(req: Request) -> None:
@@ -201,7 +238,7 @@ def limit_body_time(req: Request, seconds: float = inf) -> Iterator[None]:
             yield
         finally:
             if deadline.has_passed:
-                raise RequestTimeout("The body did not come in time.")
+                raise RequestTimeout(Sentence("The body did not come in time."))
 
 
 def path_id(name: str, text: str) -> str:
@@ -216,7 +253,7 @@ def path_id(name: str, text: str) -> str:
     try:
         return _PATH_ID.deserialize(text)
     except ValidationError as error:
-        raise ValidationFailed(" ".join(describe_problems(error.messages, name))) from None
+        raise ValidationFailed(joined(describe_problems(error.messages, name))) from None
 
 
 def without_parameters(*, reads_body: bool = True) -> Callable[[View], View]:
@@ -250,7 +287,7 @@ def warns_in_header(view: View) -> View:
     @wraps(view)
     def answered(*args: Any, **kwargs: Any) -> Response:
         answer: Response = view(*args, **kwargs)
-        if warnings := list(tracing.current().warnings):
+        if warnings := [said(warning) for warning in tracing.current().warnings]:
             while len(text := json.dumps(warnings)) > MAX_HEADER_BYTES and warnings:
                 warnings.pop()
             answer.headers[WARNINGS_HEADER] = text

@@ -9,13 +9,17 @@ from typing import Any
 
 from flask import current_app
 
-from ..schemas.base import Parameters
-from ..schemas.unused import SHOWN_CHARACTERS, report, shown
+from ..languages import Sentence, shown
+from ..schemas.base import CACHE_BUSTER, Parameters
+from ..schemas.unused import report
 
 Json = dict[str, Any]
 
 MAX_NAMED = 10
 """How many names one answer tells; the rest are counted."""
+
+COMPARED_CHARACTERS = 50
+"""How much of a name is compared with the known ones. The time of the comparison grows with the square of it."""
 
 
 def report_unknown(given: Json, schema: Parameters) -> None:
@@ -28,7 +32,11 @@ def report_unknown(given: Json, schema: Parameters) -> None:
         return
     unknown = [name for name in given if name not in schema.known_names and given[name] is not None]
     if unknown:
-        more = [f"{len(unknown) - MAX_NAMED} more parameters are unknown here."] if len(unknown) > MAX_NAMED else []
+        more = (
+            [Sentence("{count} more parameters are unknown here.", count=len(unknown) - MAX_NAMED)]
+            if len(unknown) > MAX_NAMED
+            else []
+        )
         report([_unknown(name, schema.known_names) for name in unknown[:MAX_NAMED]] + more)
 
 
@@ -42,7 +50,13 @@ def report_unused_values(given: Json, schema: Parameters) -> None:
     unused = []
     for other, name in schema.other_names.items():
         if other in given and not schema.is_nothing(name, given.get(name)) and differ(given[other], given[name]):
-            unused.append(f"{other}: it is another name of {name}, which was given too, so its value was not used.")
+            unused.append(
+                Sentence(
+                    "{other}: it is another name of {name}, which was given too, so its value was not used.",
+                    other=other,
+                    name=name,
+                )
+            )
     report(unused)
 
 
@@ -51,11 +65,16 @@ def differ(one: Any, other: Any) -> bool:
     return str(one) != str(other)
 
 
-def _unknown(name: str, known_names: Iterable[str]) -> str:
-    by_letters = {_letters(known): known for known in sorted(known_names)}
-    close = get_close_matches(_letters(name[:SHOWN_CHARACTERS]), by_letters, n=1, cutoff=0.65)
-    hint = f"; did you mean {by_letters[close[0]]}?" if close else "."
-    return f"{shown(name)}: this endpoint has no such parameter, so it was not used{hint}"
+def _unknown(name: str, known_names: Iterable[str]) -> Sentence:
+    by_letters = {_letters(known): known for known in sorted(known_names) if known != CACHE_BUSTER}
+    close = get_close_matches(_letters(name[:COMPARED_CHARACTERS]), by_letters, n=1, cutoff=0.65)
+    if not close:
+        return Sentence("{name}: this endpoint has no such parameter, so it was not used.", name=shown(name))
+    return Sentence(
+        "{name}: this endpoint has no such parameter, so it was not used; did you mean {known_name}?",
+        name=shown(name),
+        known_name=by_letters[close[0]],
+    )
 
 
 def _letters(name: str) -> str:

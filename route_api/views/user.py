@@ -16,6 +16,7 @@ from ..errors import (
     UserNotFound,
 )
 from ..extensions import db, dify
+from ..languages import Sentence
 from ..schemas import model
 from ..schemas import user as schemas
 from .blueprint import ApiBlueprint
@@ -27,6 +28,7 @@ blueprint = ApiBlueprint("user", __name__, url_prefix="/user", description="User
 @public
 @blueprint.arguments(schemas.Registration)
 @blueprint.response(200, schemas.UserAnswer)
+@blueprint.doc(security=[{}, {"bearerAuth": []}])
 @blueprint.raises(Forbidden, UsernameTaken, DatabaseUnavailable)
 def register(given: dict[str, str]) -> Response:
     """Create a user who can log in. With `REGISTRATION=closed` this needs a service key.
@@ -43,6 +45,8 @@ def register(given: dict[str, str]) -> Response:
 @blueprint.raises(LoginFailed, AccountsNotConfigured, DatabaseUnavailable)
 def log_in(given: dict[str, str]) -> Response:
     """Get a token. The client sends the token as `Authorization: Bearer …` with every other request.
+
+    The user must exist: `user/register` or the operator's `flask user` makes one.
 
     Upstream calls: 0.
     """
@@ -68,6 +72,8 @@ def get_user(given: dict[str, str]) -> Response:
 def change_password(given: dict[str, str]) -> Response:
     """Change the password of the logged-in user. All devices are signed out; the answer has a new token for this one.
 
+    The request needs the token of `user/login` in `Authorization`: a service key has no password.
+
     Upstream calls: 0.
     """
     return success(logins.change_password(**given))
@@ -83,7 +89,7 @@ def log_out(given: dict[str, str]) -> Response:
     Upstream calls: 0.
     """
     users.end_logins(db.engine, given["user_id"])
-    return success("", "Signed out on all devices.")
+    return success("", Sentence("Signed out on all devices."))
 
 
 @blueprint.route("/set_tenant_info", methods=["POST"])
@@ -93,6 +99,8 @@ def log_out(given: dict[str, str]) -> Response:
 @blueprint.raises(DIFY_ERRORS, CONSOLE_ERRORS)
 def set_default_model(wanted: dict[str, str]) -> Response:
     """Set the workspace's default model of a type. Without a console login: 503 `console_not_configured`.
+
+    The model must be one of `llm/my_llms`. It becomes the default of everybody who uses this workspace of Dify.
 
     Upstream calls: 1, and once an hour a call to log in to Dify's console.
     """

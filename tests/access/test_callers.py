@@ -21,7 +21,17 @@ from ..support.routes import METHODS, path_of, routes
 from ..support.settings import KEY, LOCKED, OLD_KEY, SECRET
 from ..support.talk import without_variables
 
-PUBLIC_ROUTES = {"/healthz", "/readyz", "/user/login", "/user/register", "/openapi.json", "/docs", "/docs/<name>"}
+PUBLIC_ROUTES = {
+    "/",
+    "/console/<name>",
+    "/docs",
+    "/docs/<name>",
+    "/healthz",
+    "/openapi.json",
+    "/readyz",
+    "/user/login",
+    "/user/register",
+}
 ADMIN_ROUTES = {
     "/kb/create",
     "/kb/update",
@@ -36,7 +46,7 @@ ADMIN_ROUTES = {
     "/datasets/<kb_id>/documents/<doc_id>/segment/<action>",
     "/user/set_tenant_info",
 }
-SERVICE_KEY_ROUTES = {"/metrics"}
+SERVICE_KEY_ROUTES = {"/dify/check", "/metrics"}
 
 Bearer = Callable[[str], dict[str, str]]
 

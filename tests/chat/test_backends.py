@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from route_api.chat.backends import Backend, api_of, choose_backend, service_api_of
+from route_api.chat.backends import Backend, api_of, choose_backend, known_variables, service_api_of
 from route_api.chat.dify_cache import dify_cache
 from route_api.chat.request import ModelOptions
 from route_api.errors import NotSupported, ValidationFailed
@@ -109,6 +109,25 @@ def test_parameters_go_by_the_debugger(dify: Dify, options: ModelOptions) -> Non
     assert options.temperature is None or parameters["temperature"] == options.temperature
     assert options.max_tokens is None or parameters["num_predict"] == options.max_tokens
     assert set(backend.variables) == {"instructions", "context", "history"}
+
+
+def test_the_model_of_an_app_is_known_once_a_turn_has_asked_the_console_for_it(dify: Dify) -> None:
+    """It is compared with the model with which a conversation began. No turn asks the console for that alone."""
+    assert choose_backend(ModelOptions()).model is None
+    debugger = choose_backend(ModelOptions(temperature=0.1))
+    assert (debugger.form, debugger.model) == (None, None), "the debugger gets both with each turn"
+    asked = list(dify.asked)
+    service = choose_backend(ModelOptions())
+    assert service.model == f"qwen3:4b@{OLLAMA}" and len(service.form or "") == 64 and dify.asked == asked
+    assert choose_backend(ModelOptions("mistral-app")).model is None
+
+
+@pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(temperature=0.1), ModelOptions("mistral:latest")])
+def test_the_variables_are_known_without_a_call_as_soon_as_a_turn_has_asked(dify: Dify, options: ModelOptions) -> None:
+    assert known_variables(options) is None and dify.asked == []
+    variables = choose_backend(options).variables
+    asked = list(dify.asked)
+    assert known_variables(options) == variables and dify.asked == asked
 
 
 @pytest.mark.parametrize("name", ["mistral:latest", f"mistral:latest@{OLLAMA}"])

@@ -12,7 +12,8 @@ from sqlalchemy.exc import InternalError, OperationalError
 
 from config import Config
 from route_api.app import create_app
-from route_api.chat.monitor import TurnInProgress, TurnMonitor
+from route_api.chat.monitor import TurnMonitor
+from route_api.chat.turn_in_progress import TurnInProgress
 from route_api.extensions import db
 from route_api.monitoring.metrics import exposition
 from route_api.monitoring.tracing import Trace
@@ -221,7 +222,7 @@ def test_an_answer_with_a_nul_beside_forty_others_is_stored_with_all_of_them(eng
             threading.Event().wait(0.1)
         go_on.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert sorted(running) == sorted(["a\ufffdb", *["ab"] * OTHERS])
         assert all(b'"status":"done"' in each for each in answers) and len(answers) == OTHERS + 1
         with engine.connect() as connection:

@@ -10,13 +10,15 @@ from flask import Flask
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
-from route_api.chat.monitor import TurnInProgress, TurnMonitor
+from route_api.chat.monitor import TurnMonitor
+from route_api.chat.turn_in_progress import TurnInProgress
 from route_api.errors import GatewayStopped
 from route_api.extensions import db
 from route_api.monitoring.tracing import Trace
 from route_api.storage import turns
 from route_api.storage.dead_letters import DeadLetters
 from route_api.storage.models import Message
+from route_api.storage.stop_requests import request_stop
 from route_api.storage.turns import NewTurn, TurnEnd, begin_turn
 
 DONE = TurnEnd("全部", "done", None, None)
@@ -130,7 +132,7 @@ def test_to_look_for_the_caller_does_not_change_how_the_server_waits_for_them(
     reader.start()
     ours.sendall(b"x" * 5_000_000)
     ours.shutdown(socket.SHUT_WR)
-    reader.join(10)
+    reader.join(60)
     assert sum(read) == 5_000_000
 
 
@@ -161,6 +163,55 @@ def test_events_are_read_on_for_a_caller_who_left_before_dify_named_the_task(
     assert turn.end_reason == "caller_left" and events.asked == []
     monitor.end_turns()
     assert events.asked == ["interrupt"], "a gateway that stops cannot wait for it"
+
+
+@pytest.mark.parametrize("reason", ["caller_left", "stop_requested"])
+def test_a_turn_ends_at_once_though_dify_has_not_named_its_task(
+    engine: Engine, monitor: TurnMonitor, reason: str
+) -> None:
+    """Otherwise a Dify whose worker is away would keep the conversation busy until DIFY_EVENT_TIMEOUT."""
+    turn, events = turn_of(engine), Events()
+    monitor.register(turn)
+    turn.begin_asking(None)
+    turn.attach_events(events)  # type: ignore[arg-type]
+    if reason == "stop_requested":
+        request_stop(engine, turn.row.message_id)
+    else:
+        turn.interrupt(reason)
+    monitor.flush()
+    row = stored(engine, turn)
+    assert (row.meta_data, row.claimed_until) == ({"status": "stopped", "reason": reason}, None)
+    again = NewTurn("alice", "??", "chat", conversation_id=turn.row.conversation_id)
+    assert begin_turn(engine, again).dify_conversation is None, "Dify may still carry out the stopped question"
+    with monitor.ensure_end(turn):
+        monitor.finish(turn, DONE)
+    assert stored(engine, turn).meta_data == row.meta_data, "the end of a turn is stored once"
+    monitor.end_turns()
+    assert events.asked == [], "its request waits no more"
+
+
+def test_the_wait_of_a_turn_that_has_ended_ends_with_the_gateway(engine: Engine, monitor: TurnMonitor) -> None:
+    turn, events = turn_of(engine), Events()
+    monitor.register(turn)
+    turn.begin_asking(None)
+    turn.attach_events(events)  # type: ignore[arg-type]
+    turn.interrupt("stop_requested")
+    monitor.flush()
+    monitor.flush()
+    monitor.end_turns()
+    assert events.asked == ["interrupt"]
+
+
+def test_a_dify_that_stops_a_model_when_its_connection_closes_is_not_waited_for(
+    engine: Engine, monitor: TurnMonitor
+) -> None:
+    turn, events = turn_of(engine), Events()
+    monitor.register(turn)
+    turn.begin_asking(None, needs_task=False)
+    turn.attach_events(events)  # type: ignore[arg-type]
+    request_stop(engine, turn.row.message_id)
+    monitor.flush()
+    assert events.asked == ["interrupt"] and not turn.has_ended
 
 
 def test_an_answer_that_the_database_did_not_take_is_stored_later(
@@ -215,9 +266,9 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
     turn.text, turn.last_event = "部分", {"task_id": "t"}
     monitor.register(turn)
     try:
-        assert hangs.wait(5)
+        assert hangs.wait(60)
         callers.close()
-        assert noticed.wait(5)
+        assert noticed.wait(60)
     finally:
         answers.set()
         monitor.finish(turn, DONE)

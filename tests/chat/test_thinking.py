@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from ..support.fake_dify import FakeDify
-from ..support.talk import CHAT, NOBODY, ask, decoded, messages, stream, without_variables
+from ..support.talk import CHAT, NOBODY, ask, asks_for_the_mode, decoded, messages, stream, without_variables
 
 IDS = {"conversation_id": NOBODY, "message_id": NOBODY, "task_id": NOBODY}
 PIECE = 7
@@ -117,6 +117,7 @@ def test_a_repeated_stream_has_the_answer_of_the_first(client: FlaskClient, any_
 @pytest.mark.parametrize("name", [*ANSWERS, "unopened"])
 def test_the_history_that_the_model_gets_has_no_thinking(client: FlaskClient, any_dify: FakeDify, name: str) -> None:
     without_variables(any_dify)
+    asks_for_the_mode(any_dify)
     play(any_dify, *events_of(UNOPENED if name == "unopened" else ANSWERS[name][0]))
     conversation_id = ask(client, "问题一").json["data"]["conversation_id"]
     ask(client, "问题二", conversation_id=conversation_id, history=5)

@@ -16,13 +16,14 @@ from sqlalchemy import select, update
 from route_api.errors import ValidationFailed
 from route_api.extensions import db
 from route_api.storage.models import Conversation, Message, User, utc_now
-from route_api.storage.turns import request_stop
+from route_api.storage.stop_requests import request_stop
 
 from ..support.fake_dify import Answer, FakeDify, recorded
 from ..support.talk import (
     CHAT,
     NOBODY,
     ask,
+    asks_for_the_mode,
     counts,
     messages,
     recorded_events,
@@ -247,7 +248,11 @@ def test_a_model_that_fails_gives_the_error_of_difys_own_blocking_answer(
     dify.play(case.format("streaming"))
     answer = ask(client)
     said = dify.body(case.format("blocking"))["message"]
-    assert (answer.status_code, answer.json["error"]) == (502, "model_failed")
+    has_status_429 = dify.version == "1.16.1" and case.endswith(
+        "rate"
+    )  # That of the event; Dify's own answer is a 400.
+    expected = (429, "dify_too_busy") if has_status_429 else (502, "model_failed")
+    assert (answer.status_code, answer.json["error"]) == expected
     assert answer.json["message"] == f"The model could not answer: {said}"
     assert [(row.meta_data["status"], row.claimed_until) for row in messages(app)] == [("failed", None)]
 
@@ -334,6 +339,7 @@ def test_a_conversation_that_dify_has_lost_is_asked_again_without_it(
     app: Flask, client: FlaskClient, dify: FakeDify
 ) -> None:
     without_variables(dify)
+    asks_for_the_mode(dify)
     dify.play("chat/streaming-first-turn")
     dify.play("chat/conversation-deleted")
     dify.play("chat/streaming-second-turn")
@@ -369,6 +375,7 @@ def test_a_second_message_while_one_runs_is_refused_with_409(
 
 def test_a_claim_that_has_run_out_is_taken_over(app: Flask, client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
+    asks_for_the_mode(any_dify)
     any_dify.play("chat/streaming-first-turn")
     any_dify.play("chat/streaming-first-turn")
     conversation_id = ask(client).json["data"]["conversation_id"]
@@ -390,7 +397,7 @@ def test_another_users_conversation_is_not_found(client: FlaskClient, any_dify: 
 
 
 def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify) -> None:
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
 
     def meet(request: PreparedRequest) -> Answer:
         asked = orjson.loads(request.body or b"")
@@ -413,7 +420,7 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=15)
+        thread.join(timeout=60)
     assert answers == {"alice": "alice: ?alice", "bob": "bob: ?bob"}
     assert counts(app) == (2, 2, 2)
 
@@ -451,6 +458,7 @@ def test_a_conversation_brought_over_from_another_system_goes_on(
             db.session.add(Message(conversation_id=conversation_id, position=position, **row))
         db.session.commit()
     without_variables(any_dify)
+    asks_for_the_mode(any_dify)
     any_dify.play("chat/streaming-first-turn")
     assert ask(client, conversation_id=conversation_id).json["data"]["answer"]
     sent = any_dify.sent()

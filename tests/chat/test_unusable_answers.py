@@ -8,11 +8,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from route_api.chat import monitor as monitor_module
+from route_api.chat import turn_in_progress
 from route_api.chat.storing import turn_monitor
 
 from ..support.fake_dify import FakeDify
-from ..support.talk import CHAT, ask, messages, recorded_text, stream, without_variables
+from ..support.talk import CHAT, ask, asks_for_the_mode, messages, recorded_text, stream, without_variables
 
 GOOD = {
     "answer": "好",
@@ -38,6 +38,8 @@ def assert_the_conversation_goes_on(app: Flask, client: FlaskClient, dify: FakeD
     stored = messages(app)[-1]
     assert (stored.query, stored.meta_data["status"], stored.meta_data["reason"]) == ("葫芦庙在哪里？", "failed", case)
     assert stored.claimed_until is None
+    if stored.response:  # The model is reminded of this part.
+        asks_for_the_mode(dify)
     dify.play("chat/streaming-auto-generate-name-false")
     events = stream(client, "再问", conversation_id=stored.conversation_id)
     assert events[-2]["data"]["status"] == "done"
@@ -159,7 +161,7 @@ def test_a_turn_that_finds_no_file_descriptor_ends(
 
     without_variables(any_dify)
     with monkeypatch.context() as broken:
-        broken.setattr(monitor_module, "duplicate", duplicate)
+        broken.setattr(turn_in_progress, "duplicate", duplicate)
         environ = {"gunicorn.socket": object()}
         body = {"user_id": "alice", "message": "葫芦庙在哪里？", "streaming": True}
         assert client.post("/chat/chat", json=body, environ_base=environ).status_code == 500

@@ -9,6 +9,13 @@ from ..support.fresh_dify import FreshDify, fresh_dify
 
 
 @pytest.fixture
+def masking(tmp_path: Path) -> Iterator[FreshDify]:
+    """The same, but its lists mask keys as Dify 1.17 and later do."""
+    with fresh_dify(tmp_path / "dify", masks_keys=True) as running:
+        yield running
+
+
+@pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[FreshDify]:
     with fresh_dify(tmp_path / "dify") as running:
         yield running

@@ -1,20 +1,27 @@
 """`flask dify check` reports on a gateway and its Dify, and changes nothing."""
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import flask_migrate
 import pytest
+import requests
 import responses
 
 from config import Config
 from route_api.access.limits import redis_of
 from route_api.app import create_app
-from route_api.commands.dify_check import Finding, check_everything
+from route_api.commands.connection_limit import DEFAULT_CONNECTIONS, has_more_connections
+from route_api.commands.dify_check import check_everything
 from route_api.commands.dify_provision import Provisioner
+from route_api.commands.finding import Finding
+from route_api.commands.version_check import CAPABILITIES, version_findings
 from route_api.dify.breaker_state import RedisState
+from route_api.dify.chat_app import ChatApi
+from route_api.dify.error_answers import error_from_response
 from route_api.errors import ConsoleLoginRefused
 from route_api.extensions import db
 from route_api.prompts.variables import APP_VARIABLES
@@ -22,10 +29,11 @@ from route_api.sandbox.model import available_models as sandbox_models
 from route_api.storage import console_logins
 
 from ..support import databases
+from ..support.dify_client import dify_client
 from ..support.fake_dify import FakeDify
 from ..support.fresh_dify import EMAIL, PASSWORD, FreshDify
 from ..support.loopback import answer, loopback
-from ..support.recordings import DIFY, body_of, load
+from ..support.recordings import DIFY, VERSIONS, body_of, load
 from ..support.settings import KEYS
 
 LOGIN = {"DIFY_CONSOLE_EMAIL": EMAIL, "DIFY_CONSOLE_PASSWORD": PASSWORD}
@@ -52,7 +60,8 @@ def check(tmp_path: Path) -> Iterator[Check]:
         with app.app_context():
             if "DATABASE_URL" not in settings:
                 flask_migrate.upgrade()
-            findings = {finding.capability: finding for finding in check_everything(config, may_log_in=may_log_in)}
+            found = check_everything(config, app.extensions["route_api"].dify, may_log_in=may_log_in)
+            findings = {finding.capability: finding for finding in found}
             db.engine.dispose()
         return findings
 
@@ -61,7 +70,9 @@ def check(tmp_path: Path) -> Iterator[Check]:
 
 
 def states(findings: Findings, *wanted: str) -> set[str]:
-    return {name for name, finding in findings.items() if finding.state in wanted}
+    """The capabilities with these states, without those that depend on Dify's version alone."""
+    by_version = {*CAPABILITIES, "Dify's version", "connections to Dify"}
+    return {name for name, finding in findings.items() if finding.state in wanted and name not in by_version}
 
 
 def test_after_provisioning_everything_works_that_this_dify_offers_and_nothing_is_changed(
@@ -70,7 +81,7 @@ def test_after_provisioning_everything_works_that_this_dify_offers_and_nothing_i
     findings = check(**provisioned)
     assert states(findings, "missing") == set()
     assert states(findings, "optional", "unknown") == {"reranking", "download of files"}
-    assert len(findings) == 16
+    assert len(findings) == 19 + len(CAPABILITIES)
     assert fresh.changes() == []
 
 
@@ -156,6 +167,94 @@ def test_a_variable_that_is_too_short_is_told_with_its_length(
     configure(fresh, user_input_form=form(**dict.fromkeys(APP_VARIABLES, 0) | {"context": 48}))
     finding = check(**provisioned)["input variables"]
     assert finding.state == "optional" and "context (48)" in finding.text
+
+
+def declare(kind: str, name: str, **more: Any) -> list[dict[str, Any]]:
+    """A form with our variables and one more."""
+    return [*form(**dict.fromkeys(APP_VARIABLES, 0)), {kind: {"label": name, "variable": name, **more}}]
+
+
+@pytest.mark.parametrize(
+    ("declared", "state", "text"),
+    [
+        (declare("text-input", "city"), "works", "callers may give city in `inputs`"),
+        (declare("text-input", "city", required=True, default="姑苏"), "works", "callers may give city"),
+        (declare("select", "city", required=True, options=["a"]), "optional", "callers must give city in `inputs`"),
+        (declare("file", "picture"), "works", "the app declares none"),
+        (declare("file", "picture", required=True), "missing", "the app requires picture, which this API cannot give"),
+    ],
+)
+def test_further_variables_of_the_app_are_told_with_who_must_give_them(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check, declared: Any, state: str, text: str
+) -> None:
+    configure(fresh, user_input_form=declared)
+    finding = check(**provisioned)["further variables"]
+    assert (finding.state, bool(finding.remedy)) == (state, state != "works") and text in finding.text
+
+
+def test_an_app_that_was_never_published_answers_no_question(
+    provisioned: dict[str, Any], check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read in Dify's code: such a chatflow has no parameters."""
+    said = b'{"code": "app_unavailable", "message": "App unavailable, please check your app configurations."}'
+
+    def refuse(_: object) -> None:
+        raise error_from_response(400, said, "DIFY_APP_API_KEY")
+
+    monkeypatch.setattr(ChatApi, "parameters", refuse)
+    findings = check(**provisioned)
+    assert states(findings, "missing") == {"input variables"} and "further variables" not in findings
+    assert "never published" in findings["input variables"].text and "publish" in findings["input variables"].remedy
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (
+            (),
+            "instructions, context not declared, so their texts go into the question, with which knowledge nodes of"
+            " this chatflow search; history not declared: the model of this chatflow gets only what Dify itself"
+            " remembers",
+        ),
+        (
+            ("instructions", "context"),
+            "history not declared: the model of this chatflow gets only what Dify itself remembers",
+        ),
+        (
+            ("instructions", "history"),
+            "context not declared, so their texts go into the question, with which knowledge nodes of this chatflow"
+            " search",
+        ),
+    ],
+)
+def test_where_the_texts_of_a_chatflow_without_our_variables_go_is_told(
+    fresh: FreshDify,
+    provisioned: dict[str, Any],
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    text: str,
+) -> None:
+    configure(fresh, user_input_form=form(**dict.fromkeys(names, 0)))
+    monkeypatch.setattr(ChatApi, "info", lambda _: {"name": "flow", "mode": "advanced-chat"})
+    findings = check(**provisioned)
+    finding = findings["input variables"]
+    assert (finding.state, finding.text) == ("optional", text)
+    assert "of the kind advanced-chat" in findings["model behind the app"].text
+    assert findings["model parameters per request"].state == "optional"
+
+
+@pytest.mark.parametrize("mode", ["advanced-chat", "agent-chat", "agent"])
+def test_the_console_is_not_searched_for_the_model_of_an_app_that_is_no_chatbot(
+    fresh: FreshDify, provisioned: dict[str, Any], check: Check, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Its list of chat apps does not have such an app, so the check said that the app was not there."""
+    monkeypatch.setattr(ChatApi, "info", lambda _: {"name": "another", "mode": mode})
+    findings = check(**provisioned)
+    model, parameters = findings["model behind the app"], findings["model parameters per request"]
+    assert (model.state, parameters.state) == ("unknown", "optional")
+    assert mode in model.text and mode in parameters.text
+    assert not any("/console/api/apps" in call for call in fresh.calls)
 
 
 def test_a_workspace_without_models_can_neither_answer_nor_index(
@@ -250,6 +349,24 @@ def test_the_console_login_is_not_tried_if_that_is_asked_for(
     assert not [call for call in fresh.calls if "/console/" in call]
 
 
+def test_without_the_login_the_check_looks_at_what_is_set(
+    provisioned: dict[str, Any], check: Check, mock: responses.RequestsMock
+) -> None:
+    mock.add_passthru("http://127.0.0.1")
+    mock.assert_all_requests_are_fired = False
+    assert EMAIL in check(may_log_in=False, **provisioned)["console login"].text
+    for half in LOGIN:
+        finding = check(may_log_in=False, **provisioned | {half: ""})["console login"]
+        assert (finding.state, half in finding.text) == ("missing", True)
+    dify = ready_dify(mock, "1.12.1")
+    dataset_id, document_id = add_document(dify)
+    page = body_of(load("1.12.1", "documents/upload-file"))
+    for route in ("download", "upload-file"):
+        mock.get(f"{DIFY}/v1/datasets/{dataset_id}/documents/{document_id}/{route}", body=page, status=404)
+    finding = check(may_log_in=False, **KEYS, **LOGIN)["download of files"]
+    assert finding.state == "unknown" and "was not tried" in finding.text and "set" not in finding.remedy
+
+
 def test_a_file_that_is_there_is_opened_and_not_changed(
     fresh: FreshDify, provisioned: dict[str, Any], check: Check
 ) -> None:
@@ -339,13 +456,120 @@ def test_either_recorded_dify_with_a_login_knows_the_model_behind_the_app(
 
 
 @pytest.mark.parametrize(
-    ("mode", "state"), [("workflow", "missing"), ("completion", "missing"), ("advanced-chat", "works")]
+    ("mode", "state"), [("workflow", "missing"), ("completion", "missing"), ("agent", "works"), ("agent-chat", "works")]
 )
 def test_an_app_that_takes_no_questions_is_missing(check: Check, any_dify: FakeDify, mode: str, state: str) -> None:
     any_dify.mock.assert_all_requests_are_fired = False
     any_dify.answer("GET", "/v1/info", {"name": "Sums up", "mode": mode})
     ready_dify(any_dify.mock, any_dify.version).answer("GET", "/v1/datasets", {"data": [], "total": 0})
     assert check(**KEYS)["app key"].state == state
+
+
+@pytest.mark.parametrize(
+    ("version", "case", "state"),
+    [
+        ("1.8.1", "error-streaming-query-empty", "works"),
+        ("1.12.1", "error-streaming-query-empty", "works"),
+        ("1.16.1", "advanced-chat-query-empty-streaming", "works"),
+        ("1.16.1", "advanced-chat-worker-down-streaming", "missing"),
+    ],
+)
+def test_a_chatflow_that_does_not_begin_is_missing_and_no_model_is_asked(
+    check: Check, mock: responses.RequestsMock, version: str, case: str, state: str
+) -> None:
+    """The recording of a worker that is away ends where the recorder left, so the silence is played."""
+    mock.assert_all_requests_are_fired = False
+    dify = FakeDify(mock, version)
+    dify.answer("GET", "/v1/info", {"name": "Flow", "mode": "advanced-chat"})
+    if "worker-down" in case:
+        dify.fail("POST", "/v1/chat-messages", requests.ReadTimeout())
+    else:
+        dify.play(f"chat/{case}")
+    ready_dify(mock, version).answer("GET", "/v1/datasets", {"data": [], "total": 0})
+    finding = check(**KEYS)["app key"]
+    assert (finding.state, "worker" in finding.remedy) == (state, state == "missing")
+    [body] = [call.request.body for call in mock.calls if call.request.path_url == "/v1/chat-messages"]
+    assert b'"query": ""' in body or b'"query":""' in body
+
+
+def chatflow(mock: responses.RequestsMock) -> FakeDify:
+    """A Dify whose apps are chatflows."""
+    mock.assert_all_requests_are_fired = False
+    dify = ready_dify(mock, "1.16.1")
+    dify.answer("GET", "/v1/datasets", {"data": [], "total": 0})
+    mock.remove("GET", f"{DIFY}/v1/info")
+    dify.answer("GET", "/v1/info", {"name": "Flow", "mode": "advanced-chat"})
+    return dify
+
+
+def questions(mock: responses.RequestsMock) -> list[responses.Call]:
+    return [call for call in mock.calls if call.request.path_url == "/v1/chat-messages"]
+
+
+def test_a_chatflow_of_1_14_2_is_not_asked_because_its_worker_refuses_an_empty_question_in_its_log_alone(
+    check: Check, mock: responses.RequestsMock
+) -> None:
+    """A live 1.14.2 whose worker was there sent nothing but pings, and the check said that the worker is away."""
+    chatflow(mock).call_back("POST", "/v1/chat-messages", lambda _: (200, {}, b"event: ping\n\n" * 3))
+    for each in mock.registered():
+        each.headers = {**(each.headers or {}), "X-Version": "1.14.2"}
+    found = check(**KEYS)
+    assert (found["app key"].state, "worker" in found["app key"].text) == ("unknown", True)
+    assert found["input variables"].state == "works"
+    assert questions(mock) == []
+
+
+def test_after_the_first_chatflow_that_does_not_begin_no_other_is_waited_for(
+    check: Check, mock: responses.RequestsMock
+) -> None:
+    chatflow(mock).fail("POST", "/v1/chat-messages", requests.ReadTimeout())
+    found = check(**{**KEYS, "DIFY_APPS": {"b": "app-b", "c": "app-c"}})
+    keys = [finding for capability, finding in found.items() if capability.startswith("app key")]
+    assert len(keys) == 3 and all("worker" in key.remedy for key in keys)
+    assert len(questions(mock)) == 1
+
+
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_a_dify_that_serves_ten_connections_at_once_is_seen(is_limited: bool) -> None:
+    def serve(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(answer(b"{}", headers="Server: gunicorn\r\n"))
+
+    with loopback(serve, at_once=DEFAULT_CONNECTIONS if is_limited else 100) as server:
+        assert has_more_connections(dify_client(server.url).transport) is not is_limited
+
+
+@pytest.mark.parametrize(("is_limited", "seen"), [(True, False), (False, None)])
+def test_ten_connections_are_seen_although_dify_does_not_name_its_server(is_limited: bool, seen: bool | None) -> None:
+    """As seen on a live 1.14.2. More than ten may be those of a proxy that does not name itself either."""
+
+    def serve(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(answer(b"{}"))
+
+    with loopback(serve, at_once=DEFAULT_CONNECTIONS if is_limited else 100) as server:
+        assert has_more_connections(dify_client(server.url).transport) is seen
+
+
+def test_what_a_proxy_hides_is_unknown(mock: responses.RequestsMock) -> None:
+    mock.get(f"{DIFY}/v1/", json={}, headers={"Server": "nginx", "X-Version": "1.16.1"})
+    assert has_more_connections(dify_client(DIFY).transport) is None
+
+
+@pytest.mark.parametrize("version", ["1.8.1", "1.12.1", "1.13.3", "1.14.2", "1.16.1", "1.20.0", "2.0.0", None])
+def test_each_version_has_one_line_for_each_capability_that_depends_on_it(version: str | None) -> None:
+    first, *lines = version_findings(version)
+    assert [line.capability for line in lines] == list(CAPABILITIES)
+    assert (first.state == "works") == (version in VERSIONS) and str(version) in first.text
+
+
+def test_the_lines_of_1_14_2_are_what_was_seen_on_a_live_server() -> None:
+    first, *lines = version_findings("1.14.2")
+    assert first.text.endswith("takes it for 1.12.1")
+    found = {line.capability: (line.state, line.text) for line in lines}
+    assert found["download without a login"][0] == "works"
+    assert found['file names with : * ? " < > |'] == ("works", "stored as they are")
+    assert "worker" in found["chatflows"][1]
+    assert "is in the answer" in found["reasoning beside the answer"][1]
+    assert found["deletion of conversations"][1] == "Dify checks the user too"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import responses
 
 from route_api.commands.dify_provision import APP_NAME, PRE_PROMPT, Provisioner, ProvisionResult, Step
-from route_api.dify import ChatApi
-from route_api.errors import DifyFailed
+from route_api.dify import ChatApi, KnowledgeApi
+from route_api.dify.console_transport import ConsoleTransport
+from route_api.errors import DifyFailed, DifyForbidden, DifyRejected
 from route_api.prompts.builder import build_prompt
 from route_api.prompts.templates import load_templates
 from route_api.prompts.variables import APP_VARIABLES, declared_variables
@@ -219,3 +220,61 @@ def test_either_version_is_set_up_from_nothing_by_the_calls_that_were_recorded(v
     assert b'"langgenius/ollama/ollama"' in sent and b'"qwen3:4b"' in sent
     tokens = ("<dataset-key>", "<app-key>")
     assert (provisioned.settings["DIFY_DATASET_API_KEY"], provisioned.settings["DIFY_APP_API_KEY"]) == tokens
+
+
+# Dify 1.17 to 1.20.0: read in Dify's code, not recorded. `masking` plays them.
+
+
+def test_a_mask_is_never_written_and_the_keys_of_the_settings_stay(masking: FreshDify) -> None:
+    first, _ = run(masking)
+    masking.calls.clear()
+    second, steps = run(masking, first.settings)
+    assert second == first and masking.changes() == [] and made(steps) == ""
+    assert not [value for value in first.settings.values() if "…" in value]
+    assert any(APP_NAME in step.text and step.state == "reused" for step in steps)  # It was found by its masked key.
+
+
+def test_a_masked_key_that_is_not_in_the_settings_is_unknown_so_another_is_made(masking: FreshDify) -> None:
+    first, _ = run(masking)
+    second, steps = run(masking, {"DIFY_DATASET_API_KEY": "datas…BnVq"})
+    of_dify = ("DIFY_DATASET_API_KEY", "DIFY_APP_API_KEY")
+    assert not [name for name in of_dify if second.settings[name] == first.settings[name]]
+    client = masking.client(second.settings)
+    assert client.knowledge.list_datasets(1, 1) and client.chat().info()["name"] == APP_NAME
+    assert "a dataset key" in made(steps) and "a key of the app" in made(steps)
+
+
+def test_a_workspace_with_ten_masked_keys_is_told_in_words(masking: FreshDify) -> None:
+    for _ in range(10):
+        masking.client().provisioning.create_dataset_key()
+    with pytest.raises(DifyRejected, match="delete one in Dify"):
+        run(masking)
+
+
+def test_a_key_for_one_dataset_is_neither_taken_from_the_list_nor_kept(
+    fresh: FreshDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = run(fresh)
+    scoped = {"token": "dataset-" + "a" * 24, "created_at": 1, "dataset_id": "00000000-0000-4000-8000-000000000000"}
+    monkeypatch.setattr(ConsoleTransport, "request", listing(scoped, ConsoleTransport.request))
+    second, _ = run(fresh)
+    assert second.settings["DIFY_DATASET_API_KEY"] == first.settings["DIFY_DATASET_API_KEY"]
+
+    def refuse(*_: Any) -> None:
+        raise DifyForbidden("Forbidden")
+
+    with monkeypatch.context() as scope:
+        scope.setattr(KnowledgeApi, "list_datasets", refuse)
+        third, steps = run(fresh, {**first.settings, "DIFY_DATASET_API_KEY": scoped["token"]})
+    assert third == first
+    assert any("for one knowledge base and is replaced" in step.text for step in steps)
+
+
+def listing(key: dict[str, Any], ask: Any) -> Any:
+    """A console whose list of dataset keys has one more key."""
+
+    def request(self: ConsoleTransport, method: str, path: str, **options: Any) -> Any:
+        answer = ask(self, method, path, **options)
+        return {"data": [key, *answer["data"]]} if method == "GET" and path.endswith("datasets/api-keys") else answer
+
+    return request

@@ -80,7 +80,7 @@ TOO_LARGE = {
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "a list": lambda dify: dify.knowledge.list_datasets(1, 20),
     "a change": lambda dify: dify.knowledge.create_dataset({"name": "x"}),
-    "a raw upload": lambda dify: dify.knowledge.create_document_raw("d", "multipart/form-data", iter([b"x"])),
+    "a raw upload": lambda dify: dify.knowledge.create_document_raw("d", "a.txt", "multipart/form-data", iter([b"x"])),
 }
 
 

@@ -125,3 +125,18 @@ def test_a_conversation_is_deleted_and_may_have_been_before(
     dify.chat().delete_conversation("c", "alice")
     assert sent(mock_dify) == {"user": "alice"}
     assert mock_dify.calls[-1].request.url == f"{DIFY}/v1/conversations/c"
+
+
+def test_a_rating_that_is_withdrawn_twice_is_no_error_in_later_versions_either(
+    dify: Dify, mock_dify: responses.RequestsMock
+) -> None:
+    """Dify 1.17 and later: read in Dify's code, not recorded."""
+    body = {"code": "message_feedback_rating_required", "message": "", "status": 400}
+    mock_dify.post(f"{DIFY}/v1/messages/m/feedbacks", json=body, status=400)
+    dify.chat().feedback("m", "alice", None)
+
+
+@pytest.mark.parametrize(("version", "stops"), [("1.8.1", False), ("1.12.1", False), ("1.16.1", True), (None, False)])
+def test_which_versions_stop_the_model_when_the_connection_closes(dify: Dify, version: str | None, stops: bool) -> None:
+    dify.transport.dify_version = version
+    assert dify.chat().stops_when_left is stops

@@ -8,6 +8,7 @@ import responses
 from route_api.dify import Dify
 from route_api.errors import DifyAuthFailed, DifyNotFound, NotSupported
 
+from ..support.dify_client import dify_client
 from ..support.recordings import DIFY, body_of, load, play, sent
 
 BASE = "/console/api/datasets/ds"
@@ -22,6 +23,13 @@ CALLS: list[tuple[str, str, tuple[Any, ...], str, str]] = [
         ("ds", 1, 3),
         "GET",
         f"{BASE}/documents?page=1&limit=3&fetch=true",
+    ),
+    (
+        "indexing_status",
+        "documents/console-dataset-indexing-status",
+        ("ds",),
+        "GET",
+        f"{BASE}/indexing-status",
     ),
     (
         "upload_limits",
@@ -166,3 +174,34 @@ def test_parameter_rules_are_those_of_the_model(console_dify: Dify, mock_dify: r
 
 def test_the_models_with_an_app_of_their_own_are_named(dify: Dify) -> None:
     assert dify.models_with_app == ("small",)
+
+
+def test_an_app_is_found_by_a_masked_key_if_its_name_is_the_keys(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    """Dify 1.17 and later mask keys. This was read in Dify's code, not recorded."""
+    recorded = load(version, "provisioning/app-list")["response"]["body"]
+    apps = [{**recorded["data"][0], "id": each, "name": each} for each in ("first", "second", "third")]
+    mock_dify.get(f"{DIFY}{APPS}?page=1&limit=100&mode=chat", json={**recorded, "data": apps, "has_more": False})
+    for app_id, token in (("first", "app-s…mall"), ("second", "app-s...mall"), ("third", "app-s…mall2")):
+        play_keys(mock_dify, version, app_id, token)
+    mock_dify.get(f"{DIFY}/v1/info", json={"name": "second", "mode": "chat"})
+    assert console_dify.find_app("small") == "second"
+
+
+def test_masked_keys_of_two_apps_of_one_name_are_not_guessed_at(
+    console_dify: Dify, mock_dify: responses.RequestsMock, version: str
+) -> None:
+    for app_id in play_apps(mock_dify, version, 1, has_more=False):
+        play_keys(mock_dify, version, app_id, "app-s…mall")
+    names = [app["name"] for app in load(version, "provisioning/app-list")["response"]["body"]["data"]]
+    mock_dify.get(
+        f"{DIFY}/v1/info", json={"name": "another" if len(set(names)) == len(names) else names[0], "mode": "chat"}
+    )
+    with pytest.raises(NotSupported, match="DIFY_APP_IDS"):
+        console_dify.find_app("small")
+
+
+def test_an_app_whose_id_is_set_is_not_looked_for() -> None:
+    dify = dify_client(DIFY, apps={"small": "app-small"}, app_ids={"default": "one", "small": "two"})
+    assert (dify.find_app(), dify.find_app("small")) == ("one", "two")

@@ -1,13 +1,16 @@
+import contextlib
 import gzip
 import random
 import socket
+import threading
 import time
 from typing import Any, Iterator
 
 import orjson
 import pytest
 
-from route_api.dify.events import MAX_EVENT_SIZE, EventStream
+from route_api.dify.events import MAX_EVENT_SIZE, NOT_BEGUN_TEXT, NOT_GONE_ON_TEXT, EventStream
+from route_api.dify.transport import TIMEOUT_TEXT
 from route_api.errors import DifyFailed, DifyTimeout, DifyUnreachable
 from route_api.monitoring import tracing
 
@@ -15,6 +18,7 @@ from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 from ..support.loopback import loopback, reset
 from ..support.recordings import VERSIONS, cases, load
+from ..support.running_gateway import wait_for
 
 STREAMS = [
     (version, case)
@@ -196,22 +200,19 @@ def test_a_stream_that_a_proxy_compresses_is_read_all_the_same() -> None:
 @pytest.mark.parametrize("chunked", [True, False])
 def test_an_event_is_handed_on_before_the_next_one_is_sent(chunked: bool) -> None:
     frame = chunk if chunked else bytes
-    seen: list[float] = []
+    is_handed_on, in_time = threading.Event(), []
 
     def send(connection: socket.socket, request: bytes) -> None:
         connection.sendall((CHUNKED_HEAD if chunked else PLAIN_HEAD) + frame(FIRST))
-        for _ in range(200):  # The second event waits until the first was seen.
-            if seen:
-                break
-            time.sleep(0.01)
+        in_time.append(is_handed_on.wait(30))
         connection.sendall(frame(END))
         connection.close()
 
     with stream(send) as events:
         assert next(events)["event"] == "message"
-        seen.append(time.monotonic())
+        is_handed_on.set()
         assert next(events)["event"] == "message_end"
-        assert time.monotonic() - seen[0] < 0.5
+        assert in_time == [True]
         assert next(events, None) is None
 
 
@@ -251,12 +252,51 @@ def test_a_close_without_a_last_event_is_a_broken_connection(head: bytes, body: 
 def test_silence_between_events_is_a_timeout() -> None:
     def send(connection: socket.socket, request: bytes) -> None:
         connection.sendall(CHUNKED_HEAD + chunk(FIRST))
-        time.sleep(1)
+        connection.recv(1)
 
-    with stream(send) as events:
+    with stream(send, event_timeout=0.3) as events:
         assert next(events)["event"] == "message"
         with pytest.raises(DifyTimeout):
             next(events)
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("advanced-chat-worker-down-streaming", NOT_BEGUN_TEXT),
+        ("advanced-chat-stopped-streaming", NOT_GONE_ON_TEXT),
+        ("streaming-first-turn", TIMEOUT_TEXT),
+    ],
+)
+def test_a_silence_is_told_by_what_came_before_it(case: str, text: str) -> None:
+    """Without a worker a chatflow of Dify 1.16.1 is one ping and then silence. A worker may also die later."""
+    body = load("1.16.1", f"chat/{case}")["response"]["body"]
+    begin = "\n\n".join(body.split("\n\n")[:3]).rstrip("\n") + "\n\n"
+
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD + chunk(begin.encode()))
+        connection.recv(1)
+
+    with stream(send, event_timeout=0.3) as events, pytest.raises(DifyTimeout) as timeout:
+        list(events)
+    assert timeout.value.message == text
+    assert ("worker" in text) == (text != TIMEOUT_TEXT)
+
+
+def test_pings_are_not_taken_for_an_answer_for_ever() -> None:
+    def send(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(CHUNKED_HEAD)
+        with contextlib.suppress(OSError):
+            for _ in range(1200):
+                connection.sendall(chunk(b"event: ping\n\n"))
+                time.sleep(0.05)
+
+    with loopback(send) as server:
+        events = dify_client(server.url, event_timeout=10, chat_timeout=1).chat().stream({"query": "x"})
+        began = time.monotonic()
+        with pytest.raises(DifyTimeout, match="Dify's worker"):
+            list(events)
+        assert 0.9 < time.monotonic() - began < 50
 
 
 def test_the_pauses_between_reads_are_time_spent_waiting_for_dify(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +335,7 @@ def test_the_reader_does_not_pause_while_events_are_waiting(monkeypatch: pytest.
 
 
 def test_silence_before_the_first_event_is_a_timeout_of_the_call() -> None:
-    with loopback(lambda connection, request: time.sleep(1)) as server:
+    with loopback(lambda connection, request: connection.recv(1)) as server:
         with pytest.raises(DifyTimeout):
             dify_client(server.url, event_timeout=0.2).chat().stream({"query": "x"})
 
@@ -311,23 +351,21 @@ def test_closing_a_stream_drops_the_connection_at_once() -> None:
         answer = dify_client(server.url).chat().stream({"query": "x"})
         assert next(iter(answer))["event"] == "message"
         answer.close()
-        for _ in range(200):
-            if gone:
-                break
-            time.sleep(0.01)
+        wait_for(lambda: bool(gone))
     assert gone == [True]
 
 
 class stream:
     """The events that the client reads from a server which answers with `send`."""
 
-    def __init__(self, send: Any, *, in_one_piece: bool = False) -> None:
+    def __init__(self, send: Any, *, in_one_piece: bool = False, event_timeout: float = 60) -> None:
         self._server = loopback(send)
+        self._event_timeout = event_timeout
         self._in_one_piece = in_one_piece
 
     def __enter__(self) -> Iterator[dict[str, Any]]:
         server = self._server.__enter__()
-        chat = dify_client(server.url, event_timeout=0.3).chat()
+        chat = dify_client(server.url, event_timeout=self._event_timeout).chat()
         self._stream = chat.stream({"query": "x"}, in_one_piece=self._in_one_piece)
         return iter(self._stream)
 

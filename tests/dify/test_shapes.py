@@ -33,6 +33,7 @@ CALLS: list[tuple[str, str, Kind]] = [
     ("GET", f"/v1/messages/{ID}/suggested", shapes.SUGGESTED),
     ("GET", f"/console/api/datasets/{ID}/documents", shapes.CONSOLE_DOCUMENTS),
     ("GET", f"/console/api/datasets/{ID}/documents/{ID}/download", shapes.FILE),
+    ("GET", f"/console/api/datasets/{ID}/indexing-status", shapes.DATASET_INDEXING_STATUS),
     ("GET", "/console/api/files/upload", shapes.UPLOAD_LIMITS),
     ("GET", "/console/api/apps", shapes.APPS),
     ("POST", "/console/api/apps", shapes.NEW_APP),

@@ -94,7 +94,7 @@ class Closing:
         else:
             self._served.add(connection.fileno())
             if next(self._number) < 3:
-                self._begin.wait(5)
+                self._begin.wait(60)
             ok(connection, request)
 
 
@@ -154,23 +154,24 @@ def test_a_deletion_that_was_done_before_the_connection_broke_is_a_success(delet
 
 def test_what_cannot_be_repeated_takes_no_connection_that_dify_may_be_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connections.MAX_IDLE_S == 1.5  # Dify's gunicorn closes after 2.0 s.
-    monkeypatch.setattr(connections, "MAX_IDLE_S", 0.1)
+    now = [100.0]
+    monkeypatch.setattr(connections, "monotonic", lambda: now[0])
     with loopback(ok) as server:
         dify = dify_client(server.url)
         dify.knowledge.get_dataset("d")
         dify.knowledge.create_dataset({"name": "x"})
         assert server.connections == 1
-        time.sleep(0.15)
+        now[0] += 1.6
         dify.knowledge.retrieve("d", "x")
         assert server.connections == 1
-        time.sleep(0.15)
+        now[0] += 1.6
         dify.knowledge.create_dataset({"name": "x"})
         dify.knowledge.create_dataset({"name": "x"})
         assert server.connections == 2
 
 
 def test_a_slow_get_times_out_and_is_not_sent_again() -> None:
-    with loopback(lambda connection, request: time.sleep(1)) as server:
+    with loopback(lambda connection, request: connection.recv(1)) as server:
         with pytest.raises(DifyTimeout):
             dify_client(server.url, read_timeout=0.1).knowledge.get_dataset("d")
         time.sleep(0.1)
@@ -190,7 +191,7 @@ def test_an_answer_that_breaks_off_is_a_broken_connection() -> None:
 def test_an_answer_that_stalls_is_a_timeout() -> None:
     def stall(connection: socket.socket, request: bytes) -> None:
         connection.sendall(answer(OK_BODY)[:-3])
-        time.sleep(0.5)
+        connection.recv(1)
 
     with loopback(stall) as server:
         with pytest.raises(DifyTimeout):
@@ -334,9 +335,10 @@ def test_a_wait_for_the_pieces_of_an_answer_is_time_spent_waiting(trace: tracing
             time.sleep(0.02)
             yield b"x"
 
+    begun = time.monotonic()
     for _ in tracing.timed(pieces()):
         time.sleep(0.05)
-    assert 0.06 <= trace.dify_s < 0.15
+    assert 0.06 <= trace.dify_s <= time.monotonic() - begun - 3 * 0.05
 
 
 def test_a_ping_needs_no_key_and_takes_a_404_for_an_answer() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from ..support.browser import chromium
 from ..support.running_gateway import Gateway
 
 
@@ -41,3 +43,10 @@ def own_gateway(worker_class: str, tmp_path: Path) -> Iterator[Gateway]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without access to the internet, for all tests of a module."""
+    with chromium() as running:
+        yield running

@@ -4,14 +4,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ..support import deployment
-from ..support.browser import FLAGS, QuietHandler
-from ..support.deployment import Deployment, deploy, program
+from ..support.browser import QuietHandler, browser_context
+from ..support.deployment import Deployment, deploy
 
 sandbox = deployment.sandbox
 pytestmark = pytest.mark.server
@@ -64,6 +63,7 @@ def site(
     """A gateway behind nginx that allows the frontend's origin."""
     folder = tmp_path_factory.mktemp("site")
     settings = {"WORKER_CLASS": worker_class, "CORS_ORIGINS": frontend, "SECRET_KEY": "signs-every-token"}
+    settings["RATE_LIMIT"] = "1200"  # The default. The console page has more files than the tests' usual limit.
     database = {"DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}"}
     for running in deploy(folder, 1, {**sandbox.settings, **settings, **database}):
         running.post("user/register", username="yinglian", password="a long sentence")
@@ -71,19 +71,11 @@ def site(
 
 
 @pytest.fixture
-def page(frontend: str, tmp_path: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=program("chromium"),
-            headless=True,
-            args=FLAGS,
-            ignore_https_errors=True,
-        )
-        page = context.pages[0]
+def page(browser: Browser, frontend: str) -> Iterator[Page]:
+    with browser_context(browser, ignore_https_errors=True) as context:
+        page = context.new_page()
         page.goto(frontend)
         yield page
-        context.close()
 
 
 def test_a_user_logs_in_and_an_answer_arrives_token_by_token(page: Page, site: Deployment) -> None:
@@ -94,6 +86,18 @@ def test_a_user_logs_in_and_an_answer_arrives_token_by_token(page: Page, site: D
     assert len(seen["times"]) > 20 and seen["times"][-1] - seen["times"][0] > 1000, "it came in one lump"
     assert page.locator("#answer").text_content() == seen["text"] != ""
     assert seen["requestId"]
+
+
+def test_the_console_page_works_behind_nginx_for_a_user_who_logs_in(page: Page, site: Deployment) -> None:
+    page.goto(site.base.removesuffix("/v1"))
+    page.locator(".error button").first.click()
+    page.get_by_label("User name").fill("yinglian")
+    page.get_by_label("Password").fill("a long sentence")
+    page.get_by_label("Password").press("Enter")
+    expect(page.get_by_text("Begin with a knowledge base")).to_be_visible()
+    page.get_by_role("link", name="Status").click()
+    expect(page.get_by_text("does not pass them on")).to_be_visible()
+    expect(page.get_by_text("Only operators see this").first).to_be_visible()
 
 
 def test_a_frontend_that_is_not_named_gets_nothing(page: Page, site: Deployment) -> None:

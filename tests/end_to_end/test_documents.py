@@ -2,7 +2,9 @@
 
 import json
 import time
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import docx
@@ -13,7 +15,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
-from ..support.running_gateway import Gateway, stream
+from ..support.running_gateway import Gateway, stream, wait_for
 
 HANDBOOK = [
     "农村集中供水工程的水价由固定资产折旧、运行维护费和合理利润三部分组成。",
@@ -88,6 +90,56 @@ def test_a_document_is_found_and_answered_from(
     assert (row["run"], row["progress"], row["status"]) == ("3", 1, "1")
     assert row["chunk_num"] == status["total_segments"] > 0
     assert row["size"] == (tmp_path / name).stat().st_size
+
+
+def test_every_number_is_what_it_says(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id, qa_id = gateway.create_kb("数字"), gateway.create_kb("问答")
+    texts = {
+        "en.txt": "The pump runs.\n\nIt saves energy.",
+        "zh.txt": "水泵运行。\n\n它很省电。\n\n每天检查。",
+        "空.txt": "",
+    }
+    pairs = {
+        "问答.csv": "问题,答案\n怎么交水费？,在手机上。\n停水了怎么办？,拨打热线。\n",
+        "散文.txt": "没有问题，也没有答案。",
+    }
+
+    def numbers_of(kb_id: str) -> set[tuple[int, int, int]]:
+        listed = gateway.get("kb/list", page_size=1000)["data"]["kbs"]
+        shown = [gateway.get("kb/detail", kb_id=kb_id)["data"], *(kb for kb in listed if kb["id"] == kb_id)]
+        return {(kb["doc_num"], kb["chunk_num"], kb["token_num"]) for kb in shown}
+
+    for kb, files, settings in ((kb_id, texts, {}), (qa_id, pairs, {"doc_form": "qa_model"})):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            gateway.wait_until_indexed(kb, gateway.upload(kb, tmp_path / name, **settings)["batch"])
+    documents = {
+        row["name"]: row for kb in (kb_id, qa_id) for row in gateway.get("document/list", kb_id=kb)["data"]["docs"]
+    }
+    assert {name: row["chunk_num"] for name, row in documents.items()} == {
+        **{"en.txt": 2, "zh.txt": 3, "空.txt": 0},
+        **{"问答.csv": 2, "散文.txt": 0},
+    }
+    assert all(0 < documents[name]["token_num"] < len(texts[name]) * 2 for name in ("en.txt", "zh.txt"))
+    assert documents["en.txt"]["token_num"] < len(texts["en.txt"]) / 2, "they are no characters"
+    for row in documents.values():
+        assert row["process_begin_at"] and row["process_duation"] >= 0
+    said = {name: row["progress_msg"] for name, row in documents.items()}
+    assert said.pop("空.txt") and "qa_model" in said.pop("散文.txt") and set(said.values()) == {""}
+
+    characters = sum(len(text.replace("\n", "")) for text in texts.values())
+    wait_for(lambda: numbers_of(kb_id) == {(3, 5, characters)})
+    wait_for(lambda: {numbers[:2] for numbers in numbers_of(qa_id)} == {(2, 2)})
+    gateway.post("document/rm", kb_id=kb_id, doc_id=documents["zh.txt"]["id"])
+    wait_for(lambda: numbers_of(kb_id) == {(2, 2, len(texts["en.txt"].replace("\n", "")))})
+
+
+def test_what_the_sandbox_refuses_is_not_said_to_be_difys_word(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = gateway.create_kb("Dify")
+    answer = gateway.http.post(
+        f"{gateway.base}/document/upload", data={"kb_id": kb_id}, files={"file": ("a.exe", b"MZ")}, timeout=30
+    )
+    assert answer.json()["message"] == "a.exe: Sandbox does not take files of the type 'exe'."
 
 
 def test_the_answer_streams_and_the_conversation_remembers(gateway: Gateway, tmp_path: Path) -> None:
@@ -185,3 +237,32 @@ def test_a_caller_who_leaves_does_not_block_the_conversation(gateway: Gateway) -
             return
         time.sleep(0.05)  # The gateway looks once a second whether callers have left.
     raise AssertionError("the conversation is still busy after its caller has left")
+
+
+def test_calls_side_by_side_and_a_zip_work_in_both_kinds_of_workers(gateway: Gateway, tmp_path: Path) -> None:
+    kb_id = gateway.create_kb("并行")
+    contents = {f"第{number}章_100%.txt": f"{sentence}\n".encode() * 3000 for number, sentence in enumerate(HANDBOOK)}
+    ids = {}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        uploaded = gateway.upload(kb_id, tmp_path / name)
+        gateway.wait_until_indexed(kb_id, uploaded["batch"])
+        ids[name] = uploaded["id"]
+    rows = gateway.get("document/list", kb_id=kb_id, keywords="章_100%")["data"]["docs"]
+    assert {row["name"]: row["id"] for row in rows} == ids and all(row["chunk_num"] > 0 for row in rows)
+    assert gateway.get("document/list", kb_id=kb_id, keywords="第_章")["data"]["total"] == 0
+
+    body = {"kb_id": kb_id, "doc_ids": list(ids.values())}
+    answer = requests.post(f"{gateway.base}/document/download", json=body, timeout=30)
+    with zipfile.ZipFile(BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == contents
+    assert len(answer.content) < sum(map(len, contents.values())) / 2
+
+    gateway.post("document/change_status", kb_id=kb_id, doc_id=list(ids.values()), action="disable")
+    replaced = "第0章_100%.txt"
+    with open(tmp_path / replaced, "rb") as file:
+        form = {"kb_id": kb_id, "on_duplicate": "replace"}
+        requests.post(f"{gateway.base}/document/upload", form, files={"file": file}, timeout=30).raise_for_status()
+    rows = gateway.get("document/list", kb_id=kb_id)["data"]["docs"]
+    assert sorted(row["name"] for row in rows) == sorted(ids)
+    assert [row["name"] for row in rows if row["status"] == "1"] == [replaced]

@@ -164,13 +164,13 @@ def test_a_database_that_is_away_in_the_middle_of_an_answer_gets_it_later(
             dify.faults = {"chat": FAULTS["slow"]}
             callers = [Caller(address), Caller(address)]
             turns = [pool.submit(caller.turn, streaming=bool(number)) for number, caller in enumerate(callers)]
-            wait_for(lambda: dify.open_calls.count("chat") == 2, 5)
+            wait_for(lambda: dify.open_calls.count("chat") == 2)
             with broken.fault(fault):
                 answers = [turn.result() for turn in turns]
             dify.faults = {}
             assert answers[0].json()["code"] == 0 and answers[1].content.endswith(b'"data":true}\n\n')
             for number, caller in enumerate(callers):
-                wait_for(lambda: caller.stored(streaming=bool(number)) == "row `done`", 15)
+                wait_for(lambda: caller.stored(streaming=bool(number)) == "row `done`")
 
 
 @pytest.mark.server

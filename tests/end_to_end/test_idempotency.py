@@ -57,6 +57,8 @@ class Dify:
             connection.sendall(answer(orjson.dumps({"data": self.documents[::-1], "total": len(self.documents)})))
         elif path == "/v1/parameters":
             connection.sendall(recorded("chat/parameters-without-variables"))
+        elif path == "/v1/info":
+            connection.sendall(recorded("chat/info"))
         else:
             connection.sendall(answer(b'{"code":"not_found","message":"none","status":404}', "404 Not Found"))
 
@@ -85,6 +87,7 @@ class Dify:
             **created["document"],
             "id": str(uuid4()),
             "name": found[1].decode(),
+            "indexing_status": "completed",
             "created_at": int(time.time()),
         }
         document["data_source_detail_dict"]["upload_file"]["size"] = len(FILE)
@@ -231,10 +234,10 @@ def test_the_lease_of_a_running_request_is_renewed(gateway: Gateway, dify: Dify)
     lines = running.iter_lines()
     assert next(lines)
     before = lease_of_last_key(gateway)
-    wait_for(lambda: lease_of_last_key(gateway) not in (None, before), 15)
+    wait_for(lambda: lease_of_last_key(gateway) not in (None, before))
     assert ask(gateway, key, question, streaming=True).status_code == 409
     running.close()
-    wait_for(lambda: lease_of_last_key(gateway) is None, 15)
+    wait_for(lambda: lease_of_last_key(gateway) is None)
 
 
 def test_an_upload_that_met_a_reset_is_found_and_not_uploaded_again(gateway: Gateway, dify: Dify) -> None:

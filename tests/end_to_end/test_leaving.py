@@ -40,7 +40,7 @@ def test_a_caller_who_leaves_is_noticed_before_the_next_token(gateway: Gateway) 
 def test_a_caller_who_leaves_a_silent_model_stops_it_at_its_first_event(gateway: Gateway) -> None:
     query = "[[slow:3]][[len:3000]][[delay:50]]想一想再说"
     body = json.dumps({"user_id": "u-silent", "query": query, "stream": True})
-    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=60)
     connection.request("POST", "/v1/chat/chat", body, {"Content-Type": "application/json"})
     time.sleep(0.5)
     connection.close()

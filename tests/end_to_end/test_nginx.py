@@ -31,9 +31,9 @@ ORIGIN = "https://app.example.com"
 
 
 @contextmanager
-def nginx_before(folder: Path, *ports: int) -> Iterator[Nginx]:
+def nginx_before(folder: Path, *ports: int, changes: dict[str, str] | None = None) -> Iterator[Nginx]:
     """nginx with these gateways."""
-    nginx = Nginx(folder, list(ports))
+    nginx = Nginx(folder, list(ports), changes)
     nginx.start()
     try:
         yield nginx
@@ -69,12 +69,12 @@ def failure(answer: requests.Response, status: int) -> dict[str, Any]:
 def connect(nginx: Nginx) -> ssl.SSLSocket:
     """A plain TLS connection, for bytes that no client library would send."""
     context = ssl.create_default_context(cafile=nginx.certificate)
-    plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=20)
+    plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=60)
     return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_plain_http_is_sent_to_https(nginx: Nginx) -> None:
-    answer = nginx.http.post(f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=5)
+    answer = nginx.http.post(f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=60)
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://127.0.0.1/v1/kb/create")
 
 
@@ -88,15 +88,23 @@ def test_a_callers_own_words_about_who_he_is_do_not_reach_the_gateway(nginx: Ngi
         "Forwarded": "for=8.8.8.8",
         "SCRIPT_NAME": "/evil",
     }
-    nginx.http.get(f"{nginx.base}/kb/list", headers=spoofed, timeout=5)
+    nginx.http.get(f"{nginx.base}/kb/list", headers=spoofed, timeout=60)
     _, _, headers, _ = upstream.requests[-1]
     assert (headers["X-Forwarded-For"], headers["X-Forwarded-Proto"]) == ("127.0.0.1", "https")
     assert headers["Host"] == "127.0.0.1"
     assert set(headers) & set(spoofed) == {"X-Forwarded-For", "X-Forwarded-Proto"}
 
 
+def test_nginx_itself_speaks_the_callers_language(nginx: Nginx) -> None:
+    in_chinese = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
+    answer = nginx.http.get(f"{nginx.base}/metrics", headers=in_chinese, timeout=60)
+    assert (answer.json()["error"], answer.json()["message"]) == ("route_not_found", "本 API 没有该路径。")
+    assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("zh", "Accept-Language")
+    assert nginx.http.get(f"{nginx.base}/metrics", timeout=60).json()["message"] == "There is no such path in this API."
+
+
 def test_a_request_id_is_passed_on_and_logged_and_the_query_is_not(nginx: Nginx, upstream: Upstream) -> None:
-    nginx.http.get(f"{nginx.base}/kb/list?user_id=alice", headers={"X-Request-Id": "from-the-caller.1"}, timeout=5)
+    nginx.http.get(f"{nginx.base}/kb/list?user_id=alice", headers={"X-Request-Id": "from-the-caller.1"}, timeout=60)
     assert upstream.requests[-1][2]["X-Request-Id"] == "from-the-caller.1"
     line = json.loads(nginx.logged("from-the-caller.1"))
     assert (line["path"], line["status"], line["gateway"]) == ("/v1/kb/list", "200", f"127.0.0.1:{upstream.port}")
@@ -105,7 +113,7 @@ def test_a_request_id_is_passed_on_and_logged_and_the_query_is_not(nginx: Nginx,
 
 @pytest.mark.parametrize("unusable", ["a b", '"', "x" * 65, "忧"])
 def test_a_request_id_that_could_forge_a_log_line_is_replaced(nginx: Nginx, upstream: Upstream, unusable: str) -> None:
-    nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": unusable.encode()}, timeout=5)
+    nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": unusable.encode()}, timeout=60)
     made = upstream.requests[-1][2]["X-Request-Id"]
     assert len(made) == 32 and int(made, 16)
 
@@ -127,13 +135,13 @@ def test_a_body_over_the_limit_is_refused_unread(nginx: Nginx, upstream: Upstrea
     seen = len(upstream.requests)
     request = requests.Request("POST", f"{nginx.base}/{path}").prepare()
     request.headers["Content-Length"] = str(megabytes * MB)
-    answer = nginx.http.send(request, timeout=5)
+    answer = nginx.http.send(request, timeout=60)
     assert failure(answer, 413)["error"] == "request_too_large"
     assert len(upstream.requests) == seen
 
 
 def test_a_body_within_the_limit_stays_in_memory(nginx: Nginx, upstream: Upstream) -> None:
-    answer = nginx.http.post(f"{nginx.base}/kb/create", data=b"x" * (4 * MB), timeout=5)
+    answer = nginx.http.post(f"{nginx.base}/kb/create", data=b"x" * (4 * MB), timeout=60)
     assert answer.status_code == 200 and len(upstream.requests[-1][3]) == 4 * MB
     assert nginx.written_to_disk() == []
 
@@ -182,7 +190,7 @@ def test_what_is_no_request_is_refused_in_the_envelope(nginx: Nginx, sent: str, 
 
 
 def test_plain_http_on_the_port_for_https_is_refused_in_the_envelope(nginx: Nginx) -> None:
-    answer = nginx.http.get(f"http://127.0.0.1:{nginx.port}/v1/kb/list", timeout=5)
+    answer = nginx.http.get(f"http://127.0.0.1:{nginx.port}/v1/kb/list", timeout=60)
     assert failure(answer, 400)["error"] == "bad_request"
 
 
@@ -191,13 +199,13 @@ def test_the_longest_question_reaches_the_gateway(nginx: Nginx, upstream: Upstre
     path = f"/v1/chunk/retrieval_test?question={quote('😀' * QUESTION_LENGTH)}"
     command = [program("curl"), "-s", protocol, "--cacert", nginx.certificate, "-o", "/dev/null", "-w", "%{http_code}"]
     url = f"https://127.0.0.1:{nginx.port}{path}"
-    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=60)
     assert (done.stdout, upstream.requests[-1][1]) == ("200", path)
 
 
 def test_a_page_of_a_named_origin_can_read_what_nginx_refuses(nginx: Nginx) -> None:
     for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example.com", None)):
-        answer = nginx.http.get(f"{nginx.base}/metrics", headers={"Origin": origin}, timeout=5)
+        answer = nginx.http.get(f"{nginx.base}/metrics", headers={"Origin": origin}, timeout=60)
         assert failure(answer, 404)["error"] == "route_not_found"
         assert answer.headers.get("Access-Control-Allow-Origin") == allowed
         assert answer.headers.get("Access-Control-Expose-Headers") == (allowed and "Retry-After, X-Request-Id")
@@ -209,11 +217,13 @@ def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:
     def flood(nginx: Nginx) -> None:
         with nginx.client() as http:
             for _ in range(150):
-                answer = http.get(f"{nginx.base}/kb/list", timeout=5)
+                answer = http.get(f"{nginx.base}/kb/list", timeout=60)
                 if answer.status_code != 200:
                     refused.append(answer)
 
-    with Upstream() as upstream, nginx_before(tmp_path, upstream.port) as nginx:
+    # A slow machine cannot send 50 requests in a second. `burst` is the same.
+    slower = {"rate=50r/s": "rate=1r/s"}
+    with Upstream() as upstream, nginx_before(tmp_path, upstream.port, changes=slower) as nginx:
         threads = [threading.Thread(target=flood, args=(nginx,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -226,7 +236,7 @@ def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:
 
 def test_without_a_gateway_the_answer_says_so(tmp_path: Path) -> None:
     with nginx_before(tmp_path, free_port(), free_port()) as nginx:
-        answer = nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": "nobody-there"}, timeout=5)
+        answer = nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": "nobody-there"}, timeout=60)
     body = failure(answer, 502)
     assert (body["error"], body["request_id"]) == ("gateway_unavailable", "nobody-there")
     assert answer.headers["Retry-After"] == "5"
@@ -236,7 +246,7 @@ def test_without_a_gateway_the_answer_says_so(tmp_path: Path) -> None:
 def test_a_gateway_that_takes_no_connection_costs_nobody_a_request(tmp_path: Path, path: str) -> None:
     with Upstream() as upstream, nginx_before(tmp_path, free_port(), upstream.port) as nginx:
         for _ in range(10):
-            assert nginx.http.post(f"{nginx.base}/{path}", json={}, timeout=5).status_code == 200
+            assert nginx.http.post(f"{nginx.base}/{path}", json={}, timeout=60).status_code == 200
     assert len(upstream.requests) == 10
 
 
@@ -249,7 +259,7 @@ def ask_while_one_breaks_off(folder: Path, method: str) -> tuple[list[int], int]
         broken = running.enter_context(Upstream(breaks_off=True))
         sound = running.enter_context(Upstream())
         nginx = running.enter_context(nginx_before(folder, broken.port, sound.port))
-        statuses = [nginx.http.request(method, f"{nginx.base}/kb/list", timeout=5).status_code for _ in range(4)]
+        statuses = [nginx.http.request(method, f"{nginx.base}/kb/list", timeout=60).status_code for _ in range(4)]
         asked = len(broken.requests) + len(sound.requests)
     assert broken.requests, "the broken gateway was never asked"
     return sorted(statuses), asked

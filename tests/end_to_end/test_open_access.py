@@ -4,14 +4,12 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 from socket import create_connection
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from ..support.browser import FLAGS, QuietHandler
-from ..support.deployment import program
+from ..support.browser import FLAGS, QuietHandler, browser_context, chromium
 from ..support.running_gateway import PROJECT_DIR, Gateway
 
 EVIL = "evil.example"
@@ -20,7 +18,7 @@ EVIL = "evil.example"
 
 def status_of(gateway: Gateway, *headers: str) -> int:
     """The status of the answer to a GET with these headers."""
-    with create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
         lines = ["GET /v1/kb/list HTTP/1.1", *headers, "Connection: close", "", ""]
         connection.sendall("\r\n".join(lines).encode())
         return int(connection.makefile("rb").readline().split()[1])
@@ -33,18 +31,17 @@ def test_requests_for_another_host_and_of_other_sites_are_refused(gateway: Gatew
     assert status_of(gateway, own, "Sec-Fetch-Site: cross-site") == 403
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[BrowserContext]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     flags = [flag for flag in FLAGS if "host-resolver" not in flag]
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=program("chromium"),
-            headless=True,
-            args=[*flags, f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"],
-        )
-        yield context
-        context.close()
+    with chromium([*flags, f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser_context(browser) as context:
+        yield context.new_page()
 
 
 @pytest.fixture
@@ -58,14 +55,11 @@ def elsewhere() -> Iterator[str]:
 
 
 @pytest.mark.server
-def test_a_page_of_another_site_makes_the_gateway_save_no_file(
-    gateway: Gateway, browser: BrowserContext, elsewhere: str
-) -> None:
+def test_a_page_of_another_site_makes_the_gateway_save_no_file(gateway: Gateway, page: Page, elsewhere: str) -> None:
     kb_id = gateway.create_kb("open")
     document = gateway.upload(kb_id, PROJECT_DIR / "docs" / "examples" / "hulumiao.txt")
     query = f"/v1/document/get?kb_id={kb_id}&document_id={document['id']}&download_dir=by-a-page"
     address, saved = f"http://127.0.0.1:{gateway.port}{query}", gateway.data_dir / "downloads" / "by-a-page"
-    page = browser.pages[0]
 
     page.goto(elsewhere)
     page.evaluate("address => fetch(address, {mode: 'no-cors'}).catch(() => 0)", address)

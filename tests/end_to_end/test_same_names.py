@@ -171,7 +171,7 @@ def test_after_a_kill_in_the_middle_the_name_is_free_again_when_the_lease_has_en
 
     sender = threading.Thread(target=send)
     sender.start()
-    wait_for(lambda: not no_claims_are_left(hosts[0]), 20)
+    wait_for(lambda: not no_claims_are_left(hosts[0]))
     refused = upload(hosts[1], kb_id, "README.md", b"whole", on_duplicate="reject")
     assert (refused.status_code, refused.json()["error"]) == (409, "document_name_taken")
     hosts[0].kill_workers()

@@ -71,10 +71,18 @@ def test_a_missing_setting_is_a_sentence_and_status_2(command: str, tmp_path: Pa
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def clone_of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this project."""
+    return clone_project(tmp_path_factory.mktemp("clone"))
+
+
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A clone of this project, for a `.env` of the test's own."""
-    return clone_project(tmp_path)
+def clone(clone_of_module: Path) -> Iterator[Path]:
+    """That clone, for a `.env` of the test's own."""
+    yield clone_of_module
+    env = clone_of_module / ".env"
+    env.rmdir() if env.is_dir() else env.unlink()
 
 
 def write_unreadable(path: Path) -> None:
@@ -128,7 +136,7 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(clone: Path, tmp_path: Pa
         worker = children_of(gateway.pid)
         (clone / ".env").write_text(right + "API_KEYS=short\n")
         gateway.send_signal(signal.SIGHUP)
-        wait_for(lambda: "Not reloaded, the old settings stay in force: API_KEYS is wrong" in log_path.read_text(), 10)
+        wait_for(lambda: "Not reloaded, the old settings stay in force: API_KEYS is wrong" in log_path.read_text())
         assert children_of(gateway.pid) == worker and answers(f"http://127.0.0.1:{port}/healthz")
 
         (clone / ".env").write_text(right + "ALLOWED_HOSTS=new.example\n")
@@ -143,15 +151,15 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(clone: Path, tmp_path: Pa
 # ------------------------------------------------------------------ where it listens
 
 
-@pytest.mark.parametrize("command", ["gunicorn", "make serve"])
 @pytest.mark.parametrize(
-    ("host", "printed", "reached"),
+    ("command", "host", "printed", "reached"),
     [
-        ("::1", "[::1]", ["[::1]"]),
-        ("[::1]", "[::1]", ["[::1]"]),
-        ("::", "[::]", ["[::1]", "127.0.0.1"]),
-        ("localhost", "127.0.0.1", ["127.0.0.1"]),
-        ("0.0.0.0", "0.0.0.0", ["127.0.0.1"]),
+        ("gunicorn", "::1", "[::1]", ["[::1]"]),
+        ("gunicorn", "::", "[::]", ["[::1]", "127.0.0.1"]),
+        ("gunicorn", "0.0.0.0", "0.0.0.0", ["127.0.0.1"]),
+        ("make serve", "[::1]", "[::1]", ["[::1]"]),
+        ("make serve", "::", "[::]", ["[::1]", "127.0.0.1"]),
+        ("make serve", "localhost", "127.0.0.1", ["127.0.0.1"]),
     ],
 )
 def test_the_gateway_listens_where_host_says_and_prints_it(
@@ -190,7 +198,7 @@ def children_of(pid: int) -> list[int]:
 def is_let_in(url: str, host: str) -> bool:
     """Whether the gateway answers under this name."""
     with suppress(requests.RequestException):
-        return requests.get(url, headers={"Host": host}, timeout=5).ok
+        return requests.get(url, headers={"Host": host}, timeout=60).ok
     return False
 
 

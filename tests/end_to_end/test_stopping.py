@@ -50,16 +50,16 @@ def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     gateway.start()
     seen = Stop()
     callers = {user_id: threading.Thread(target=ask, args=(gateway, seen, user_id)) for user_id in QUESTIONS}
-    with ask_and_never_read(gateway), closing(HTTPConnection("127.0.0.1", gateway.port, timeout=10)) as connection:
+    with ask_and_never_read(gateway), closing(HTTPConnection("127.0.0.1", gateway.port, timeout=60)) as connection:
         connection.connect()
         for user_id in QUESTIONS.keys() - {"short"}:
             callers[user_id].start()
         for user_id in (*QUESTIONS.keys() - {"short"}, "deaf"):
-            wait_for(lambda: last_message(gateway, user_id) is not None, 20)
-        wait_for(lambda: has_words(gateway, "long") and has_words(gateway, "deaf"), 20)
+            wait_for(lambda: last_message(gateway, user_id) is not None)
+        wait_for(lambda: has_words(gateway, "long") and has_words(gateway, "deaf"))
         time.sleep(2)  # By now the answer to the caller who does not read has filled the buffers.
         callers["short"].start()
-        wait_for(lambda: has_words(gateway, "short"), 20)
+        wait_for(lambda: has_words(gateway, "short"))
         seen.was_writing_short = (last_message(gateway, "short") or {})["status"] == "pending"
         gateway.terminate()
         seen.readiness = readiness_while_stopping(connection)

@@ -31,7 +31,7 @@ PHASES = {
     "pings": {"message": "pings"},
     "word": {"message": "word"},
 }
-MARGIN_S = 5
+MARGIN_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +107,14 @@ def test_callers_who_leave_in_any_phase_leave_no_call_open_and_each_named_model_
         given = {**body, "message": f"{body['message']} {phase} {mark}", "streaming": streaming}
         callers += [ask_without_reading(gateway, user_id=f"{phase}{n}", **given) for n in range(CALLERS)]
     total = len(callers)
-    wait_for(lambda: len(rows(gateway, mark)) == total, 20)
+    wait_for(lambda: len(rows(gateway, mark)) == total)
     time.sleep(0.5)
     for caller in callers:
         caller.close()
     expected = Counter({("stopped", "caller_left", True): total})
     wait_for(lambda: ends(gateway, mark) == expected, SILENCE_S + 15)
     wait_for(lambda: dify.count_open() == 0, MARGIN_S)
-    assert dify.named == dify.stopped
+    wait_for(lambda: dify.named == dify.stopped, MARGIN_S)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -126,11 +126,11 @@ def test_a_stop_in_any_phase_ends_the_turn_with_what_had_come(
     given = {**PHASES[phase], "message": f"{PHASES[phase]['message']} {mark}", "streaming": streaming}
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(ask, gateway, user_id=mark, **given)
-        wait_for(lambda: len(rows(gateway, mark)) == 1, 10)
+        wait_for(lambda: len(rows(gateway, mark)) == 1)
         time.sleep(0.5)
         stopped = gateway.post("conversation/stop", user_id=mark, message_id=rows(gateway, mark)[0].id)
         assert stopped["data"]["stopped"] is True
-        wait_for(lambda: rows(gateway, mark)[0].meta_data["status"] == "stopped", 3)
+        wait_for(lambda: rows(gateway, mark)[0].meta_data["status"] == "stopped")
         answer = asking.result(SILENCE_S + 10)
     last = json.loads(answer.text.strip().split("\n\n")[-2][6:]) if streaming else answer.json()
     assert (answer.status_code, last["code"], last["data"]["status"]) == (200, 0, "stopped")
@@ -152,7 +152,7 @@ def test_a_download_ends_if_its_caller_reads_nothing(gateway: Gateway, dify: Sil
 
     document = {"kb_id": MUTE_KB, "doc_id": MUTE_KB}
     with ask_without_reading(gateway, 2048, "document/download", **document) as caller:
-        wait_for(is_downloading, 10)
+        wait_for(is_downloading)
         assert caller.recv(12) == b"HTTP/1.1 200"
         wait_for(lambda: not is_downloading(), WRITE_TIMEOUT_S + 10)
 
@@ -160,13 +160,15 @@ def test_a_download_ends_if_its_caller_reads_nothing(gateway: Gateway, dify: Sil
 def test_a_caller_who_leaves_before_dify_names_the_task_is_in_the_database_at_once(
     gateway: Gateway, dify: SilentDify
 ) -> None:
-    """Dify never names the task here. The turn ends after DIFY_EVENT_TIMEOUT, which the last test checks."""
+    """Dify never names the task here. The conversation is free all the same."""
     caller = ask_without_reading(gateway, user_id="u", message="never at-once", streaming=True)
-    wait_for(lambda: any("chat-messages" in line for line in list(dify.open.values())), 10)
+    wait_for(lambda: any("chat-messages" in line for line in list(dify.open.values())))
     caller.close()
-    wait_for(lambda: ends(gateway, "at-once") == {("stopped", "caller_left", False): 1}, 6)
-    busy = ask(gateway, user_id="u", message="x", conversation_id=rows(gateway, "at-once")[0].conversation_id)
-    assert (busy.status_code, busy.json()["error"]) == (409, "conversation_busy")
+    wait_for(lambda: ends(gateway, "at-once") == {("stopped", "caller_left", True): 1}, EVENT_TIMEOUT_S - 2)
+    again = {"user_id": "u", "message": "word at-once", "conversation_id": rows(gateway, "at-once")[0].conversation_id}
+    with ask_without_reading(gateway, **again, streaming=True) as next_caller:
+        assert next_caller.recv(100).startswith(b"HTTP/1.1 200")
+    wait_for(lambda: ends(gateway, "at-once") == {("stopped", "caller_left", True): 2}, EVENT_TIMEOUT_S - 2)
 
 
 SILENT = [
@@ -204,7 +206,7 @@ def test_a_silent_dify_ends_the_turn_after_the_settings_time_and_the_part_is_kep
         assert answer.status_code == 504
     assert (failure["code"], failure["error"]) == (-1, "dify_timeout")
     limit = CHAT_TIMEOUT_S if message in ("only pings", "drip") else EVENT_TIMEOUT_S
-    assert limit - 1 < seconds < limit + 10
+    assert limit - 1 < seconds < limit + 40
     (row,) = rows(gateway, f"{message} silence-{streaming}")
     assert (row.meta_data["status"], row.meta_data["reason"]) == ("failed", "dify_timeout")
     assert row.claimed_until is None
@@ -227,7 +229,7 @@ def test_a_gateway_that_is_killed_while_dify_is_silent_about_its_app_loses_no_qu
         callers = [
             ask_without_reading(gateway, user_id=f"u{n}", message=f"问题{n}", model_name="mute") for n in range(5)
         ]
-        wait_for(lambda: any("/parameters" in line for line in list(dify.open.values())), 10)
+        wait_for(lambda: any("/parameters" in line for line in list(dify.open.values())))
         time.sleep(0.5)
         assert gateway._process is not None
         os.killpg(gateway._process.pid, signal.SIGKILL)

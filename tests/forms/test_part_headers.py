@@ -36,6 +36,7 @@ def filename_in(parameters: bytes) -> str | None:
         ('; filename="=?gb2312?B?y64udHh0?="', "水.txt"),
         ('; filename="a =?UTF-8?Q?=E6=B0=B4?=.txt"', "a 水.txt"),
         ('; filename="=?UTF-8?B?!!!?="', "=?UTF-8?B?!!!?="),
+        ('; filename="=?UTF-8?B?!!!?=.txt"', "=?UTF-8?B?!!!?=.txt"),
         ('; filename="=?klingon?B?5rC0?="', "=?klingon?B?5rC0?="),
         # .NET's HttpClient sends both:
         ("; filename=\"=?utf-8?B?eC50eHQ=?=\"; filename*=utf-8''%E6%B0%B4.txt", "水.txt"),
@@ -45,6 +46,10 @@ def filename_in(parameters: bytes) -> str | None:
         ('; filename="a;b=c.txt"', "a;b=c.txt"),
         (r'; filename="C:\new\水.txt"', r"C:\new\水.txt"),
         (r'; filename="\\\\server\\share\\a.txt"', r"\\server\share\a.txt"),
+        ('; filename="%E6%B0%B4%E5%8E%82%20%22a%22%2025%25%20(1).txt"', '水厂 "a" 25% (1).txt'),  # aiohttp
+        ('; filename="%e6%b0%b4%2522.txt"', "水%22.txt"),  # decoded once
+        ('; filename="%B0%AE.txt"', "%B0%AE.txt"),
+        ('; filename="a%20b%2525.txt"', "a%20b%2525.txt"),
         ('; filename="100%25 %E6%B0%B4.txt"', "100%25 %E6%B0%B4.txt"),
         ('; filename="&#27700;&#x1F600;&#38;.txt"', "水&#x1F600;&#38;.txt"),  # a page in Latin-1
         ('; filename="e\u0301te\u0301.txt"', "\u00e9t\u00e9.txt"),  # macOS

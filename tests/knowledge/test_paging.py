@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from route_api.knowledge.paging import DIFY_MAX_LIMIT, read_page
+from route_api.errors import ValidationFailed
+from route_api.knowledge.paging import DIFY_MAX_LIMIT, MAX_MATCHED, read_matching_page, read_page
 
 
 class ShufflingDify:
@@ -95,3 +96,33 @@ def test_a_list_that_shrinks_while_it_is_read_ends() -> None:
         return {"data": [{"id": "a", "created_at": 1}] if page == 1 else [], "total": 500}
 
     assert read_page(fetch, 1, 400) == ([{"id": "a", "created_at": 1}], 500)
+
+
+def names(row: dict[str, Any]) -> list[str | None]:
+    return [row["id"], None]
+
+
+def test_wildcards_in_keywords_are_read_as_text() -> None:
+    dify = ShufflingDify(3, 230, 1)  # As if `_` had found all of them.
+    for number in (0, 7, 101, 229):
+        dify.rows[number]["id"] += "a_B"
+    expected = [dify.rows[number]["id"] for number in (0, 7, 101, 229)]
+    rows, total = read_matching_page(dify.fetch, 1, 20, "A_b", names)
+    assert (ids(rows), total) == (expected, 4)
+    assert len(dify.calls) == 3
+    rows, total = read_matching_page(dify.fetch, 2, 3, "a_", names)
+    assert (ids(rows), total) == (expected[3:], 4)
+    assert read_matching_page(dify.fetch, 1, 20, "100%", names) == ([], 0)
+
+
+def test_keywords_without_a_wildcard_are_difys_own_affair() -> None:
+    dify = ShufflingDify(4, 250, 1)
+    rows, total = read_matching_page(dify.fetch, 2, 20, "report", names)
+    assert (ids(rows), total, dify.calls) == (ids(dify.rows[20:40]), 250, [(2, 20)])
+
+
+def test_keywords_that_find_too_much_are_refused_after_one_call() -> None:
+    dify = ShufflingDify(5, MAX_MATCHED + 1, 1)
+    with pytest.raises(ValidationFailed, match="5,001 rows, of which 5,000"):
+        read_matching_page(dify.fetch, 1, 20, "%", names)
+    assert len(dify.calls) == 1

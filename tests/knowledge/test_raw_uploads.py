@@ -14,11 +14,18 @@ from werkzeug.http import parse_options_header
 from route_api.access.cross_origin import WARNINGS_HEADER
 
 from ..support.fake_dify import Answer, FakeDify
+from ..support.recordings import DIFY
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 CREATE = f"/v1/datasets/{KB_ID}/document/create-by-file"
 NAME = "水厂巡检记录.txt"
 DATA = '{"indexing_technique": "high_quality", "process_rule": {"mode": "automatic"}}'
+
+
+def play_no_document(dify: FakeDify) -> None:
+    """The kb has no document whose place the file could take."""
+    dify.mock.assert_all_requests_are_fired = False
+    dify.answer("GET", f"/v1/datasets/{KB_ID}/documents", {"data": [], "total": 0})
 
 
 class Received:
@@ -30,8 +37,14 @@ class Received:
     def __init__(self, dify: FakeDify) -> None:
         self.dify = dify
         self.forms: list[tuple[dict[str, str], list[tuple[str, str, str, bytes]]]] = []
+        self.names: list[str] = []
         dify.mock.assert_all_requests_are_fired = False
+        dify.call_back("GET", f"/v1/datasets/{KB_ID}/documents", self._list)
         dify.call_back("POST", CREATE, self._create)
+
+    def _list(self, request: PreparedRequest) -> Answer:
+        rows = [{"id": name, "name": name} for name in self.names]
+        return 200, {"X-Version": self.dify.version}, json.dumps({"data": rows, "total": len(rows)}).encode()
 
     def _create(self, request: PreparedRequest) -> Answer:
         body = b"".join(request.body)  # type: ignore[arg-type]
@@ -100,10 +113,26 @@ def test_warnings_are_in_a_header_because_the_body_is_difys(
     client: FlaskClient, dify: FakeDify, name: str, stored: str, words: str
 ) -> None:
     received = Received(dify)
+    dify.mock.get(f"{DIFY}/v1/", json={}, headers={"X-Version": dify.version})
     answer = send(client, form(file_part(name.encode())))
+    if dify.version == "1.16.1" and "长" not in name:  # It takes these characters.
+        stored = parse_options_header(f"form-data; {name}")[1]["filename"]
     assert (answer.data, received.forms[0][1][0][1]) == (b'{"as": "it is"}', stored)
+    if ":" in stored:
+        assert WARNINGS_HEADER not in answer.headers
+        return
     (warning,) = json.loads(answer.headers[WARNINGS_HEADER])
     assert words in warning
+
+
+def test_a_name_of_question_marks_replaces_no_document(client: FlaskClient, any_dify: FakeDify) -> None:
+    """RestTemplate without a multipart charset sends 水厂.txt and 报告.txt both as ??.txt."""
+    received = Received(any_dify)
+    received.names = ["??.txt"]
+    any_dify.mock.get(f"{DIFY}/v1/", json={}, headers={"X-Version": any_dify.version})
+    answer = send(client, form(file_part("??.txt"), DATA_PART))
+    assert (answer.status_code, received.forms[0][1][0][1]) == (200, "??(1).txt")
+    assert "replaces no document" in json.loads(answer.headers[WARNINGS_HEADER])[-1]
 
 
 def test_a_gbk_name_is_read_and_the_caller_is_told(client: FlaskClient, dify: FakeDify) -> None:
@@ -132,6 +161,7 @@ def test_line_ends_and_transfer_encodings_are_put_right_too(client: FlaskClient,
         (form(file_part("a.txt")) + form(DATA_PART), "parts after its last line"),
         (form(file_part("a.txt"), (b"Content-Type: text/plain", b"x")), "no header Content-Disposition"),
         (form((b'Content-Disposition: form-data; name="file"', b"x")), "The part file has no filename"),
+        (form(file_part("a.txt"), DATA_PART, file_part("b.txt")), "has a second file"),
         (form(file_part("", b"x")), "file must have a name"),
         (form(file_part("/", b"x")), "file must have a name"),
         (b"x", "The body has no part"),
@@ -168,6 +198,7 @@ def test_fields_before_the_file_are_limited_because_they_are_held_in_memory(
 
 
 def test_difys_refusal_of_a_raw_upload_is_passed_on_too(client: FlaskClient, dify: FakeDify) -> None:
+    play_no_document(dify)
     dify.play("documents/create-by-file-bad-extension", CREATE)
     data = {"data": "{}", "file": (BytesIO(b"x"), "a.exe")}
     answer = client.post(f"/datasets/{KB_ID}/document/create-by-file", data=data)
@@ -181,6 +212,7 @@ def test_a_form_without_a_file_gets_difys_own_refusal(client: FlaskClient, dify:
 
 
 def test_a_wrong_key_is_never_the_java_backends_401(client: FlaskClient, dify: FakeDify) -> None:
+    play_no_document(dify)
     dify.answer("POST", CREATE, {"code": "unauthorized", "message": "Access token is invalid"}, 401)
     answer = send(client, form(file_part("a.txt")))
     assert (answer.status_code, answer.json["error"]) == (502, "dify_auth_failed")

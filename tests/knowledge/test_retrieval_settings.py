@@ -35,18 +35,43 @@ def test_weights_add_up_to_one() -> None:
         assert weights["vector_setting"]["vector_weight"] + weights["keyword_setting"]["keyword_weight"] == 1
 
 
+def test_stored_weights_that_name_no_model_get_one() -> None:
+    """A hybrid kb was created without one where none was configured, and Dify ignores such weights."""
+    stored = retrieval_model({"search_method": "hybrid_search", "weights": 0.8}, embedding=None)
+    mended = retrieval_model({"top_k": 9}, embedding=MODEL, stored=stored)
+    assert mended["reranking_mode"] == "weighted_score"
+    assert mended["weights"] == retrieval_model({"weights": 0.8}, embedding=MODEL)["weights"]
+
+
 def test_a_hybrid_search_merges_by_weights_only_where_they_name_a_model() -> None:
     hybrid = {"search_method": "hybrid_search"}
     assert retrieval_model(hybrid, embedding=MODEL)["reranking_mode"] == "weighted_score"
     assert retrieval_model(hybrid, embedding=None)["reranking_mode"] is None
 
 
-def test_reranking_needs_a_model_that_can() -> None:
-    with pytest.raises(ValidationFailed, match="rerank"):
-        retrieval_model({"reranking_enable": True}, embedding=MODEL)
+def test_reranking_takes_the_kbs_rerank_model_or_finds_one() -> None:
     named = {"reranking_provider_name": "p", "reranking_model_name": "m"}
-    model = retrieval_model({"reranking_enable": True}, embedding=MODEL, stored={"reranking_model": named})
-    assert (model["reranking_mode"], model["reranking_model"]) == ("reranking_model", named)
+    asked: list[int] = []
+
+    def find() -> tuple[str, str]:
+        asked.append(1)
+        return "m", "p"
+
+    for stored, calls in (({"reranking_model": named}, 0), ({}, 1)):
+        wanted = {"reranking_enable": True}
+        model = retrieval_model(wanted, embedding=MODEL, stored=stored, find_rerank_model=find)
+        assert (model["reranking_mode"], model["reranking_model"]) == ("reranking_model", named)
+        assert len(asked) == calls
+
+
+def test_a_kb_that_merges_by_weights_keeps_that_until_reranking_is_asked_for() -> None:
+    """Dify's page stores both (retrieve/hybrid-weighted-reranking-enable-true)."""
+    stored = load("1.16.1", "retrieve/hybrid-weighted-reranking-enable-true")["request"]["body"]["retrieval_model"]
+    stored["reranking_model"] = {"reranking_provider_name": "p", "reranking_model_name": "m"}
+    assert retrieval_model({"top_k": 9}, embedding=MODEL, stored=stored) == {**stored, "top_k": 9}
+    assert retrieval_model({"reranking_enable": True}, embedding=MODEL, stored=stored)["reranking_mode"] == (
+        "reranking_model"
+    )
 
 
 def test_an_economy_kb_has_keywords_only() -> None:

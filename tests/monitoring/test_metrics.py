@@ -11,7 +11,7 @@ from requests import exceptions as network
 
 from route_api.extensions import db
 from route_api.monitoring.metrics import DIFY_OUTCOMES, STREAM_OUTCOMES
-from route_api.storage.turns import request_stop
+from route_api.storage.stop_requests import request_stop
 
 from ..support.fake_dify import FakeDify
 from ..support.talk import CHAT, ask, messages, without_variables
@@ -183,4 +183,21 @@ def test_a_turn_that_fails_before_its_first_word_is_no_stream(
     any_dify.fail("POST", CHAT, network.ConnectionError())
     ask(client, streaming=True).close()
     assert counted("route_api_running_turns") == 0
-    assert [counted("route_api_streams_total", outcome=outcome) for outcome in STREAM_OUTCOMES] == [0.0] * 5
+    assert [counted("route_api_streams_total", outcome=outcome) for outcome in STREAM_OUTCOMES] == [0.0] * 6
+
+
+@pytest.mark.parametrize(("reads_all", "outcome"), [(True, "failed"), (False, "caller_left")])
+def test_a_stream_of_named_events_counts_from_its_passages_on(
+    client: FlaskClient, any_dify: FakeDify, counted: Counted, reads_all: bool, outcome: str
+) -> None:
+    without_variables(any_dify)
+    if reads_all:
+        any_dify.fail("POST", CHAT, network.ConnectionError())
+    answer = ask(client, streaming=True, stream_mode="events")
+    while not next(answer.response):
+        continue
+    if reads_all:
+        assert b"event: error" in answer.data
+    answer.close()
+    assert counted("route_api_streams_total", outcome=outcome) == 1
+    assert (counted("route_api_open_streams"), counted("route_api_running_turns")) == (0, 0)

@@ -1,6 +1,5 @@
 """The OpenAPI document: it is valid and complete, its examples fit their schemas, and it reveals nothing internal."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from config import Config
-from route_api.chat.stream_events import example_stream
+from route_api.chat.stream_events import example_events
 from route_api.openapi import document as openapi_document
 from route_api.schemas import completion
 from route_api.server.request_reading import LONGEST_REQUEST_LINE
@@ -25,13 +24,11 @@ Json = dict[str, Any]
 
 VERBS = ("get", "post", "put", "patch", "delete")
 ADDRESS = re.compile(r"https?://|\b\d{1,3}(\.\d{1,3}){3}\b|localhost|[\w.]+@[\w.]+\.\w+")
+NAMED_EVENTS = ["sources", "thinking", "delta", "replacement", "end", "error"]
 NO_ROUTE = {
-    "route_not_found",
     "method_not_allowed",
     "bad_request",
-    "path_too_long",
     "expectation_failed",
-    "headers_too_large",
     "not_implemented",
 }
 """Errors of requests that reach no route, so that no route can document them."""
@@ -61,9 +58,11 @@ def contents(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def examples(document: Json, content: Json) -> list[Any]:
-    named = [example["$ref"].rsplit("/", 1)[1] for example in content.get("examples", {}).values()]
-    shared = [document["components"]["examples"][name]["value"] for name in named]
-    return shared + ([content["example"]] if "example" in content else [])
+    named = content.get("examples", {}).values()
+    shared = [document["components"]["examples"][each["$ref"].rsplit("/", 1)[1]] for each in named if "$ref" in each]
+    return [each["value"] for each in [*shared, *named] if "value" in each] + (
+        [content["example"]] if "example" in content else []
+    )
 
 
 def problems(document: Json, schema: Json, example: Any) -> list[str]:
@@ -120,15 +119,15 @@ def test_every_parameter_says_where_it_is_and_what_it_takes(document: Json) -> N
             for parameter in operation.get("parameters", [])
         )
     for name in ("kb_id", "conversation_id", "temperature", "history", "stream_mode"):
-        assert name in document["components"]["schemas"]["CompletionWithKb"]["properties"]
+        body = document["paths"]["/conversation/completion_db"]["post"]["requestBody"]["content"]["application/json"]
+        assert name in body["schema"]["properties"]
 
 
 def test_what_a_get_takes_in_its_query_a_post_takes_in_its_body(document: Json) -> None:
     listing = document["paths"]["/document/list"]
     in_query = {parameter["name"] for parameter in listing["get"]["parameters"]}
-    for content in listing["post"]["requestBody"]["content"].values():
-        name = content["schema"]["$ref"].rsplit("/", 1)[1]
-        assert document["components"]["schemas"][name]["properties"].keys() == in_query
+    (content,) = listing["post"]["requestBody"]["content"].values()
+    assert content["schema"]["properties"].keys() == in_query
 
 
 def test_every_answer_that_fails_has_the_names_of_its_errors_with_the_status_that_they_have(document: Json) -> None:
@@ -173,19 +172,22 @@ def test_a_turn_is_documented_as_an_answer_in_one_piece_and_as_events(document: 
     for path in ("/conversation/completion", "/conversation/completion_db", "/chat/chat"):
         content = document["paths"][path]["post"]["responses"]["200"]["content"]
         assert content.keys() == {"application/json", "text/event-stream"}
-        events = [json.loads(line[6:]) for line in content["text/event-stream"]["example"].split("\n\n") if line]
+        shown = content["text/event-stream"]["examples"]
+        events = [shown[f"data_{number}"]["value"] for number in range(1, 5)]
         whole = content["application/json"]["example"]
         assert "".join(event["data"]["answer"] for event in events[:-2]) == whole["data"]["answer"]
         assert events[-2] == {**whole, "message": ""}
         assert events[-1] == {"code": 0, "message": "", "data": True}
+        assert [name for name in shown if not name.startswith("data_")] == NAMED_EVENTS
+        assert shown["end"]["value"]["data"] == {**whole["data"], "answer": whole["data"]["content"]}
 
 
 def test_the_events_of_a_real_stream_have_the_keys_of_the_example(app: Flask, any_dify: FakeDify) -> None:
     without_variables(any_dify)
     any_dify.play("chat/streaming-first-turn")
     real = stream(app.test_client())
-    shown = example_stream(openapi_document.example_of(completion.CompletionAnswer))
-    documented = [json.loads(line[6:]) for line in shown.split("\n\n") if line]
+    shown = example_events(openapi_document.example_of(completion.CompletionAnswer))
+    documented = [shown[f"data_{number}"]["value"] for number in range(1, 5)]
     for ours, example in ((real[0], documented[0]), (real[-2], documented[-2]), (real[-1], documented[-1])):
         assert ours.keys() == example.keys()
         assert ours["data"] is True or ours["data"].keys() == example["data"].keys()
@@ -196,11 +198,12 @@ def test_uploads_are_forms_with_files_and_downloads_are_binary(document: Json) -
     for path in ("/document/upload", "/datasets/{kb_id}/document/create_by_file"):
         (media_type,) = paths[path]["post"]["requestBody"]["content"]
         assert media_type == "multipart/form-data"
-    form = document["components"]["schemas"]["DocumentUploadForm"]
+    form = paths["/document/upload"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["properties"]["file"]["items"]["format"] == "binary"
     assert {"kb_id", "on_duplicate", "separator"} <= form["properties"].keys()
-    (answer,) = paths["/document/download"]["get"]["responses"]["200"]["content"].values()
-    assert answer["schema"]["format"] == "binary"
+    answers = paths["/document/download"]["get"]["responses"]["200"]["content"]
+    assert list(answers) == ["application/octet-stream", "*/*"]
+    assert all(answer["schema"]["format"] == "binary" for answer in answers.values())
 
 
 def test_it_tells_no_key_and_no_address(make_app: MakeApp) -> None:
@@ -246,3 +249,98 @@ def test_every_documented_query_fits_into_the_first_line_of_a_request(document: 
         lengths[name] = len(name) + sum(len(f"&{each['name']}=") + longest(each["schema"]) for each in shown)
     assert max(lengths.values()) < LONGEST_REQUEST_LINE - 1000, lengths
     assert max(lengths.values()) > 48_000, "the question of a search alone may be so long"
+
+
+# ------------------------------------------------------------------ what generators of clients need
+
+
+def schemas_in(value: Any, path: str) -> Iterator[tuple[str, Json]]:
+    """Every schema of a property or of a list's entry, with its place."""
+    if isinstance(value, dict):
+        for name, inner in value.get("properties", {}).items():
+            yield f"{path}.{name}", inner
+        if "items" in value:
+            yield f"{path}[]", value["items"]
+        for name, inner in value.items():
+            if name not in ("example", "examples"):
+                yield from schemas_in(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from schemas_in(inner, f"{path}[{index}]")
+
+
+def test_every_property_has_a_type(document: Json) -> None:
+    found = dict(schemas_in(document, ""))
+    assert len(found) > 900
+    assert [place for place, schema in found.items() if not schema.keys() & {"type", "anyOf", "$ref"}] == []
+
+
+def test_operations_are_named_after_resource_and_action_and_a_second_method_after_the_first(document: Json) -> None:
+    for path, methods in document["paths"].items():
+        ids = {verb: methods[verb]["operationId"] for verb in methods.keys() & set(VERBS)}
+        main = ids.pop("post") if "post" in ids else ids.popitem()[1]
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", main) and not main.endswith(("_post", "_patch")), path
+        assert ids == {verb: f"{main}_{verb}" for verb in ids}, path
+    assert document["paths"]["/kb/list"]["post"]["operationId"] == "kb_list"
+    assert document["paths"]["/conversation/completion_db"]["post"]["operationId"] == "completion_db"
+
+
+def parameters_of(document: Json) -> Iterator[tuple[str, Json, bool]]:
+    """Every parameter in a query or a body: its place, its schema, and whether it is required."""
+    for name, operation in operations(document):
+        for given in operation.get("parameters", []):
+            yield f"{name} {given['name']}", given["schema"], given.get("required", False)
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            schema = content["schema"]
+            if "$ref" in schema:
+                schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            for field, inner in schema["properties"].items():
+                yield f"{name} {field}", inner, field in schema.get("required", [])
+
+
+def test_a_body_is_json_or_a_form_with_files_but_never_either(document: Json) -> None:
+    for name, operation in operations(document):
+        media_types = list(operation.get("requestBody", {}).get("content", {}))
+        assert media_types in ([], ["application/json"], ["multipart/form-data"]), name
+
+
+def test_a_parameter_is_nullable_only_where_null_is_a_value(document: Json) -> None:
+    nullable = {place for place, schema, _ in parameters_of(document) if "null" in schema.get("type", "")}
+    assert nullable == {"POST /message/feedback score"}
+    assert not [place for place, schema, _ in parameters_of(document) if None in (schema.get("enum") or [])]
+
+
+def test_a_text_that_is_refused_empty_has_a_minimum_length_and_no_other(document: Json) -> None:
+    texts = [
+        (place, schema, required)
+        for place, schema, required in parameters_of(document)
+        if schema.get("type") == "string"
+        and not schema.keys() & {"format", "pattern"}
+        and "Idempotency-Key" not in place
+    ]
+    assert len(texts) > 50
+    assert [place for place, schema, required in texts if required is not (schema.get("minLength", 0) > 0)] == []
+
+
+def test_a_default_is_in_the_description_of_a_request_and_makes_nothing_required(document: Json) -> None:
+    """openapi-typescript takes a property with a default for a required one in all other places."""
+    components = dict(schemas_in(document["components"]["schemas"], ""))
+    assert [place for place, schema in components.items() if "default" in schema] == []
+    defaults = [(place, required) for place, schema, required in parameters_of(document) if "default" in schema]
+    assert len(defaults) > 50 and not any(required for _, required in defaults)
+    assert not [place for place, schema, _ in parameters_of(document) if schema.get("default", 0) is None]
+
+
+def test_the_answers_of_the_server_itself_are_described_everywhere(document: Json) -> None:
+    for name, operation in operations(document):
+        assert "`path_too_long`" in operation["responses"]["414"]["description"], name
+        assert "`headers_too_large`" in operation["responses"]["431"]["description"], name
+    asset = document["paths"]["/docs/{name}"]["get"]
+    assert "`route_not_found`" in asset["responses"]["404"]["description"]
+
+
+def test_an_event_of_a_stream_has_a_schema(document: Json) -> None:
+    for path in ("/conversation/completion", "/conversation/submit_form", "/chat/chat"):
+        content = document["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
+        names = {each["$ref"].rsplit("/", 1)[1] for each in content["schema"]["anyOf"]}
+        assert names >= {"SourcesEvent", "ThinkingEvent", "DeltaEvent", "StreamTexts", "StreamPiece", "Failure"}, path

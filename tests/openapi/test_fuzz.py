@@ -41,7 +41,12 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 """Parameters that fit the document, and parameters that do not."""
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance]
-OWN_FORM = ("/openapi.json", "/datasets/{kb_id}/document/create-by-file", "/datasets/{kb_id}/document/create_by_file")
+OWN_FORM = (
+    "/openapi.json",
+    "/docs/{name}",
+    "/datasets/{kb_id}/document/create-by-file",
+    "/datasets/{kb_id}/document/create_by_file",
+)
 """Paths whose JSON is not in the envelope: the document itself, and Dify's own answers."""
 FAILURE_KEYS = {"code", "data", "elapsed_s", "message", "error", "request_id"}
 TEXT = "葫芦庙在仁清巷。\n\n大观园在都中。"

@@ -1,11 +1,16 @@
 """Every recorded document and upload -> the answers of `document/…`."""
 
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from route_api.presenters.document import (
+    NO_CHUNKS,
+    NO_PAIRS,
     document_row,
     document_row_from_detail,
     file_extension,
+    indexing_status,
     meta_fields,
     progress,
     uploaded_document,
@@ -34,7 +39,7 @@ def test_run_and_progress_never_leave_what_the_ui_knows() -> None:
         row = document_row({"id": "", "name": "", **document}, KB_ID, document)
         assert row["run"] in {"0", "1", "2", "3", "4"} and row["status"] in {"0", "1"}, where
         assert row["progress"] == -1 or 0 <= row["progress"] <= 1
-        assert (row["run"] == "3") == (row["progress"] == 1) or row["run"] == "1"
+        assert (row["run"] == "3") == (row["progress"] == 1)
         assert (row["run"] == "4") == (row["progress"] == -1)
 
 
@@ -44,7 +49,8 @@ def test_run_and_progress_never_leave_what_the_ui_knows() -> None:
         ("waiting", 0, 0, 0),
         ("indexing", 0, 0, 0),
         ("indexing", 1, 3, 0.3333),
-        ("indexing", 3, 3, 1),
+        ("indexing", 3, 3, 0.9999),
+        ("indexing", 99_999, 100_000, 0.9999),
         ("paused", 1, 2, 0.5),
         ("completed", 0, 0, 1),
         ("error", 2, 3, -1),
@@ -52,6 +58,58 @@ def test_run_and_progress_never_leave_what_the_ui_knows() -> None:
 )
 def test_progress_is_what_is_done_of_the_whole(status: str, completed: int, total: int, expected: float) -> None:
     assert progress(status, completed, total) == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_times_of_the_processing_are_those_that_dify_tells(version: str) -> None:
+    (status,) = load(version, "documents/indexing-status-large-completed")["response"]["body"]["data"]
+    row = document_row({"name": "长篇.txt", **status}, KB_ID, status)
+    assert parsedate_to_datetime(row["process_begin_at"]).timestamp() == status["processing_started_at"]
+    assert row["process_duation"] == row["process_duration"] == status["completed_at"] - status["processing_started_at"]
+    detail = load(version, "documents/get-one")["response"]["body"]
+    row = document_row_from_detail(detail, KB_ID)
+    assert parsedate_to_datetime(row["process_begin_at"]).timestamp() == detail["completed_at"]  # It took 0.2 seconds.
+    assert row["process_duation"] == row["process_duration"] == round(detail["indexing_latency"], 4) > 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_that_failed_was_processed_until_it_stopped(version: str) -> None:
+    (status,) = load(version, "documents/indexing-status-error")["response"]["body"]["data"]
+    row = document_row({"name": "a.txt", **status}, KB_ID, status)
+    assert row["process_begin_at"] and row["process_duation"] == status["stopped_at"] - status["processing_started_at"]
+    assert row["progress_msg"] == status["error"] != ""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_whose_times_dify_does_not_tell_has_none(version: str) -> None:
+    for case in ("documents/list-default", "documents/list-waiting"):
+        for document in load(version, case)["response"]["body"]["data"]:
+            row = document_row(document, KB_ID)
+            assert (row["process_begin_at"], row["process_duation"]) == (None, 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_without_chunks_says_so(version: str) -> None:
+    listed = load(version, "documents/list-default")["response"]["body"]["data"]
+    (empty,) = [document for document in listed if document["name"] == "empty.txt"]
+    (counts,) = load(version, "documents/indexing-status-empty-file")["response"]["body"]["data"]
+    qa = load(version, "documents/get-one-qa-model")["response"]["body"]
+    assert document_row(empty, KB_ID)["progress_msg"] == NO_CHUNKS
+    assert document_row(empty, KB_ID, counts)["progress_msg"] == NO_CHUNKS
+    assert document_row_from_detail(qa, KB_ID)["progress_msg"] == NO_PAIRS
+    (row,) = indexing_status([counts])
+    assert row["progress_msg"].startswith(NO_CHUNKS) and "qa_model" in row["progress_msg"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_in_work_or_with_chunks_says_nothing_of_them(version: str) -> None:
+    for case in ("waiting", "parsing", "splitting", "indexing", "completed"):
+        (status,) = load(version, f"documents/indexing-status-{case}")["response"]["body"]["data"]
+        assert document_row({"name": "a.txt", **status}, KB_ID, status)["progress_msg"] == "", case
+        assert indexing_status([status])[0]["progress_msg"] == "", case
+    with_chunks = load(version, "documents/get-one")["response"]["body"]
+    assert document_row_from_detail(with_chunks, KB_ID)["progress_msg"] == ""
+    assert document_row_from_detail({**with_chunks, "segment_count": None}, KB_ID)["progress_msg"] == ""
 
 
 def test_an_archived_document_is_off() -> None:

@@ -11,16 +11,14 @@ from config import PROJECT_DIR
 from route_api.prompts.builder import BUDGETS, Prompt, build_prompt
 from route_api.prompts.history import history_from_turns
 from route_api.prompts.templates import PromptTemplate, load_templates
-from route_api.prompts.variables import APP_VARIABLES
+from route_api.prompts.variables import APP_VARIABLES, Limits
 from route_api.sandbox.model.extractive_model import read_messages
 
 from ..support.recordings import VERSIONS, load
 
-Form = dict[str, int | None]
-
 TEMPLATES = load_templates(PROJECT_DIR / "prompts.toml")
 DEFAULT = TEMPLATES["default"]
-ALL_VARIABLES: Form = dict.fromkeys(APP_VARIABLES)
+ALL_VARIABLES: Limits = dict.fromkeys(APP_VARIABLES)
 PRE_PROMPT = "{{instructions}}\n\n已知资料：\n{{context}}\n\n历史对话：\n{{history}}"
 DIFYS_PLACEHOLDER = re.compile(r"\{\{([a-zA-Z_][a-zA-Z0-9_]{0,29}|#histories#|#query#|#context#)\}\}")
 
@@ -33,7 +31,7 @@ def record(content: str, name: str = "红楼梦.txt") -> dict[str, Any]:
 
 
 def ask(
-    form: Form,
+    form: Limits,
     question: str = "问",
     *,
     records: Sequence[dict[str, Any]] = (),
@@ -70,20 +68,19 @@ def test_braces_in_any_passage_reach_the_model_as_they_are(seed: int) -> None:
         assert system == f"[1] 红楼梦.txt\n{text}|{text}"
 
 
-@pytest.mark.parametrize("form", [{}, ALL_VARIABLES, {"city": 5}])
+@pytest.mark.parametrize("form", [{}, ALL_VARIABLES])
 @pytest.mark.parametrize("question", ["问", "多行\n问题：{{ x }}\n", "  {% if %} <b>&amp;  "])
-def test_with_nothing_to_add_the_question_goes_as_it_is(form: Form, question: str) -> None:
+def test_with_nothing_to_add_the_question_goes_as_it_is(form: Limits, question: str) -> None:
     assert ask(form, question) == Prompt(question, {name: "" for name in form}, "", [], 0)
 
 
 def test_what_the_app_declares_goes_by_its_variables_and_the_query_is_the_question() -> None:
-    prompt = ask({**ALL_VARIABLES, "city": 5}, records=[record("资料")], history=["用户：甲"])
+    prompt = ask(ALL_VARIABLES, records=[record("资料")], history=["用户：甲"])
     assert prompt.query == "问"
     assert prompt.inputs == {
         "instructions": DEFAULT.render_instructions(question="问", context="资料", history=""),
         "context": "[1] 红楼梦.txt\n资料",
         "history": "用户：甲",
-        "city": "",
     }
     assert "不要编造" in prompt.inputs["instructions"]
     assert (prompt.context, prompt.passages, prompt.history_used) == ("[1] 红楼梦.txt\n资料", [record("资料")], 1)
@@ -129,7 +126,7 @@ def test_the_oldest_turns_are_left_out_where_not_all_fit() -> None:
 
 
 @pytest.mark.parametrize("form", [{}, ALL_VARIABLES, {"context": 10**9, "history": 10**9}])
-def test_budgets_hold_whatever_the_app_takes(form: Form) -> None:
+def test_budgets_hold_whatever_the_app_takes(form: Limits) -> None:
     long_record, long_turn = record("资" * (BUDGETS["context"] // 3)), "史" * (BUDGETS["history"] // 3)
     prompt = ask(form, records=[long_record] * 5, history=["旧" * BUDGETS["history"], *[long_turn] * 2])
     assert (len(prompt.passages), prompt.history_used) == (2, 2)
@@ -155,7 +152,7 @@ def test_what_a_template_has_no_place_for_does_not_count_as_used() -> None:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("form", [{}, ALL_VARIABLES, {"context": None}, {"instructions": None, "history": None}])
-def test_the_sandbox_finds_passages_and_question_wherever_they_go(name: str, form: Form) -> None:
+def test_the_sandbox_finds_passages_and_question_wherever_they_go(name: str, form: Limits) -> None:
     records = [record("葫芦庙在仁清巷内。", "葫芦庙.txt"), record("庙旁住着甄家。", "甄家.docx")]
     prompt = ask(form, "葫芦庙在哪里？", records=records, template=TEMPLATES[name])
     system = with_difys_rule(PRE_PROMPT, {name: "" for name in ALL_VARIABLES} | prompt.inputs)
@@ -165,7 +162,7 @@ def test_the_sandbox_finds_passages_and_question_wherever_they_go(name: str, for
 
 
 @pytest.mark.parametrize("form", [{}, ALL_VARIABLES])
-def test_the_sandbox_remembers_a_history_wherever_it_goes(form: Form) -> None:
+def test_the_sandbox_remembers_a_history_wherever_it_goes(form: Limits) -> None:
     turns = [("葫芦庙在哪里？", "在仁清巷。"), ("谁住在那里？", "<think>\n想\n</think>\n\n贾雨村。")]
     prompt = ask(form, "我刚才问了什么？", history=history_from_turns(turns))
     system = with_difys_rule(PRE_PROMPT, {name: "" for name in ALL_VARIABLES} | prompt.inputs)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from route_api.sandbox.embedding.embedder import Embedder
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from ..support.sandbox_chat import Sandbox, Template
@@ -37,13 +38,14 @@ def knowledge(template: Template, tmp_path: Path) -> Iterator[Knowledge]:
 
 
 @pytest.fixture
-def reopen(knowledge: Knowledge) -> Iterator[Callable[[], Knowledge]]:
-    """Makes a sandbox over the data of `knowledge`, as after a restart."""
+def reopen(knowledge: Knowledge) -> Iterator[Callable[..., Knowledge]]:
+    """Makes a sandbox over the data of `knowledge`, as after a restart. It accepts an embedder."""
     made: list[Knowledge] = []
 
-    def make() -> Knowledge:
-        knowledge.stop()
-        made.append(knowledge.again())
+    def make(embedder: Embedder | None = None) -> Knowledge:
+        for earlier in (knowledge, *made):
+            earlier.stop()
+        made.append(knowledge.again(embedder))
         return made[-1]
 
     yield make

@@ -1,4 +1,4 @@
-"""The chat and console half of the sandbox against the recordings of Dify 1.12.1.
+"""The chat and console half of the sandbox against the recordings of Dify 1.12.1 and 1.16.1.
 
 Every recorded case of these areas is either replayed (status, keys, JSON types; of an error its code and
 text, of a stream its events and their keys) or named in `UNCLAIMED` with the reason.
@@ -6,16 +6,18 @@ text, of a stream its events and their keys) or named in `UNCLAIMED` with the re
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
 from route_api.sandbox.access.json_web_token import issue_token
+from route_api.sandbox.version import VERSIONS
 
 from ..support.json_nulls import NullOr, differs_from_null
 from ..support.sandbox_chat import Sandbox, Template, events_of, stop_after_first_event
-from ..support.sandbox_chat_scenes import ALL_CASES, RECORDINGS, Scene, arrange, fitted, recorded
+from ..support.sandbox_chat_scenes import ALL_CASES, CONTRACT, Scene, arrange, fitted, recorded
 
 _ADVANCED = "the sandbox has no advanced-chat apps"
 _YAML = "no import and export of apps: it would need a YAML library for what the gateway never calls"
@@ -44,10 +46,19 @@ UNCLAIMED = {
     "provisioning/plugin-list": _PLUGINS,
 }
 UNCLAIMED |= {
-    f"provisioning/{path.stem}": _PLUGINS for path in (RECORDINGS / "provisioning").glob("*model-credential-*.json")
+    f"provisioning/{path.stem}": _PLUGINS
+    for path in (CONTRACT / "dify-1.12.1" / "provisioning").glob("*model-credential-*.json")
 }
 
-CLAIMED = [case for case in ALL_CASES if case not in UNCLAIMED]
+_AGENT = "the sandbox has no apps of the kinds agent-chat and agent"
+UNCLAIMED_1_16 = {
+    "auth/token-in-query": "the sandbox has no such route",
+    "general/system-features": "the switches of the console, which the gateway does not read",
+}
+UNCLAIMED_1_16 |= {case: _ADVANCED for case in ALL_CASES["1.16.1"] if case.startswith("chat/advanced-chat-")}
+UNCLAIMED_1_16 |= {case: _AGENT for case in ALL_CASES["1.16.1"] if case.startswith("chat/agent-")}
+CLAIMED = [("1.12.1", case) for case in ALL_CASES["1.12.1"] if case not in UNCLAIMED]
+CLAIMED += [("1.16.1", case) for case in ALL_CASES["1.16.1"] if case not in UNCLAIMED | UNCLAIMED_1_16]
 STREAMS_TO_STOP = ("chat/streaming-stopped", "debugger/streaming-stopped")
 OPEN_OBJECTS = ("inputs", "completion_params", "model_properties")
 """Objects whose keys are the caller's own, or the model's."""
@@ -191,26 +202,29 @@ def stream_shape(text: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_every_recorded_case_is_claimed_or_has_a_reason() -> None:
-    assert set(UNCLAIMED) <= set(ALL_CASES)
-    assert len(CLAIMED) > 280
+    assert set(UNCLAIMED) <= set(ALL_CASES["1.12.1"]) and set(UNCLAIMED_1_16) <= set(ALL_CASES["1.16.1"])
+    assert len(CLAIMED) > 560
 
 
 @pytest.fixture(scope="module")
-def shared_sandbox(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """One for all cases that live in an app of their own: making 200 sandboxes takes a while."""
-    return template.copy_to(tmp_path_factory.mktemp("shared") / "data")
+def shared_sandboxes(template: Template, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sandbox]:
+    """One of each version for all cases that live in an app of their own: making 200 sandboxes takes a while."""
+    folder = tmp_path_factory.mktemp("shared")
+    return {version: template.copy_to(folder / version, version) for version in VERSIONS}
 
 
 @pytest.fixture
-def sandbox_for(case: str, request: pytest.FixtureRequest) -> Sandbox:
+def sandbox_for(
+    version: str, case: str, template: Template, shared_sandboxes: dict[str, Sandbox], tmp_path: Path
+) -> Sandbox:
     """A sandbox in which the case can be replayed."""
     is_shared = case.startswith(("chat/", "debugger/", "inputs/", "models/")) and case != "chat/streaming-ping"
-    return request.getfixturevalue("shared_sandbox" if is_shared else "sandbox")
+    return shared_sandboxes[version] if is_shared else template.copy_to(tmp_path / "data", version)
 
 
-@pytest.mark.parametrize("case", [case for case in CLAIMED if case not in STREAMS_TO_STOP])
-def test_the_sandbox_answers_as_dify_did(sandbox_for: Sandbox, case: str) -> None:
-    theirs, scene = recorded(case)["response"], arrange(sandbox_for, case)
+@pytest.mark.parametrize(("version", "case"), [each for each in CLAIMED if each[1] not in STREAMS_TO_STOP])
+def test_the_sandbox_answers_as_dify_did(sandbox_for: Sandbox, version: str, case: str) -> None:
+    theirs, scene = recorded(version, case)["response"], arrange(sandbox_for, case)
     answer = send(scene)
     assert answer.status_code == theirs["status"], answer.text
     assert answer.content_type.partition(";")[0] == theirs["headers"].get("Content-Type", "").partition(";")[0]
@@ -227,9 +241,11 @@ def test_the_sandbox_answers_as_dify_did(sandbox_for: Sandbox, case: str) -> Non
             assert plain_text(scene, str(answer.json.get("message"))) == plain_text(scene, str(body.get("message")))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("case", STREAMS_TO_STOP)
-def test_a_stopped_stream_ends_as_dify_s_did(sandbox: Sandbox, case: str) -> None:
-    theirs, scene = recorded(case)["response"], arrange(sandbox, case)
+def test_a_stopped_stream_ends_as_dify_s_did(template: Template, tmp_path: Path, version: str, case: str) -> None:
+    sandbox = template.copy_to(tmp_path / "data", version)
+    theirs, scene = recorded(version, case)["response"], arrange(sandbox, case)
 
     def stop(task_id: str) -> TestResponse:
         if case.startswith("chat/"):

@@ -1,4 +1,4 @@
-"""The knowledge half of the sandbox against the recordings of Dify 1.12.1.
+"""The knowledge half of the sandbox against the recordings of Dify 1.12.1 and 1.16.1.
 
 Every recorded case of these areas is either sent again, in the state that it was recorded in (status, keys
 and JSON types; of an error its code and the first line of its text), or named in `UNCLAIMED` with the reason.
@@ -7,6 +7,7 @@ and JSON types; of an error its code and the first line of its text), or named i
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ..support.json_nulls import NullOr, differs_from_null
+from ..support.sandbox_chat import Template
 from ..support.sandbox_knowledge import Knowledge
 from ..support.sandbox_knowledge_scenes import UNKNOWN_ID, Scene, adapted, scene_of
 
-RECORDINGS = Path(__file__).parents[1] / "contract" / "dify-1.12.1"
+CONTRACT = Path(__file__).parents[1] / "contract"
 AREAS = ("datasets", "documents", "segments", "retrieve", "metadata")
 
 _FAKE = "a marker of the recording's fake embedding model"
@@ -25,17 +27,9 @@ _NO_RERANK = "the sandbox has no rerank model"
 _NOTHING = "Dify's vector search always finds something, however far; ours finds nothing where no word matches"
 _SCORES = "our scores are no cosines of a fake embedding: a good passage has more than 0.2"
 _BUG = "a bug of 1.12.1 that the sandbox does not copy"
-_TAGS = "the sandbox has no tags: the gateway does not know them"
 _AT_ONCE = "a switch takes effect at once here, so that it is never refused as too soon"
 UNCLAIMED = {
     "datasets/console-use-check": "the console's question before a deletion, which the gateway does not ask",
-    "datasets/tags-console-delete": _TAGS,
-    "datasets/tags-console-list": _TAGS,
-    "datasets/tags-create": _TAGS,
-    "datasets/tags-list": _TAGS,
-    "datasets/tags-list-none": _TAGS,
-    "documents/console-download-zip": "the gateway downloads one document at a time",
-    "documents/console-download-zip-empty": "the gateway downloads one document at a time",
     "documents/status-disable-right-after-enable": _AT_ONCE,
     "documents/update-by-file-hangs": _BUG,
     "documents/update-by-text-hangs": _BUG,
@@ -54,39 +48,81 @@ UNCLAIMED = {
     "segments/list-separator-chinese": "a bug of 1.12.1: a plain Chinese separator is found here",
     "segments/console-list-limit-101": "the gateway lists segments through the service API",
 }
+_OTHER_TEXT = "1.16.1 checks more with pydantic, so that another field is wrong first; the gateway sends none of these"
+_LATER = "it depends on how far the indexing was when it was recorded"
+_OTHER_STATE = "the datasets and documents were recorded with other rows or metadata fields"
+UNCLAIMED_1_16 = {
+    "datasets/get-api-enabled-again": _OTHER_STATE,
+    "datasets/list-api-disabled": _OTHER_STATE,
+    "datasets/list-limit-101-page-2": _OTHER_STATE,
+    "datasets/list-limit-37-page-3-exact-end": _OTHER_STATE,
+    "retrieve/metadata-filter-document-name": _OTHER_STATE,
+    "retrieve/metadata-filter-in": _OTHER_STATE,
+    "retrieve/metadata-filter-two-names-or": _OTHER_STATE,
+    "datasets/list-bad-scheme": "1.16.1 was asked with another scheme than 1.12.1",
+    "documents/console-list-fetch-false": _OTHER_STATE,
+    "documents/console-list-fetch-true": _OTHER_STATE,
+    "documents/console-list-limit-101": _OTHER_STATE,
+    "documents/create-by-file-bad-doc-form": _OTHER_TEXT,
+    "documents/download-markdown": "the file was recorded under another name",
+    "documents/get-one-waiting": _LATER,
+    "documents/segments-while-indexing": _LATER,
+    "retrieve/metadata-filter-bad-operator": _OTHER_TEXT,
+    "segments/create-empty-content": _OTHER_TEXT,
+    "segments/create-none": _OTHER_TEXT,
+}
 
 
-def recorded_cases() -> list[str]:
+def recorded_cases(version: str) -> list[str]:
     """The names of all cases of the areas, and of the dataset keys."""
-    names = [f"{area}/{path.stem}" for area in AREAS for path in sorted((RECORDINGS / area).glob("*.json"))]
-    keys = sorted((RECORDINGS / "provisioning").glob("dataset-api-key*.json"))
+    root = CONTRACT / f"dify-{version}"
+    names = [f"{area}/{path.stem}" for area in AREAS for path in sorted((root / area).glob("*.json"))]
+    keys = sorted((root / "provisioning").glob("dataset-api-key*.json"))
     return names + [f"provisioning/{path.stem}" for path in keys] + ["general/health", "general/method-not-allowed"]
 
 
-CLAIMED = [case for case in recorded_cases() if case not in UNCLAIMED]
+CLAIMED = [("1.12.1", case) for case in recorded_cases("1.12.1") if case not in UNCLAIMED]
+CLAIMED += [("1.16.1", case) for case in recorded_cases("1.16.1") if case not in UNCLAIMED | UNCLAIMED_1_16]
 
 
 def test_what_is_not_claimed_exists_and_has_a_reason() -> None:
-    assert not set(UNCLAIMED) - set(recorded_cases())
-    assert all(UNCLAIMED.values())
+    assert not set(UNCLAIMED) - set(recorded_cases("1.12.1"))
+    assert not set(UNCLAIMED_1_16) - set(recorded_cases("1.16.1"))
+    assert all((UNCLAIMED | UNCLAIMED_1_16).values())
 
 
-@pytest.mark.parametrize("case", CLAIMED)
-def test_the_sandbox_answers_as_dify_did(case: str, knowledge: Knowledge) -> None:
-    recording = json.loads((RECORDINGS / f"{case}.json").read_text())
+@pytest.fixture
+def knowledge(version: str, template: Template, tmp_path: Path) -> Iterator[Knowledge]:
+    """An empty sandbox of each version."""
+    sandbox = Knowledge(template.copy_to(tmp_path / "data", version))
+    yield sandbox
+    sandbox.stop()
+
+
+@pytest.mark.parametrize(("version", "case"), CLAIMED)
+def test_the_sandbox_answers_as_dify_did(version: str, case: str, knowledge: Knowledge) -> None:
+    recording = json.loads((CONTRACT / f"dify-{version}" / f"{case}.json").read_text())
     scene = scene_of(case, knowledge)
     answer = send(recording["request"], scene, case)
     expected = recording["response"]
     assert answer.status_code == expected["status"], answer.text
     for header in ("Content-Type", "Content-Disposition"):
         if header in expected["headers"]:
-            assert answer.headers[header] == expected["headers"][header]
+            assert without_random_name(answer.headers[header]) == without_random_name(expected["headers"][header])
+    if expected["body"] is None:
+        assert not answer.data
+        return
     if isinstance(expected["body"], str):
         assert expected["body"].startswith("<") or not answer.data or case == "documents/preview-url"
         return
     assert not differences(expected["body"], answer.json), differences(expected["body"], answer.json)
     if expected["status"] >= 400:
         assert first_line(answer.json) == first_line(expected["body"])
+
+
+def without_random_name(header: str) -> str:
+    """A header without the name that Dify gives an archive."""
+    return re.sub(r"[0-9a-f]{32}\.zip", "….zip", header)
 
 
 def send(request: dict[str, Any], scene: Scene, case: str) -> TestResponse:
@@ -130,6 +166,9 @@ def _path(path: str, scene: Scene, case: str) -> str:
     if "api-keys/" in path and case.startswith("provisioning"):
         key = scene.knowledge.console("GET", "/datasets/api-keys").json["data"][0]
         path = re.sub(r"[0-9a-f-]{36}$", key["id"], path)
+    if "/api/tags/" in path:
+        (tag,) = scene.knowledge.console("GET", "/tags").json
+        path = re.sub(r"[0-9a-f-]{36}$", tag["id"], path)
     return re.sub(r"/documents/2026\d{16}/", f"/documents/{scene.batch}/", path)
 
 

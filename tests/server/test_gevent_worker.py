@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from config import PROJECT_DIR
 
 STOPPING = """
@@ -37,3 +39,11 @@ def test_connections_that_the_kernel_has_accepted_are_answered_when_the_server_s
     done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["True", "later callers are refused"]
+
+
+@pytest.mark.parametrize("moment", ["before", "with"])
+def test_a_request_that_arrives_when_idle_connections_are_closed_is_answered(moment: str) -> None:
+    command = [sys.executable, "-m", "gevent.monkey", "--module", "tests.support.stopping_gevent_worker", moment]
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["closed", "answered for the last time"]

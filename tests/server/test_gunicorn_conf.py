@@ -46,7 +46,9 @@ def test_the_form_of_the_log_is_chosen_by_the_setting(monkeypatch: pytest.Monkey
 
 def test_a_worker_that_is_ready_is_not_looked_through_for_garbage() -> None:
     try:
-        hooks.post_worker_init(SimpleNamespace(wsgi=SimpleNamespace(config={"CORS_ORIGINS": []})))
+        hooks.post_worker_init(
+            SimpleNamespace(wsgi=SimpleNamespace(config={"CORS_ORIGINS": [], "DEFAULT_LANGUAGE": "en"}))
+        )
         assert gc.get_freeze_count() > 10_000 and len(gc.get_objects()) < 1_000
     finally:
         gc.unfreeze()

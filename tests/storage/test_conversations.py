@@ -168,7 +168,13 @@ def test_a_message_is_given_back_whole(engine: Engine) -> None:
     assert (row["query"], row["response"]) == (query, response)
     assert (row["thinking"], row["content"]) == ("想😀", "答😀" * 10_000)
     shown = {name: meta_data[name] for name in ("kb_ids", "model_name", "references", "usage")}
-    assert row["meta_data"] == shown | {"max_tokens": None, "prompt_name": None, "temperature": None}
+    assert row["meta_data"] == shown | {
+        "forms": [],
+        "inputs": {},
+        "max_tokens": None,
+        "prompt_name": None,
+        "temperature": None,
+    }
     assert (row["status"], row["reason"], row["feedback_score"]) == ("done", None, None)
 
 

@@ -16,7 +16,16 @@ from ..support import databases
 
 database_url, migrated = databases.database_url, databases.migrated
 
-TABLES = {"user", "conversation", "message", "console_refusal", "idempotent_request", "stop_request", "name_claim"}
+TABLES = {
+    "user",
+    "conversation",
+    "message",
+    "console_refusal",
+    "idempotent_request",
+    "stop_request",
+    "name_claim",
+    "document_lock",
+}
 
 
 def tables(app: Flask) -> set[str]:

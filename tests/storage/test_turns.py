@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, delete, func, inspect, select, update
+from sqlalchemy import Engine, func, inspect, select, update
 
 from route_api.errors import ConversationBusy, ConversationNotFound
 from route_api.extensions import db
 from route_api.storage import turns
-from route_api.storage.models import Conversation, Message, StopRequest, User, utc_now
+from route_api.storage.models import Conversation, Message, User, utc_now
 from route_api.storage.turns import (
     DifyConversation,
     NewTurn,
@@ -22,8 +22,6 @@ from route_api.storage.turns import (
     finish_turn,
     past_turns,
     progress_of,
-    request_stop,
-    stop_requests,
     store_progress,
 )
 
@@ -259,31 +257,6 @@ def test_a_turn_whose_process_died_is_not_continued_on_dify(engine: Engine) -> N
     assert [past.response for past in past_turns(engine, following, before=3, maximum=10)] == ["部分", "答"]
     finish(engine, following, "答", dify_conversation=None)
     assert begin(engine, conversation_id=turn.conversation_id).dify_conversation is None
-
-
-@pytest.mark.parametrize("is_dead", [False, True])
-def test_a_turn_that_is_stopped_keeps_its_lease_until_dify_is_told(engine: Engine, is_dead: bool) -> None:
-    turn = begin(engine)
-    store_progress(engine, [progress_of(turn, "", None, "caller_left")])
-    if not is_dead:
-        with pytest.raises(ConversationBusy):
-            begin(engine, conversation_id=turn.conversation_id)
-    else:
-        die(engine, turn)
-        begin(engine, conversation_id=turn.conversation_id)
-    assert row(engine, turn.message_id).meta_data == {"status": "stopped", "reason": "caller_left"}
-
-
-def test_a_request_to_stop_is_kept_once_and_forgotten_later(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    request_stop(engine, "a" * 32)
-    request_stop(engine, "a" * 32)
-    assert stop_requests(engine) == {"a" * 32}
-    monkeypatch.setattr(turns, "STOP_REQUEST_LIFETIME_S", -1.0)
-    request_stop(engine, "b" * 32)
-    assert stop_requests(engine) == {"b" * 32}
-    monkeypatch.undo()
-    with engine.begin() as connection:
-        connection.execute(delete(StopRequest))
 
 
 # ------------------------------------------------------------------ history

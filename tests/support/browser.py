@@ -1,7 +1,13 @@
-"""The settings of the browser in tests, and a server for its pages."""
+"""Chromium for tests, and a server for its pages."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from .deployment import program
 
 FLAGS = [
     "--no-sandbox",
@@ -14,6 +20,33 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 """The browser resolves no host names and makes no requests of its own."""
+
+LIMIT_MS = 30_000
+"""Milliseconds for each wait of a test for the browser. Playwright's 5 seconds for `expect` are too few where other
+programs keep the machine busy."""
+
+expect.set_options(timeout=LIMIT_MS)
+
+
+@contextmanager
+def chromium(flags: Sequence[str] = FLAGS) -> Iterator[Browser]:
+    """Start Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium"), headless=True, args=list(flags))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def browser_context(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """Open what is a new window of a new user for the browser: nothing is stored.
+
+    :param options: of :meth:`Browser.new_context`
+    """
+    context = browser.new_context(**options)
+    context.set_default_timeout(LIMIT_MS)
+    yield context
+    context.close()
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

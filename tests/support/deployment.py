@@ -144,10 +144,14 @@ def opened_by(pid: int) -> Iterator[str]:
 
 
 class Nginx(Process):
-    """nginx with deploy/nginx.conf. The values marked CHANGE are replaced, and so is the folder of the logs."""
+    """nginx with deploy/nginx.conf. The values marked CHANGE are replaced, and so is the folder of the logs.
 
-    def __init__(self, folder: Path, gateway_ports: list[int]) -> None:
+    :param changes: further texts of the file, and what replaces each
+    """
+
+    def __init__(self, folder: Path, gateway_ports: list[int], changes: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self._changes = changes or {}
         self.port, self.http_port = free_port(), free_port()
         self.base = f"https://127.0.0.1:{self.port}/v1"
         self.certificate = folder / "certificate.pem"
@@ -180,6 +184,7 @@ class Nginx(Process):
             f"{letsencrypt}/privkey.pem": str(self.folder / "key.pem"),
             "/var/log/nginx": str(self.folder),
             '# "https://app.example.com" $http_origin;': '"https://app.example.com" $http_origin;',
+            **self._changes,
         }
         site = (PROJECT_DIR / "deploy" / "nginx.conf").read_text()
         for marked, value in changes.items():
@@ -220,7 +225,7 @@ class Nginx(Process):
             lines[:] = [line for line in self.access_log.read_text().splitlines() if f'"{request_id}"' in line]
             return bool(lines)
 
-        wait_for(found, 5)
+        wait_for(found)
         return lines[-1]
 
 

@@ -71,6 +71,8 @@ def answer(path: str, body: bytes) -> Iterator[bytes]:
         yield json_answer(NO_DOCUMENTS)
     elif path.startswith("/v1/parameters"):
         yield json_answer({"user_input_form": [], "file_upload": {"enabled": False}})
+    elif path.startswith("/v1/info"):
+        yield json_answer({"name": "fast", "mode": "chat"})
     else:
         yield json_answer({"code": "not_found", "message": "no", "status": 404}, "404 NOT FOUND")
 

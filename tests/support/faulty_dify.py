@@ -58,6 +58,7 @@ ROUTES: tuple[tuple[str, str, Healthy], ...] = (
     ("download", r"GET /files/", healthy("documents/download")),
     ("retrieve", r"POST /v1/datasets/[^/]+/retrieve ", healthy("retrieve/semantic")),
     ("other", r"GET /v1/parameters", healthy("chat/parameters-without-variables")),
+    ("other", r"GET /v1/info", healthy("chat/info")),
     ("other", r"GET /v1/datasets/[^/?]+ ", healthy("datasets/get-qa-model")),
     ("other", r"GET /v1/datasets/[^/]+/documents\?", healthy("documents/list-keyword-none-found")),
     ("other", r"GET /v1/datasets/[^/]+/documents/[^/]+/upload-file ", healthy("documents/upload-file")),

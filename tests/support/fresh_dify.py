@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flask import request
+from flask import Response, request
+from flask.json import dumps
 from werkzeug.serving import make_server
 
 from route_api.dify import Dify
 from route_api.sandbox.access.account_table import create_account
 from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.store import current_store
+from route_api.sandbox.version import DEFAULT_VERSION
 
 from .dify_client import dify_client
 from .sandbox_console import SandboxConsole
@@ -55,10 +57,23 @@ class FreshDify:
         console.post(f"/apps/{app['id']}/api-enable", {"enable_api": False})
 
 
+def mask_keys(answer: Response) -> Response:
+    """Mask the keys of a list as Dify 1.17 and later do. This was read in Dify's code, not recorded."""
+    if request.method == "GET" and request.path.endswith("/api-keys") and answer.status_code == 200:
+        keys = answer.get_json()["data"]
+        answer.set_data(dumps({"data": [{**key, "token": f"{key['token'][:5]}…{key['token'][-4:]}"} for key in keys]}))
+    return answer
+
+
 @contextmanager
-def fresh_dify(data_dir: Path, *, with_account: bool = True) -> Iterator[FreshDify]:
-    """Start a new Dify, and stop it at the end of the block."""
-    sandbox = create_sandbox(data_dir)
+def fresh_dify(data_dir: Path, *, with_account: bool = True, masks_keys: bool = False) -> Iterator[FreshDify]:
+    """Start a new Dify, and stop it at the end of the block.
+
+    :param masks_keys: whether it is a later Dify, 1.16.1 but for its lists, which show no key in full
+    """
+    sandbox = create_sandbox(data_dir, version="1.16.1" if masks_keys else DEFAULT_VERSION)
+    if masks_keys:
+        sandbox.after_request(mask_keys)
     calls: list[str] = []
     if with_account:
         with sandbox.app_context():
@@ -75,5 +90,5 @@ def fresh_dify(data_dir: Path, *, with_account: bool = True) -> Iterator[FreshDi
         yield FreshDify(f"http://127.0.0.1:{server.server_port}", calls)
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()

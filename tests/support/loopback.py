@@ -9,10 +9,14 @@ import orjson
 
 
 class Loopback:
-    """Accepts connections until it is closed. `handle` gets each request and writes the answer to the socket."""
+    """Accepts connections until it is closed. `handle` gets each request and writes the answer to the socket.
 
-    def __init__(self, handle: Callable[[socket.socket, bytes], None]) -> None:
+    :param at_once: the number of connections that are served at the same time; the others wait
+    """
+
+    def __init__(self, handle: Callable[[socket.socket, bytes], None], at_once: int = 10_000) -> None:
         self._handle = handle
+        self._slots = threading.Semaphore(at_once)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -32,18 +36,21 @@ class Loopback:
             except OSError:
                 return
             self.connections += 1
+            self._slots.acquire()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(10)
-        with connection:
-            try:
+        connection.settimeout(60)
+        try:
+            with connection:
                 while request := self._read_request(connection):
                     with self._lock:
                         self.requests.append(request)
                     self._handle(connection, request)
-            except OSError:  # The handler or the client has closed or reset the connection.
-                return
+        except OSError:  # The handler or the client has closed or reset the connection.
+            return
+        finally:
+            self._slots.release()
 
     @staticmethod
     def _read_request(connection: socket.socket) -> bytes:
@@ -73,8 +80,8 @@ class Loopback:
 
 
 @contextmanager
-def loopback(handle: Callable[[socket.socket, bytes], None]) -> Iterator[Loopback]:
-    server = Loopback(handle)
+def loopback(handle: Callable[[socket.socket, bytes], None], at_once: int = 10_000) -> Iterator[Loopback]:
+    server = Loopback(handle, at_once)
     try:
         yield server
     finally:

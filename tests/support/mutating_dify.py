@@ -24,6 +24,7 @@ RULES = {
 ROUTES: list[tuple[str, str, str | dict[str, str]]] = [
     ("GET", "/v1/", "general/service-index"),
     ("GET", "/v1/parameters", "chat/parameters-with-variables"),
+    ("GET", "/v1/info", "chat/info"),
     ("GET", "/v1/datasets", "datasets/list-default"),
     ("POST", "/v1/datasets", "datasets/create-all-fields"),
     ("GET", f"/v1/datasets/{ID}", "datasets/get-detail"),
@@ -39,6 +40,7 @@ ROUTES: list[tuple[str, str, str | dict[str, str]]] = [
     ("GET", f"/v1/datasets/{ID}/documents/{ID}/indexing-status", "documents/indexing-status-completed"),
     ("GET", f"/v1/datasets/{ID}/documents/{ID}/upload-file", "documents/upload-file"),
     ("GET", f"/v1/datasets/{ID}/documents/{ID}/segments", "segments/list-default"),
+    ("GET", f"/v1/datasets/{ID}/documents/{ID}/segments/{ID}", "segments/get-one"),
     ("POST", f"/v1/datasets/{ID}/documents/{ID}/segments/{ID}", "segments/update-enable"),
     ("GET", f"/v1/workspaces/current/models/model-types/{ID}", "models/list-llm"),
     ("POST", f"/v1/chat-messages/{ID}/stop", "chat/stop"),

@@ -16,6 +16,7 @@ PROJECT_DIR = Path(__file__).parents[2]
 POSTMAN = PROJECT_DIR / "postman"
 NEWMAN = POSTMAN / "node_modules" / ".bin" / "newman"
 COLLECTION = POSTMAN / "route-api.postman_collection.json"
+QUESTIONS = POSTMAN / "questions.json"
 SANDBOX = POSTMAN / "sandbox.postman_environment.json"
 REPLAY_S = 300
 
@@ -52,6 +53,12 @@ def requests_of(item: Json) -> Iterator[Json]:
         yield from requests_of(inner) if "item" in inner else [inner]
 
 
+def folder_of(collection: Json, name: str) -> Json:
+    """The folder with this name."""
+    (found,) = [folder for folder in collection["item"] if folder["name"] == name]
+    return found
+
+
 def scripts(item: Json, kind: str) -> str:
     """The scripts of a request, or the scripts that a collection runs for every request.
 
@@ -62,18 +69,21 @@ def scripts(item: Json, kind: str) -> str:
     )
 
 
-def problems(report: Json) -> list[str]:
-    """The problems of a run, as texts: failures, and requests that were not sent or not tested."""
+def problems(report: Json, folder: str | None = None) -> list[str]:
+    """The problems of a run, as texts: failures, and requests that were not sent or not tested.
+
+    :param folder: the folder that was run; all of them by default
+    """
     lines = [f"{failure['source']['name']}: {failure['error']['message']}" for failure in report["run"]["failures"]]
     collection = json.loads(COLLECTION.read_text(encoding="utf-8"))
-    shared = set(re.findall(r'pm\.test\("([^"]+)"', scripts(collection, "test")))
+    shared = tuple(re.findall(r'pm\.test\("([^"]+)"', scripts(collection, "test")))
     tested = {
         step["item"]["name"]
         for step in report["run"]["executions"]
         for test in step.get("assertions", [])
-        if "response" in step and not test["skipped"] and test["assertion"] not in shared
+        if "response" in step and not test["skipped"] and not test["assertion"].startswith(shared)
     }
-    for request in requests_of(collection):
+    for request in requests_of(folder_of(collection, folder) if folder else collection):
         if request["name"] not in tested:
             lines.append(f"{request['name']}: was not sent, or nothing of its answer was tested")
     return lines

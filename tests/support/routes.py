@@ -8,13 +8,13 @@ from werkzeug.test import TestResponse
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-PAGES = "docs."
+PAGES = ("docs.", "console.")
 METRICS = "health.get_metrics"
 """The only route whose success is not in the envelope: it has the format of Prometheus. Its failures are in it."""
 
 
 def routes(app: Flask) -> list[Rule]:
-    """All routes but the pages with documentation."""
+    """All routes but the pages for browsers."""
     return [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(PAGES)]
 
 

@@ -21,8 +21,10 @@ from .dify_client import dify_client
 from .sandbox_console import SandboxConsole
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-START_S = 60
-INDEXING_S = 30
+START_S = 120
+INDEXING_S = 60
+LIMIT_S = 60
+"""Seconds for what takes a moment: so many that no test fails because other programs keep the machine busy."""
 ENDS_WITH_US = {PARENT_VARIABLE: str(os.getpid())}
 """In the environment of gateways and their workers. If this process is killed, they end too."""
 
@@ -98,6 +100,7 @@ class Gateway:
     def stop(self) -> int:
         """Send SIGTERM, as systemd does, wait for the end, and return the exit status."""
         assert self._process is not None
+        self.http.close()  # The gateway keeps idle connections open for two seconds.
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
 
@@ -105,7 +108,7 @@ class Gateway:
         """Wait until the process has ended, and return its exit status."""
         assert self._process is not None
         try:
-            return self._process.wait(40)
+            return self._process.wait(LIMIT_S)
         finally:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -144,7 +147,7 @@ class Gateway:
             if opened & {f"socket:[{inode}]" for inode in inodes}:
                 os.kill(int(process.name), signal.SIGKILL)
                 # The connections close when the last thread has ended, which takes a moment on a busy machine.
-                wait_for(lambda: not process.exists(), 10)
+                wait_for(lambda: not process.exists())
                 return
         raise AssertionError("no worker holds the connection")
 
@@ -189,7 +192,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for(true: Callable[[], bool], seconds: float) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = LIMIT_S) -> None:
+    """Wait until something is true. Give `seconds` only where it matters that it does not take longer."""
     for _ in range(int(seconds * 10)):
         if true():
             return

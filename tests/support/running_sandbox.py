@@ -24,6 +24,6 @@ def running_sandbox(data_dir: Path) -> Iterator[dict[str, str]]:
     thread.start()
     yield {"DIFY_BASE_URL": f"http://127.0.0.1:{server.server_port}", **settings}
     server.shutdown()
-    thread.join(10)
+    thread.join(60)
     server.server_close()
     stop_indexing(app)

@@ -15,6 +15,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from route_api.sandbox.app import create_sandbox
+from route_api.sandbox.embedding.embedder import Embedder
+from route_api.sandbox.version import DEFAULT_VERSION
 
 PROVIDER = "route-api/sandbox/sandbox"
 MODEL = {"provider": PROVIDER, "name": "sandbox-extractive", "completion_params": {}}
@@ -36,11 +38,19 @@ class Sandbox:
     :param session: cookies of a login that was made before; checking a password is slow by design
     """
 
-    def __init__(self, data_dir: Path, credentials: dict[str, str], session: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        credentials: dict[str, str],
+        session: dict[str, str] | None = None,
+        version: str = DEFAULT_VERSION,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.version = version
         self._session = session
         self.data_dir = data_dir
         self.credentials = credentials
-        self.flask: Flask = create_sandbox(data_dir)
+        self.flask: Flask = create_sandbox(data_dir, version=version, embedder=embedder)
         self.flask.config.update(SANDBOX_WORD_DELAY_S=0.0)
         self.client: FlaskClient = self.flask.test_client()
         self.app_key = credentials["DIFY_APP_API_KEY"]
@@ -163,7 +173,7 @@ class Template:
     credentials: dict[str, str]
     session: dict[str, str]
 
-    def copy_to(self, data_dir: Path) -> Sandbox:
+    def copy_to(self, data_dir: Path, version: str = DEFAULT_VERSION) -> Sandbox:
         """A sandbox with a copy of the folder."""
         shutil.copytree(self.data_dir, data_dir)
-        return Sandbox(data_dir, self.credentials, self.session)
+        return Sandbox(data_dir, self.credentials, self.session, version)

@@ -8,20 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from route_api.sandbox.version import VERSIONS
+
 from .sandbox_chat import MODEL, PROMPT, PROVIDER, VARIABLES, Sandbox, form
 
-RECORDINGS = Path(__file__).parents[1] / "contract" / "dify-1.12.1"
+CONTRACT = Path(__file__).parents[1] / "contract"
 AREAS = ("auth", "chat", "debugger", "general", "inputs", "models", "provisioning")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NOBODYS_IDS = ("00000000-0000-4000-8000-000000000000", "11111111-2222-4333-8444-555555555555")
-ALL_CASES = [f"{area}/{path.stem}" for area in AREAS for path in sorted((RECORDINGS / area).glob("*.json"))]
+ALL_CASES = {
+    version: [
+        f"{area}/{path.stem}" for area in AREAS for path in sorted((CONTRACT / f"dify-{version}" / area).glob("*.json"))
+    ]
+    for version in VERSIONS
+}
+"""The cases of these areas, of each version that the sandbox follows."""
 
 Json = Any
 
 
-def recorded(case: str) -> dict[str, Any]:
+def recorded(version: str, case: str) -> dict[str, Any]:
     """A recording."""
-    return json.loads((RECORDINGS / f"{case}.json").read_text())
+    return json.loads((CONTRACT / f"dify-{version}" / f"{case}.json").read_text())
 
 
 @dataclass
@@ -71,7 +79,7 @@ def app_config(case: str) -> dict[str, Any]:
 
 def arrange(sandbox: Sandbox, case: str) -> Scene:
     """Bring the sandbox into the state that the case needs."""
-    scene = Scene(sandbox, case, recorded(case)["request"])
+    scene = Scene(sandbox, case, recorded(sandbox.version, case)["request"])
     if case.startswith(("chat/", "inputs/", "debugger/", "provisioning/")):
         scene.app_id, scene.key = sandbox.make_app(**app_config(case))
         recorded_app = scene.path_id("apps")
@@ -134,14 +142,19 @@ def one_conversation(scene: Scene) -> None:
     scene.sandbox.ask("第一问", scene.key, user=scene.user, inputs={"instructions": "i", "context": "c", "history": ""})
 
 
-def deleted_conversation(scene: Scene) -> None:
+def deleted_conversation(scene: Scene, by: str = "") -> None:
     """Its conversation is gone."""
     conversation_ids = [
         row["id"] for row in scene.sandbox.service("GET", f"/conversations?user={scene.user}", scene.key).json["data"]
     ]
     assert conversation_ids
     for conversation_id in conversation_ids:
-        scene.sandbox.service("DELETE", f"/conversations/{conversation_id}", scene.key, json={"user": "mallory"})
+        scene.sandbox.service("DELETE", f"/conversations/{conversation_id}", scene.key, json={"user": by or scene.user})
+
+
+def conversation_deleted_by_another(scene: Scene) -> None:
+    """Another user has tried to delete it, which 1.12.1 does."""
+    deleted_conversation(scene, by="mallory")
 
 
 def other_apps_conversation(scene: Scene) -> None:
@@ -229,7 +242,7 @@ def waiting_is_short(scene: Scene) -> None:
     """The recorded wait, a hundred times shorter, and so is the silence before a ping."""
     scene.request["body"]["query"] = re.sub(r"\[\[first:\d+\]\]", "[[first:120]]", scene.request["body"]["query"])
     if scene.name == "streaming-ping":
-        scene.sandbox.flask.config["SANDBOX_PING_AFTER_S"] = 0.1
+        scene.sandbox.flask.config["SANDBOX_PING_AFTER_S"] = 0.02
 
 
 def app_with_dataset(scene: Scene) -> None:
@@ -246,7 +259,7 @@ def override_with_dataset(scene: Scene) -> None:
 
 
 SPECIAL: dict[str, Callable[[Scene], None]] = {
-    **{case: several_conversations for case in ALL_CASES if case.startswith("chat/conversations")},
+    **{case: several_conversations for case in ALL_CASES["1.12.1"] if case.startswith("chat/conversations")},
     **{
         f"debugger/override-dataset-{name}": override_with_dataset
         for name in ("multiple", "multiple-no-weights", "single")
@@ -254,7 +267,7 @@ SPECIAL: dict[str, Callable[[Scene], None]] = {
     "chat/app-api-disabled": closed_api,
     "chat/app-deleted": deleted_app,
     "chat/blocking-app-with-dataset": app_with_dataset,
-    "chat/conversation-after-delete-by-other-user": deleted_conversation,
+    "chat/conversation-after-delete-by-other-user": conversation_deleted_by_another,
     "chat/conversation-delete-again": deleted_conversation,
     "chat/conversation-deleted": deleted_conversation,
     "chat/conversation-of-other-app": other_apps_conversation,

@@ -9,6 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from route_api.sandbox.app import stop_indexing
+from route_api.sandbox.embedding.embedder import Embedder
 from route_api.sandbox.knowledge.indexer import Indexer
 from route_api.sandbox.store import Store
 
@@ -54,9 +55,9 @@ class Knowledge:
         self.app: Flask = caller.flask
         self.key = caller.credentials["DIFY_DATASET_API_KEY"]
 
-    def again(self) -> "Knowledge":
-        """Start another sandbox on the same data, as after a restart."""
-        return Knowledge(Sandbox(self.caller.data_dir, self.caller.credentials))
+    def again(self, embedder: Embedder | None = None) -> "Knowledge":
+        """Start another sandbox on the same data, as after a restart; it may have another model for vectors."""
+        return Knowledge(Sandbox(self.caller.data_dir, self.caller.credentials, embedder=embedder))
 
     @property
     def store(self) -> Store:

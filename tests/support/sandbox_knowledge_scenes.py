@@ -79,7 +79,7 @@ def many_datasets(knowledge: Knowledge) -> Scene:
 def deleted_dataset(knowledge: Knowledge) -> Scene:
     """A dataset that is gone."""
     scene = empty(knowledge)
-    assert knowledge.service("DELETE", f"/datasets/{scene.dataset}").status_code == 200
+    assert knowledge.service("DELETE", f"/datasets/{scene.dataset}").status_code in (200, 204)
     return scene
 
 
@@ -403,6 +403,15 @@ SCENES: dict[str, Build] = {
 }
 
 
+def tagged(knowledge: Knowledge) -> Scene:
+    """One tag, without a dataset."""
+    knowledge.service("POST", "/datasets/tags", json={"name": "合同标签"})
+    return Scene(knowledge)
+
+
+SCENES |= {f"datasets/tags-{name}": tagged for name in ("list", "console-list", "console-delete")}
+
+
 def scene_of(case: str, knowledge: Knowledge) -> Scene:
     """Build a case's state."""
     build = SCENES.get(case) or AREA_SCENES.get(case.partition("/")[0], nothing)
@@ -418,7 +427,9 @@ def adapted(value: Any, scene: Scene) -> Any:
     if not isinstance(value, str):
         return value
     return (
-        value.replace("bge-m3:latest", "sandbox-bm25").replace("langgenius/ollama/ollama", "route-api/sandbox/sandbox")
+        value.replace("大观园.txt", "第二份.txt")
+        .replace("bge-m3:latest", "sandbox-bm25")
+        .replace("langgenius/ollama/ollama", "route-api/sandbox/sandbox")
         if not _is_lab_id(value)
         else scene.document
     )

@@ -52,7 +52,8 @@ def chunk_retrieval_test(dify: FakeDify, client: FlaskClient) -> TestResponse:
 
 
 def datasets_create_by_file(dify: FakeDify, client: FlaskClient) -> TestResponse:
-    (kb_id,) = dify.play("documents/create-by-file-txt-chinese-name")
+    kb_id = play_free_names(dify)
+    dify.play("documents/create-by-file-txt-chinese-name")
     form = {"data": '{"indexing_technique":"high_quality"}', "file": (BytesIO(FILE_CONTENT), FILE_NAME)}
     return client.post(f"/v1/datasets/{kb_id}/document/create_by_file", data=form)
 
@@ -106,7 +107,9 @@ def llm_my_llms(dify: FakeDify, client: FlaskClient) -> TestResponse:
 def chunk_switch(dify: FakeDify, client: FlaskClient) -> TestResponse:
     kb_id, document_id = dify.ids("segments/console-disable-two")
     chunk_ids = load(dify.version, "segments/console-disable-two")["request"]["query"]["segment_id"]
-    play_login(dify)
+    for chunk_id in chunk_ids:
+        dify.play("segments/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{chunk_id}")
+    dify.play("auth/login")
     dify.play("segments/console-disable-two")
     body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": chunk_ids, "available_int": 0}
     return client.post("/v1/chunk/switch", json=body)
@@ -115,7 +118,9 @@ def chunk_switch(dify: FakeDify, client: FlaskClient) -> TestResponse:
 def datasets_segment(dify: FakeDify, client: FlaskClient) -> TestResponse:
     kb_id, document_id = dify.ids("segments/console-disable-two")
     chunk_ids = load(dify.version, "segments/console-disable-two")["request"]["query"]["segment_id"]
-    play_login(dify)
+    for chunk_id in chunk_ids:
+        dify.play("segments/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{chunk_id}")
+    dify.play("auth/login")
     dify.play("segments/console-disable-two")
     path = f"/v1/datasets/{kb_id}/documents/{document_id}/segment/disable"
     return client.patch(path, query_string={"segment_id": chunk_ids})

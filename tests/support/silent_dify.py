@@ -72,6 +72,8 @@ class SilentDify:
             wait_for_close(connection)
         elif "/parameters " in line:
             connection.sendall(answer(b'{"user_input_form":[]}'))
+        elif "/info " in line:
+            connection.sendall(answer(b'{"name":"silent","mode":"chat"}'))
         elif "/chat-messages " in line:
             body = orjson.loads(request.partition(b"\r\n\r\n")[2])
             self.chats.append(body)
@@ -96,7 +98,8 @@ class SilentDify:
             "drip": lambda: repeat(connection, CHUNKED_HEAD, word),
             "endless": lambda: self._talk(connection, word * 100, ids["task_id"]),
         }
-        phase = next((name for name in phases if query.startswith(name)), None)
+        question = query.rpartition("问题：")[2]  # Earlier turns may stand before it.
+        phase = next((name for name in phases if question.startswith(name)), None)
         if phase is None:
             self.named.add(ids["task_id"])
             connection.sendall(CHUNKED_HEAD + word + end_of(ids))

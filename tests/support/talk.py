@@ -22,6 +22,11 @@ def without_variables(dify: FakeDify) -> None:
     dify.play("chat/parameters-without-variables")
 
 
+def asks_for_the_mode(dify: FakeDify) -> None:
+    """Answer the call of a turn with a history that has no variable: in the query of a chatflow it must not be."""
+    dify.play("chat/info")
+
+
 def ask(client: FlaskClient, message: str = "葫芦庙在哪里？", path: str = "completion", **more: Any) -> Any:
     body = {"user_id": "alice", "message": message, **more}
     return client.post(f"/v1/conversation/{path}", json=body)
@@ -64,3 +69,12 @@ def recorded_events(version: str, case: str) -> list[Any]:
 def recorded_text(version: str, case: str) -> str:
     """The whole answer of a recorded stream."""
     return "".join(event["answer"] for event in recorded_events(version, case) if event["event"] == "message")
+
+
+def named(body: bytes) -> list[tuple[str, Any]]:
+    """The events of a stream in the mode `events`: name and data, without comments."""
+    assert_says_nothing_of_our_insides(body.decode())
+    blocks = body.decode().split("\n\n")
+    assert blocks.pop() == ""
+    lines = [block.split("\n") for block in blocks if not block.startswith(":")]
+    return [(name.removeprefix("event: "), orjson.loads(data.removeprefix("data: "))) for name, data in lines]

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from ..support.fake_dify import FakeDify
 from ..support.recordings import load
-from ..support.scenes import play_login
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -93,6 +93,22 @@ def test_a_kb_whose_first_document_is_still_being_indexed_finds_nothing_yet(
     assert (answer.status_code, answer.json["data"]["records"]) == (200, [])
 
 
+@pytest.mark.parametrize(("case", "said"), [("retrieve/empty-dataset", "index of its own"), (None, "HTTP status 500")])
+def test_an_external_kb_that_cannot_be_searched_says_so(
+    client: FlaskClient, dify: FakeDify, case: str | None, said: str
+) -> None:
+    """Its word count is 0, as that of an empty kb. No external kb was recorded: that 1.12.1 answers as for a kb without
+    an index is read in its code, and the 500 is made up."""
+    (kb_id,) = dify.play(case) if case else dify.ids("retrieve/empty-dataset")
+    if case is None:
+        dify.answer("POST", f"/v1/datasets/{kb_id}/retrieve", {"code": "unknown", "message": "x"}, 500)
+    external = {**dify.body("datasets/get-detail"), "provider": "external", "word_count": 0, "name": "外部"}
+    dify.answer("GET", f"/v1/datasets/{kb_id}", external)
+    answer = ask(client, kb_id)
+    assert (answer.status_code, answer.json["error"]) == (502, "dify_failed")
+    assert "external" in answer.json["message"] and "外部" in answer.json["message"] and said in answer.json["message"]
+
+
 def test_an_economy_kb_is_searched_by_keywords_unless_told_otherwise(client: FlaskClient, dify: FakeDify) -> None:
     (kb_id,) = dify.play("retrieve/semantic-on-economy")
     economy = {**dify.body("datasets/get-detail-economy"), "word_count": 120}
@@ -150,12 +166,17 @@ class OneKb:
         document = {**self.dify.body("documents/get-one"), "name": "同名.txt", "doc_metadata": doc_metadata}
         self.dify.answer("GET", f"/v1/datasets/{self.KB_ID}/documents/{self.MINE}", {**document, "id": self.MINE})
 
-    def finds(self, *owners: str) -> None:
+    def finds(self, *owners: str, name: str = "同名.txt") -> None:
         records = [
             {
                 **self.record,
                 "score": round(0.9 - number / 100, 2),
-                "segment": {**self.record["segment"], "id": f"{owner[:4]}-{number}", "document_id": owner},
+                "segment": {
+                    **self.record["segment"],
+                    "id": f"{owner[:4]}-{number}",
+                    "document_id": owner,
+                    "document": {**self.record["segment"]["document"], "name": name},
+                },
             }
             for number, owner in enumerate(owners)
         ]
@@ -186,6 +207,20 @@ def test_doc_ids_look_further_where_a_namesake_took_the_places(client: FlaskClie
     data = ask(client, kb.KB_ID, doc_ids=[kb.MINE], top_k=2).json["data"]
     assert [chunk["doc_id"] for chunk in data["chunks"]] == [kb.MINE, kb.MINE]
     assert [any_dify.sent(index)["retrieval_model"]["top_k"] for index in (1, 2)] == [2, 20]
+
+
+def test_doc_ids_find_their_documents_where_dify_ignores_the_filter(client: FlaskClient, any_dify: FakeDify) -> None:
+    """Dify 1.13.3 to 1.14.0 drops the filter. This was read in Dify's code, not recorded."""
+    kb = OneKb(any_dify)
+    kb.has_document(BUILT_IN)
+    for top_k in (2, 20, 200):
+        owners = [kb.NAMESAKE] * top_k
+        if top_k == 200:
+            owners[150:152] = [kb.MINE, kb.MINE]
+        kb.finds(*owners, name="别的.txt")
+    data = ask(client, kb.KB_ID, doc_ids=[kb.MINE], top_k=2).json["data"]
+    assert [chunk["doc_id"] for chunk in data["chunks"]] == [kb.MINE, kb.MINE]
+    assert [any_dify.sent(index)["retrieval_model"]["top_k"] for index in (1, 2, 3)] == [2, 20, 200]
 
 
 def test_doc_ids_switch_the_built_in_metadata_on_where_it_is_off(client: FlaskClient, dify: FakeDify) -> None:
@@ -225,7 +260,20 @@ def test_page_size_and_keywords_of_chunks_reach_dify(client: FlaskClient, any_di
     any_dify.play("documents/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}")
     query = {"kb_id": kb_id, "doc_id": document_id, "page": 1, "size": 7, "keywords": " 英莲　"}
     assert client.get("/chunk/list", query_string=query).status_code == 200
-    assert any_dify.calls[-1].endswith("/segments?page=1&limit=7&keyword=英莲")
+    assert f"GET /v1/datasets/{kb_id}/documents/{document_id}/segments?page=1&limit=7&keyword=英莲" in any_dify.calls
+
+
+def test_wildcards_in_the_keywords_of_chunks_are_texts(client: FlaskClient, any_dify: FakeDify) -> None:
+    """1.8.1 reads them as SQL wildcards (tests/contract/DIFFERENCES.md, 28); it was not recorded with segments."""
+    kb_id, document_id = any_dify.ids("segments/list-default")
+    page = any_dify.body("segments/list-default")
+    page["data"][0]["content"] = "满 100% 减 20_元"
+    any_dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}/segments", page)
+    any_dify.play("documents/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}")
+    data = client.get("/chunk/list", query_string={"kb_id": kb_id, "doc_id": document_id, "keywords": "0%"}).json[
+        "data"
+    ]
+    assert ([chunk["chunk_id"] for chunk in data["chunks"]], data["total"]) == ([page["data"][0]["id"]], 1)
 
 
 def test_the_answer_of_a_question_stands_under_it(client: FlaskClient, dify: FakeDify) -> None:
@@ -239,6 +287,8 @@ def test_the_answer_of_a_question_stands_under_it(client: FlaskClient, dify: Fak
 
 def test_chunks_of_an_unknown_document_are_a_404(client: FlaskClient, dify: FakeDify) -> None:
     kb_id, _ = dify.play("documents/get-one-unknown")
+    dify.play("segments/list-unknown-document", f"/v1/datasets/{kb_id}/documents/{UNKNOWN}/segments")
+    dify.mock.assert_all_requests_are_fired = False  # The call that fails first ends the other.
     answer = client.get("/chunk/list", query_string={"kb_id": kb_id, "doc_id": UNKNOWN})
     assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")
 
@@ -247,17 +297,20 @@ def test_without_a_console_chunks_are_switched_one_by_one(client: FlaskClient, d
     kb_id, document_id, chunk_id = dify.ids("segments/update-disable")
     other = UNKNOWN
     for each in (chunk_id, other):
+        play_chunk(dify, kb_id, document_id, each)
         dify.play("segments/update-disable", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{each}")
     body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [chunk_id, other, chunk_id], "available_int": 0}
     answer = client.post("/chunk/switch", json=body)
     assert (answer.status_code, answer.json["message"]) == (200, "Chunks disable successful!")
-    assert [dify.sent(index) for index in (0, 1)] == [{"segment": {"enabled": False}}] * 2
+    assert [dify.sent(index) for index in (-2, -1)] == [{"segment": {"enabled": False}}] * 2
 
 
 def test_with_a_console_all_chunks_go_in_one_call(console_client: FlaskClient, dify: FakeDify) -> None:
     kb_id, document_id = dify.ids("segments/console-enable-two")
     chunk_ids = load(dify.version, "segments/console-enable-two")["request"]["query"]["segment_id"]
-    play_login(dify)
+    dify.play("auth/login")
+    for chunk_id in chunk_ids:
+        play_chunk(dify, kb_id, document_id, chunk_id)
     dify.play("segments/console-enable-two")
     path = f"/datasets/{kb_id}/documents/{document_id}/segment/enable"
     answer = console_client.patch(path, json={"chunk_ids": chunk_ids})
@@ -267,17 +320,59 @@ def test_with_a_console_all_chunks_go_in_one_call(console_client: FlaskClient, d
     ]
 
 
+def play_chunk(dify: FakeDify, kb_id: str, document_id: str, chunk_id: str) -> None:
+    """The document has this chunk."""
+    dify.play("segments/get-one", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{chunk_id}")
+
+
 def test_an_unknown_chunk_is_told(client: FlaskClient, dify: FakeDify) -> None:
     kb_id, document_id, chunk_id = dify.play("segments/update-unknown")
     body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [chunk_id], "available_int": 1}
     answer = client.post("/chunk/switch", json=body)
     assert (answer.status_code, answer.json["error"]) == (404, "chunk_not_found")
+    assert chunk_id in answer.json["message"]
 
 
-def test_the_console_tells_an_unknown_document(console_client: FlaskClient, dify: FakeDify) -> None:
-    kb_id, document_id = dify.ids("segments/console-unknown-document")
-    play_login(dify)
-    dify.play("segments/console-unknown-document")
+@pytest.mark.parametrize("has_console", [True, False])
+def test_an_unknown_chunk_among_others_is_told_and_none_is_switched(
+    client: FlaskClient, console_client: FlaskClient, dify: FakeDify, has_console: bool
+) -> None:
+    """The console itself answers with success (recording segments/console-disable-unknown)."""
+    kb_id, document_id, chunk_id = dify.ids("segments/get-one")
+    dify.mock.assert_all_requests_are_fired = False
+    play_chunk(dify, kb_id, document_id, chunk_id)
+    dify.play("segments/get-one-unknown", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{UNKNOWN}")
+    body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [chunk_id, UNKNOWN], "available_int": 0}
+    answer = (console_client if has_console else client).post("/chunk/switch", json=body)
+    assert (answer.status_code, answer.json["error"]) == (404, "chunk_not_found")
+    assert UNKNOWN in answer.json["message"]
+    assert not [call for call in dify.calls if not call.startswith("GET")]
+
+
+@pytest.mark.parametrize(("status", "available"), [("waiting", 0), ("indexing", 0), ("indexing", 1), ("error", 0)])
+def test_a_chunk_that_dify_will_enable_is_not_disabled(
+    console_client: FlaskClient, dify: FakeDify, status: str, available: int
+) -> None:
+    """Dify's console says success, and the end of the indexing enables the chunk again."""
+    kb_id, document_id, chunk_id = dify.ids("segments/get-one")
+    segment = {**dify.body("segments/get-one")["data"], "status": status}
+    dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{chunk_id}", {"data": segment})
+    dify.mock.assert_all_requests_are_fired = False
+    dify.play("auth/login")
+    path = f"/console/api/datasets/{kb_id}/documents/{document_id}/segment/{'enable' if available else 'disable'}"
+    dify.answer("PATCH", path, {"result": "success"})
+    body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [chunk_id], "available_int": available}
+    answer = console_client.post("/chunk/switch", json=body)
+    is_refused = status != "error" and not available
+    assert answer.status_code == (409 if is_refused else 200), answer.json
+    assert answer.json.get("error") == ("document_busy" if is_refused else None)
+    assert any(call.startswith("PATCH") for call in dify.calls) is not is_refused
+
+
+def test_a_chunk_of_an_unknown_document_is_told(console_client: FlaskClient, dify: FakeDify) -> None:
+    kb_id, document_id = dify.ids("segments/list-unknown-document")
+    case, path = "segments/list-unknown-document", f"/v1/datasets/{kb_id}/documents/{document_id}/segments/{UNKNOWN}"
+    dify.play(case, path)
     body = {"kb_id": kb_id, "doc_id": document_id, "chunk_ids": [UNKNOWN], "available_int": 0}
     answer = console_client.post("/chunk/switch", json=body)
     assert (answer.status_code, answer.json["error"]) == (404, "document_not_found")

@@ -13,7 +13,7 @@ from route_api.chat import forwarding
 from route_api.extensions import db
 from route_api.schemas.base import describe_problems
 from route_api.storage.models import Conversation, Message
-from route_api.storage.turns import stop_requests
+from route_api.storage.stop_requests import stop_requests
 
 from ..support.api_document import answer_schema
 from ..support.fake_dify import FakeDify

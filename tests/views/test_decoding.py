@@ -108,10 +108,55 @@ def test_what_cannot_be_decoded_is_told_in_words(request_: dict[str, Any], words
     assert name_of(**request_).startswith(words)
 
 
-def test_a_field_of_a_multipart_form_that_is_not_utf_8_is_told_in_words() -> None:
-    part = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + NAME.encode("gbk") + b"\r\n--b--\r\n"
-    words = name_of(data=part, content_type="multipart/form-data; boundary=b")
-    assert words == "name in the form is not UTF-8. Send the form in UTF-8."
+def multipart(name: bytes, part_type: str = "", charset: str = "") -> dict[str, Any]:
+    content_type = f"Content-Type: {part_type}\r\n".encode() if part_type else b""
+    fields = {b"user_id": b"alice", b"conversation_id": ID.encode()}
+    parts = [b'Content-Disposition: form-data; name="%b"\r\n\r\n%b' % field for field in fields.items()]
+    parts.append(b'Content-Disposition: form-data; name="name"\r\n%b\r\n%b' % (content_type, name))
+    body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    return {"data": body, "content_type": f"multipart/form-data; boundary=b{charset}"}
+
+
+@pytest.mark.parametrize(
+    ("codec", "part_type", "charset"),
+    [
+        ("utf-8", "", ""),
+        ("gbk", "text/plain;charset=GBK", ""),
+        ("gbk", "text/plain; charset=GB2312", ";charset=UTF-8"),
+        ("gbk", "", ";charset=GBK"),
+        ("utf-8", "", ";charset=GBK"),  # what Spring sends: its charset is that of the files' names
+        ("utf-8", "", ";charset=klingon"),
+        ("utf-8", "text/plain;charset=ISO-8859-1", ""),
+        ("utf-16", "text/plain;charset=UTF-16", ""),
+    ],
+)
+def test_a_field_of_a_multipart_form_is_read_in_the_charset_that_it_names(
+    codec: str, part_type: str, charset: str
+) -> None:
+    assert name_of(**multipart(NAME.encode(codec), part_type, charset)) == NAME
+
+
+def test_a_field_that_is_really_in_a_western_charset_is_read_in_it() -> None:
+    assert name_of(**multipart("café".encode("latin-1"), "text/plain;charset=ISO-8859-1")) == "café"
+
+
+def test_a_replacement_character_in_a_field_is_a_character() -> None:
+    assert name_of(**multipart("a\ufffdb".encode())) == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "part_type", "words"),
+    [
+        (NAME.encode("gbk"), "", "name in the form is not utf-8. Send it in UTF-8, or name its charset"),
+        (NAME.encode("gbk"), "text/plain;charset=UTF-8", "name in the form is not utf-8."),
+        (b"\xff", "text/plain;charset=GBK", "name in the form is not gb18030."),
+        (b"x", "text/plain;charset=klingon", "The charset 'klingon' of the Content-Type is not known."),
+    ],
+)
+def test_a_field_of_a_multipart_form_that_cannot_be_decoded_is_told_in_words(
+    name: bytes, part_type: str, words: str
+) -> None:
+    assert name_of(**multipart(name, part_type)).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,26 @@
 
 import gzip
 import re
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from requests import PreparedRequest
+from sqlalchemy.exc import OperationalError
 from werkzeug.http import parse_options_header
 
-from ..support.fake_dify import FakeDify
+from route_api.knowledge import documents
+from route_api.knowledge.documents import LOCK_S, SMALL_KB
+from route_api.presenters.formats import http_date
+
+from ..support.fake_dify import Answer, FakeDify, recorded
 from ..support.recordings import DIFY, load
 from ..support.scenes import FILE_CONTENT, FILE_NAME, play_file, play_file_address
 
@@ -50,6 +59,18 @@ def test_page_and_keywords_reach_dify(client: FlaskClient, any_dify: FakeDify) -
     assert any_dify.calls == [f"GET /v1/datasets/{kb_id}/documents?page=2&limit=3&keyword=红楼"]
 
 
+def test_a_percent_sign_in_keywords_is_a_text(client: FlaskClient, dify: FakeDify) -> None:
+    """For Dify it is a wildcard, and finds every document (recording documents/list-keyword-percent; not of 1.8.1)."""
+    case = "documents/list-keyword-percent" if dify.version != "1.8.1" else "documents/list-default"
+    (kb_id,) = dify.play(case)
+    assert dify.body(case)["data"] and rows_of(client, kb_id, keywords="%") == []
+    page = dify.body("documents/list-default")
+    page["data"][1]["name"] = "100%_new.txt"
+    dify.mock.remove("GET", f"{DIFY}/v1/datasets/{kb_id}/documents")
+    dify.answer("GET", f"/v1/datasets/{kb_id}/documents", {**page, "total": len(page["data"])})
+    assert [row["name"] for row in rows_of(client, kb_id, keywords="0%_N")] == ["100%_new.txt"]
+
+
 def test_a_document_on_its_way_is_running(client: FlaskClient, dify: FakeDify) -> None:
     (kb_id,) = dify.play("documents/list-while-indexing")
     running = [row for row in rows_of(client, kb_id) if row["run"] == "1"]
@@ -61,15 +82,61 @@ def test_a_waiting_document_has_not_started(client: FlaskClient, dify: FakeDify)
     assert {(row["run"], row["progress"], row["token_num"]) for row in rows_of(client, kb_id)} == {("0", 0, 0)}
 
 
-def test_with_a_console_a_row_has_its_chunks(console_client: FlaskClient, dify: FakeDify) -> None:
+def test_with_a_console_a_row_has_its_chunks_and_times(console_client: FlaskClient, dify: FakeDify) -> None:
     (kb_id,) = dify.play("documents/list-default")
     dify.play("auth/login")
+    (status,) = dify.body("documents/indexing-status-large-completed")["data"]
     documents = dify.body("documents/list-default")["data"]
-    counted = [{"id": d["id"], "completed_segments": n, "total_segments": n + 1} for n, d in enumerate(documents)]
-    dify.answer("GET", f"/console/api/datasets/{kb_id}/documents", {"data": counted, "total": len(counted)})
+    counted = [{**status, "id": document["id"], "total_segments": n} for n, document in enumerate(documents)]
+    dify.answer("GET", f"/console/api/datasets/{kb_id}/indexing-status", {"data": counted})
     rows = rows_of(console_client, kb_id)
     assert [row["chunk_num"] for row in rows] == [count["total_segments"] for count in counted]
-    assert dify.calls[-1] == f"GET /console/api/datasets/{kb_id}/documents?page=1&limit=20&fetch=true"
+    began, ended = status["processing_started_at"], status["completed_at"]
+    assert {(row["process_begin_at"], row["process_duation"]) for row in rows} == {(http_date(began), ended - began)}
+
+
+@pytest.mark.parametrize("query", [{}, {"keywords": "txt"}], ids=["all", "keywords"])
+def test_the_chunks_of_a_large_kb_are_asked_for_page_by_page(
+    console_client: FlaskClient, dify: FakeDify, query: dict[str, str]
+) -> None:
+    kb_id = dify.ids("documents/list-default")[0]
+    documents = dify.body("documents/list-default")["data"]
+    counted = [{"id": d["id"], "completed_segments": n, "total_segments": n + 1} for n, d in enumerate(documents)]
+    for _ in range(2):  # The first time the gateway does not know yet how large the kb is.
+        dify.answer("GET", f"/v1/datasets/{kb_id}/documents", {"data": documents, "total": SMALL_KB + 1})
+        dify.answer("GET", f"/console/api/datasets/{kb_id}/documents", {"data": counted, "total": SMALL_KB + 1})
+    dify.play("auth/login")
+    for _ in range(2):
+        rows = console_client.get("/document/list", query_string={"kb_id": kb_id, **query}).json["data"]["docs"]
+        assert [row["chunk_num"] for row in rows] == [count["total_segments"] for count in counted]
+        assert {row["process_begin_at"] for row in rows} == {None}
+    path = f"/console/api/datasets/{kb_id}/documents?page=1&limit=20{'&keyword=txt' if query else ''}&fetch=true"
+    assert dify.calls.count(f"GET {path}") == 2
+
+
+def test_the_documents_and_their_chunks_are_asked_for_at_the_same_time(
+    console_client: FlaskClient, any_dify: FakeDify
+) -> None:
+    """Each of the two answers comes only when Dify has got the other request too. In the first list, the second call
+    depends on the answer to the first."""
+    (kb_id,) = any_dify.play("documents/list-default")
+    any_dify.play("auth/login")
+    any_dify.answer("GET", f"/console/api/datasets/{kb_id}/indexing-status", {"data": []})
+    assert len(rows_of(console_client, kb_id)) == len(any_dify.body("documents/list-default")["data"])
+    both_asked = Barrier(2, timeout=60)
+
+    def give(case: str) -> Callable[[PreparedRequest], Answer]:
+        def answer(_: PreparedRequest) -> Answer:
+            both_asked.wait()
+            return recorded(any_dify.version, case)
+
+        return answer
+
+    any_dify.call_back("GET", f"/v1/datasets/{kb_id}/documents", give("documents/list-default"))
+    status = f"/console/api/datasets/{kb_id}/indexing-status"
+    any_dify.call_back("GET", status, give("documents/console-dataset-indexing-status"))
+    rows = rows_of(console_client, kb_id)
+    assert len(rows) == len(any_dify.body("documents/list-default")["data"])
 
 
 @pytest.mark.parametrize("failure", [401, 403, 500])
@@ -125,6 +192,19 @@ def test_switching_an_unknown_document_is_told(client: FlaskClient, dify: FakeDi
     assert len(dify.calls) == 1
 
 
+@pytest.mark.parametrize("action", ["enable", "disable"])
+def test_an_archived_document_is_not_switched_and_the_answer_says_so(
+    client: FlaskClient, dify: FakeDify, action: str
+) -> None:
+    """Dify would answer with success, and no search would find the document all the same."""
+    kb_id, document_id = dify.play("documents/get-one-archived")
+    body = {"kb_id": kb_id, "doc_id": document_id, "action": action}
+    answer = client.post("/document/change_status", json=body)
+    assert (answer.status_code, answer.json["error"]) == (409, "document_archived")
+    assert dify.body("documents/get-one-archived")["name"] in answer.json["message"]
+    assert len(dify.calls) == 1
+
+
 def test_a_switch_that_comes_too_soon_is_tried_again(client: FlaskClient, dify: FakeDify, pauses: list[float]) -> None:
     kb_id, document_id = dify.play("documents/get-one")
     dify.play("documents/status-disable-right-after-enable")
@@ -145,6 +225,61 @@ def test_a_document_that_stays_busy_is_a_conflict(
     answer = client.post("/document/change_status", json=body)
     assert (answer.status_code, answer.json["error"]) == (409, "document_busy")
     assert sum(pauses) < 5
+
+
+def play_locked(dify: FakeDify, updated_at: float) -> tuple[str, str]:
+    """A document that Dify refuses to switch, although it is completed."""
+    kb_id, document_id = dify.ids("documents/get-one")
+    document = {**dify.body("documents/get-one"), "updated_at": updated_at}
+    dify.answer("GET", f"/v1/datasets/{kb_id}/documents/{document_id}", document)
+    for _ in range(4):
+        dify.play("documents/status-disable-right-after-enable")
+    return kb_id, document_id
+
+
+def test_a_locked_document_says_when_the_lock_ends_and_the_list_shows_it(
+    client: FlaskClient, dify: FakeDify, pauses: list[float]
+) -> None:
+    """Dify's mark of a switch lives for ten minutes (tests/contract/DIFFERENCES-1.16.md, C)."""
+    switched_at = int(time.time()) - 100
+    kb_id, document_id = play_locked(dify, switched_at)
+    body = {"kb_id": kb_id, "doc_id": document_id, "action": "disable"}
+    answer = client.post("/document/change_status", json=body)
+    assert (answer.status_code, answer.json["error"]) == (409, "document_busy")
+    end = datetime.fromtimestamp(switched_at + LOCK_S, UTC)
+    assert f"{end:%Y-%m-%dT%H:%M:%SZ}" in answer.json["message"] and answer.headers["Retry-After"] == "30"
+
+    page = dify.body("documents/list-default")
+    page["data"][1]["id"] = document_id
+    dify.answer("GET", f"/v1/datasets/{kb_id}/documents", page)
+    locked = {row["id"]: row["locked_until"] for row in rows_of(client, kb_id)}
+    assert locked.pop(document_id) == switched_at + LOCK_S and set(locked.values()) == {None}
+
+    dify.mock.remove("PATCH", f"{DIFY}/v1/datasets/{kb_id}/documents/status/disable")
+    dify.play("documents/status-disable", f"/v1/datasets/{kb_id}/documents/status/disable")
+    assert client.post("/document/change_status", json=body).status_code == 200
+    assert {row["locked_until"] for row in rows_of(client, kb_id)} == {None}
+
+
+def test_a_refusal_long_after_the_last_change_is_no_lock(
+    client: FlaskClient, any_dify: FakeDify, pauses: list[float]
+) -> None:
+    kb_id, document_id = play_locked(any_dify, time.time() - LOCK_S - 60)
+    body = {"kb_id": kb_id, "doc_id": document_id, "action": "disable"}
+    answer = client.post("/document/change_status", json=body)
+    assert answer.json["error"] == "document_busy" and "at the latest" not in answer.json["message"]
+
+
+def test_a_database_that_is_away_costs_the_locks_and_not_the_list(
+    client: FlaskClient, any_dify: FakeDify, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    monkeypatch.setattr(documents, "locks_of", fail)
+    (kb_id,) = any_dify.play("documents/list-default")
+    assert {row["locked_until"] for row in rows_of(client, kb_id)} == {None}
+    assert "without the locks" in log.text
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from requests import PreparedRequest
 
 from ..support.fake_dify import Answer, FakeDify
 from ..support.gateway_client import MakeApp
+from ..support.scenes import play_login
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -22,6 +23,39 @@ def test_a_list_tells_what_dify_counts(client: FlaskClient, dify: FakeDify) -> N
     assert (row["doc_num"], row["token_num"]) == (dataset["document_count"], dataset["word_count"])
     assert row["update_time"] == dataset["updated_at"]
     assert answer["total"] == dify.body("datasets/list-keyword")["total"]
+
+
+def test_with_a_console_a_kb_has_its_chunks_wherever_it_is_shown(
+    console_client: FlaskClient, dify: FakeDify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("route_api.knowledge.kb_counts.WAIT_S", 60.0)  # On a busy machine half a second is too short.
+    dify.play("datasets/list-default")
+    listed = dify.body("datasets/list-default")["data"]
+    dify.play("auth/login")
+    (status,) = dify.body("documents/indexing-status-large-completed")["data"]
+    filled = [dataset for dataset in listed if dataset["document_count"]]
+    for number, dataset in enumerate(filled):
+        documents = [{**status, "total_segments": number}, {**status, "total_segments": 7}]
+        dify.answer("GET", f"/console/api/datasets/{dataset['id']}/indexing-status", {"data": documents})
+    rows = {row["id"]: row for row in console_client.get("/kb/list").json["data"]["kbs"]}
+    assert filled and {row["chunk_num"] for row in rows.values() if not row["doc_num"]} <= {0}
+    assert [rows[dataset["id"]]["chunk_num"] for dataset in filled] == [7 + number for number in range(len(filled))]
+    calls = len(dify.calls)
+    dify.answer("GET", f"/v1/datasets/{filled[0]['id']}", filled[0])
+    assert console_client.get("/kb/detail", query_string={"kb_id": filled[0]["id"]}).json["data"]["chunk_num"] == 7
+    assert len(dify.calls) == calls + 1, "the chunks of an unchanged kb are counted once"
+
+
+def test_without_a_console_the_chunks_of_a_kb_are_not_known(client: FlaskClient, dify: FakeDify) -> None:
+    dify.play("datasets/list-default")
+    rows = client.get("/kb/list").json["data"]["kbs"]
+    assert any(row["doc_num"] for row in rows) and {row["chunk_num"] for row in rows} == {0}
+
+
+def test_a_percent_sign_in_keywords_is_a_text(client: FlaskClient, dify: FakeDify) -> None:
+    """For Dify 1.8.1 it is a wildcard (recording datasets/list-keyword-percent)."""
+    dify.play("datasets/list-keyword-percent")
+    assert client.get("/kb/list", query_string={"keywords": "%"}).json["data"] == {"kbs": [], "total": 0}
 
 
 def test_a_page_of_250_is_joined_from_what_dify_gives(client: FlaskClient, dify: FakeDify) -> None:
@@ -78,6 +112,112 @@ def test_a_kb_takes_the_configured_embedding_model(make_app: MakeApp, any_dify: 
     sent = any_dify.sent()
     assert (sent["embedding_model"], sent["embedding_model_provider"]) == ("bge-m3:latest", provider)
     assert sent["retrieval_model"]["weights"]["vector_setting"]["embedding_model_name"] == "bge-m3:latest"
+
+
+OLLAMA = "langgenius/ollama/ollama"
+SETTINGS = {"vector_weight": 0.8, "embedding_model_name": "bge-m3:latest", "embedding_provider_name": OLLAMA}
+TWO_MODELS = {"data": [{"provider": "a/b/c", "models": [{"model": name, "status": "active"} for name in ("m", "n")]}]}
+HYBRID = {"search_method": "hybrid_search", "weights": 0.8}
+
+
+def play_default(dify: FakeDify, model_type: str, has_console: bool) -> None:
+    """The workspace's default model of a type, told by the console; without one, its only model of this type."""
+    if has_console:
+        dify.mock.assert_all_requests_are_fired = False  # The login asks for Dify's version, unless it is known.
+        play_login(dify)
+        dify.play(f"models/console-default-get-{model_type}")
+    else:
+        dify.play(f"models/list-{model_type}")
+
+
+@pytest.mark.parametrize("has_console", [True, False])
+def test_the_weights_of_a_hybrid_kb_name_the_workspaces_embedding_model(
+    client: FlaskClient, console_client: FlaskClient, dify: FakeDify, has_console: bool
+) -> None:
+    """Without a model in them Dify ignores them (recordings retrieve/hybrid-no-weights and hybrid-weighted)."""
+    play_default(dify, "text-embedding", has_console)
+    dify.play("datasets/create-all-fields")
+    answer = (console_client if has_console else client).post("/kb/create", json={"name": "x", **HYBRID})
+    assert answer.status_code == 200
+    sent = dify.sent()
+    assert (sent["embedding_model"], sent["embedding_model_provider"]) == ("bge-m3:latest", OLLAMA)
+    assert sent["retrieval_model"]["reranking_mode"] == "weighted_score"
+    assert sent["retrieval_model"]["weights"]["vector_setting"] == SETTINGS
+
+
+def test_weights_that_would_have_no_effect_are_refused_in_words(client: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.answer("GET", "/v1/workspaces/current/models/model-types/text-embedding", TWO_MODELS)
+    answer = client.post("/kb/create", json={"name": "x", **HYBRID})
+    assert (answer.status_code, answer.json["error"]) == (400, "not_supported")
+    for named in ("weights", "embedding_model", "2 models", "DIFY_CONSOLE_EMAIL"):
+        assert named in answer.json["message"]
+    assert len(any_dify.calls) == 1
+
+
+def test_a_hybrid_kb_without_weights_is_made_without_them_where_no_model_is_known(
+    client: FlaskClient, any_dify: FakeDify
+) -> None:
+    any_dify.answer("GET", "/v1/workspaces/current/models/model-types/text-embedding", TWO_MODELS)
+    any_dify.play("datasets/create-all-fields")
+    assert client.post("/kb/create", json={"name": "x", "search_method": "hybrid_search"}).status_code == 200
+    assert any_dify.sent()["retrieval_model"]["reranking_mode"] is None
+    assert "embedding_model" not in any_dify.sent()
+
+
+@pytest.mark.parametrize("has_console", [True, False])
+def test_reranking_takes_the_workspaces_rerank_model(
+    client: FlaskClient, console_client: FlaskClient, dify: FakeDify, has_console: bool
+) -> None:
+    named = {"reranking_provider_name": OLLAMA, "reranking_model_name": "bge-reranker-v2-m3:latest"}
+    chosen = console_client if has_console else client
+    play_default(dify, "rerank", has_console)
+    dify.play("datasets/create-all-fields")
+    assert chosen.post("/kb/create", json={"name": "x", "reranking_enable": True}).status_code == 200
+    created = dify.sent()["retrieval_model"]
+    (kb_id,) = dify.play("datasets/get-detail")
+    dify.play(f"models/{'console-default-get' if has_console else 'list'}-rerank")
+    dify.play("datasets/patch-retrieval-model-full")
+    assert chosen.post("/kb/update", json={"kb_id": kb_id, "reranking_enable": True}).status_code == 200
+    for model in (created, dify.sent()["retrieval_model"]):
+        assert (model["reranking_enable"], model["reranking_mode"]) == (True, "reranking_model")
+        assert model["reranking_model"] == named
+
+
+def test_reranking_without_a_rerank_model_says_what_is_missing(
+    console_client: FlaskClient, client: FlaskClient, any_dify: FakeDify
+) -> None:
+    play_login(any_dify)
+    any_dify.play("models/console-default-get-tts")  # As recorded where none is set.
+    answer = console_client.post("/kb/create", json={"name": "x", "reranking_enable": True})
+    assert (answer.status_code, answer.json["error"]) == (400, "not_supported")
+    assert "no default model of the type rerank" in answer.json["message"]
+    any_dify.answer("GET", "/v1/workspaces/current/models/model-types/rerank", {"data": []})
+    answer = client.post("/kb/create", json={"name": "x", "reranking_enable": True})
+    assert (answer.status_code, answer.json["error"]) == (400, "not_supported")
+    assert "no model of the type rerank" in answer.json["message"]
+
+
+def test_a_move_to_high_quality_takes_the_workspaces_embedding_model(
+    console_client: FlaskClient, dify: FakeDify
+) -> None:
+    """Without a model Dify fails with a 500."""
+    (kb_id,) = dify.play("datasets/get-detail-economy")
+    play_default(dify, "text-embedding", True)
+    dify.play("datasets/patch-economy-to-high-quality")
+    answer = console_client.post("/kb/update", json={"kb_id": kb_id, "indexing_technique": "high_quality"})
+    assert answer.status_code == 200
+    sent = dify.sent()
+    assert (sent["embedding_model"], sent["embedding_model_provider"]) == ("bge-m3:latest", OLLAMA)
+    assert sent["retrieval_model"]["weights"]["vector_setting"]["embedding_model_name"] == "bge-m3:latest"
+
+
+def test_a_move_to_high_quality_without_any_model_is_refused_in_words(client: FlaskClient, any_dify: FakeDify) -> None:
+    (kb_id,) = any_dify.play("datasets/get-detail-economy")
+    any_dify.answer("GET", "/v1/workspaces/current/models/model-types/text-embedding", {"data": []})
+    answer = client.post("/kb/update", json={"kb_id": kb_id, "indexing_technique": "high_quality"})
+    assert (answer.status_code, answer.json["error"]) == (400, "not_supported")
+    assert "embedding_model" in answer.json["message"]
+    assert not [call for call in any_dify.calls if call.startswith("PATCH")]
 
 
 def test_an_embedding_model_whose_provider_nobody_knows_is_refused(client: FlaskClient, any_dify: FakeDify) -> None:

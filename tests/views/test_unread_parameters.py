@@ -21,7 +21,7 @@ from ..support.gateway_client import MakeApp
 from ..support.routes import PAGES
 from ..support.scenes import FILE_CONTENT, FILE_NAME
 from ..support.settings import OPEN
-from ..support.talk import counts, decoded, without_variables
+from ..support.talk import asks_for_the_mode, counts, decoded, without_variables
 
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 CREATE = f"/datasets/{KB_ID}/document/create-by-file"
@@ -85,6 +85,7 @@ def test_every_endpoint_names_them_also_in_a_failure_that_they_cause(
         ("kb_Id", "kb_id"),
         ("knowledge", None),
         ("kbid", "kb_id"),
+        ("", None),
     ],
 )
 def test_a_required_parameter_with_a_wrong_name_is_both_missing_and_named(
@@ -159,6 +160,7 @@ def test_a_repeated_turn_has_its_own_warnings_too(client: FlaskClient, any_dify:
 
 
 def test_a_repeated_upload_has_its_own_warnings_too(client: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.answer("GET", f"/v1/datasets/{KB_ID}/documents", {"data": [], "total": 0})
     any_dify.play("documents/create-by-file-txt-chinese-name", f"/v1/datasets/{KB_ID}/document/create-by-file")
     file = FileStorage(BytesIO(FILE_CONTENT), FILE_NAME)
     boundary, body = encode_multipart({"data": "{}", "file": file}, boundary="b")
@@ -175,6 +177,7 @@ def test_a_repeated_upload_has_its_own_warnings_too(client: FlaskClient, any_dif
 
 
 def test_the_header_has_a_bounded_length(client: FlaskClient, any_dify: FakeDify) -> None:
+    any_dify.answer("GET", f"/v1/datasets/{KB_ID}/documents", {"data": [], "total": 0})
     any_dify.play("documents/create-by-file-txt-chinese-name", f"/v1/datasets/{KB_ID}/document/create-by-file")
     query = {f"{'参' * 60}{number}": "x" for number in range(9)}
     data = {"data": "{}", "file": (BytesIO(FILE_CONTENT), FILE_NAME)}
@@ -234,6 +237,7 @@ def test_two_names_of_a_parameter_with_two_values_are_told(client: FlaskClient, 
 
 def test_unused_parts_of_a_history_are_told(client: FlaskClient, any_dify: FakeDify) -> None:
     without_variables(any_dify)
+    asks_for_the_mode(any_dify)
     any_dify.play("chat/streaming-first-turn")
     entry = {"role": "user", "content": "甲", "id": "1", "doc_ids": [], "a\nb": 1}
     answer = client.post("/conversation/completion", json={**ASK, "history": [entry, entry]})

@@ -71,6 +71,10 @@ def test_a_wrong_password_and_an_unknown_user_look_the_same(
     assert hashed == ["scrypt", "scrypt"], "an unknown user costs a hash as well"
 
 
+def test_the_password_of_an_unknown_user_is_compared_with_a_hash_of_the_same_cost() -> None:
+    assert passwords.DUMMY_HASH.split("$")[0] == passwords.hash_password("a password").split("$")[0]
+
+
 def test_a_user_who_only_came_with_a_turn_cannot_log_in(open_app: Flask, gate: FlaskClient) -> None:
     with open_app.app_context():
         db.session.add(User(id="alice"))

@@ -10,6 +10,7 @@ from flask import g, request
 
 from ..errors import SandboxError
 from ..store import current_store
+from ..version import is_1_16
 from .api_key_table import KeyType
 
 USE_RECORDED_EVERY_S = 60
@@ -26,7 +27,9 @@ def _authorized_key(key_type: KeyType) -> Row:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise SandboxError(401, "unauthorized", "Authorization header must be provided and start with 'Bearer'")
+        is_other_scheme = is_1_16() and token
+        text = "scheme must be 'Bearer'" if is_other_scheme else "header must be provided and start with 'Bearer'"
+        raise SandboxError(401, "unauthorized", f"Authorization {text}")
     connection = current_store().connection()
     row = connection.execute("SELECT * FROM api_key WHERE token = ? AND type = ?", (token.strip(), key_type)).fetchone()
     if row is None:

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from ..errors import SandboxError
 from ..store import Store
+from ..version import is_1_16
 
 KeyType = Literal["dataset", "app"]
 MAX_KEYS = 10
-"""The largest number of keys of one type and app. For the eleventh, Dify answers 500
+"""The largest number of keys of one type and app. For the eleventh, 1.12.1 answers 500 and 1.16.1 answers 400
 (provisioning/dataset-api-key-limit)."""
 
 SCHEMA = """
@@ -29,7 +30,7 @@ def create_key(store: Store, key_type: KeyType, app_id: str | None = None) -> di
     """Create a key.
 
     :returns: the key as Dify's console shows it; `token` is the key itself
-    :raises SandboxError: 500, if there are `MAX_KEYS` keys of this type and app
+    :raises SandboxError: 500 or 400, if there are `MAX_KEYS` keys of this type and app
     """
     key = {
         "id": str(uuid.uuid4()),
@@ -43,6 +44,9 @@ def create_key(store: Store, key_type: KeyType, app_id: str | None = None) -> di
             "SELECT count(*) FROM api_key WHERE type = ? AND app_id IS ?", (key_type, app_id)
         ).fetchone()[0]
         if count >= MAX_KEYS:
+            if is_1_16():
+                text = f"Cannot create more than {MAX_KEYS} API keys for this resource type."
+                raise SandboxError(400, "", text, {"custom": "max_keys_exceeded", "message": text})
             raise SandboxError(500, "unknown", "Internal Server Error")
         connection.execute(
             "INSERT INTO api_key (id, type, token, last_used_at, created_at, app_id)"

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from flask import Blueprint, g
+from flask import Blueprint, current_app, g
 
+from ..version import is_1_16, since_1_16
 from .account_table import WORKSPACE_ID
 from .console_session import require_console_session
 
@@ -35,7 +36,11 @@ def profile() -> dict[str, Any]:
 @require_console_session
 def list_workspaces() -> dict[str, Any]:
     """List the workspaces: there is one."""
-    return {"workspaces": [{**_workspace("sandbox"), "current": True}]}
+    return {
+        "workspaces": [
+            {**_workspace("sandbox"), "current": True, **since_1_16(last_opened_at=g.account["last_login_at"])}
+        ]
+    }
 
 
 @blueprint.post("/console/api/workspaces/current")
@@ -46,7 +51,7 @@ def current_workspace() -> dict[str, Any]:
     The method is POST, as in Dify (provisioning/workspace-current-get has status 405).
     """
     return {
-        **_workspace("basic"),
+        **_workspace(None if is_1_16() else "basic"),
         "role": "owner",
         "in_trial": None,
         "trial_end_reason": None,
@@ -54,10 +59,11 @@ def current_workspace() -> dict[str, Any]:
         "trial_credits": None,
         "trial_credits_used": None,
         "next_credit_reset_date": None,
+        **since_1_16(trial_credits_exhausted_at=None),
     }
 
 
-def _workspace(plan: str) -> dict[str, Any]:
+def _workspace(plan: str | None) -> dict[str, Any]:
     return {
         "id": WORKSPACE_ID,
         "name": f"{g.account['name']}'s Workspace",
@@ -71,7 +77,7 @@ def _workspace(plan: str) -> dict[str, Any]:
 def version() -> dict[str, Any]:
     """Tell the version of Dify that the sandbox follows; no login is needed (general/version-0)."""
     return {
-        "version": "1.12.1",
+        "version": current_app.config["DIFY_VERSION"],
         "release_date": "",
         "release_notes": "",
         "can_auto_update": False,

@@ -40,6 +40,11 @@ _FRESH: Config = {
     "file_upload": _FILE_UPLOAD,
 }
 """The configuration of a new app (provisioning/app-get-fresh)."""
+_COMPLETION: Config = {
+    "user_input_form": [{"paragraph": {"label": "Query", "variable": "query", "required": True, "default": ""}}],
+    "pre_prompt": "{{query}}",
+}
+"""What differs in a new completion app, from the templates in Dify's code (api/constants/model_template.py)."""
 _SAVED_DEFAULTS: Config = {
     **_FRESH,
     "opening_statement": "",
@@ -69,9 +74,11 @@ PARAMETER_FIELDS = (
 """The fields of a configuration that GET /v1/parameters shows (chat/parameters-with-variables)."""
 
 
-def fresh_config(model: Model | None) -> Config:
-    """Make the configuration of a new app. It names the model, if there is one."""
+def fresh_config(model: Model | None, mode: str = "chat") -> Config:
+    """Make the configuration of a new app. It names the model, if there is one. A completion app asks for `query`."""
     config = deepcopy(_FRESH)
+    if mode == "completion":
+        config |= deepcopy(_COMPLETION)
     if model is not None:
         config["model"] |= {"provider": PROVIDER, "name": model.name}
     return config
@@ -84,6 +91,7 @@ def saved_config(sent: dict[str, Any]) -> Config:
     """
     config = {field: _checked_field(field, sent.get(field)) for field in _SAVED_DEFAULTS if field != "model"}
     config["model"] = _checked_model(sent.get("model"))
+    _check_file_upload(config["file_upload"])
     if not all(_declares_one_variable(item) for item in config["user_input_form"]):
         raise _invalid("user_input_form must be a list of objects")
     for field in form_fields(config):
@@ -91,6 +99,16 @@ def saved_config(sent: dict[str, Any]) -> Config:
         if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
             raise _invalid("variable in user_input_form must be a string, and cannot start with a number")
     return config
+
+
+def _check_file_upload(settings: dict[str, Any]) -> None:
+    limit = settings.get("number_limits", 0)
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise _invalid("file_upload.number_limits must be of int type")
+    for field in ("allowed_file_types", "allowed_file_extensions", "allowed_file_upload_methods"):
+        names = settings.get(field, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _invalid(f"{field} of file_upload must be a list of strings")
 
 
 def _declares_one_variable(item: object) -> bool:

@@ -40,7 +40,7 @@ def info() -> dict[str, Any]:
         "name": g.app["name"],
         "description": g.app["description"],
         "tags": [],
-        "mode": "chat",
+        "mode": g.app["mode"],
         "author_name": account_id_and_name(current_store())[1],
     }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import g, request
 
+from ..version import is_1_16, since_1_16
 from .app_table import config_of
 
 
@@ -22,7 +23,7 @@ def _common(app: Row) -> dict[str, Any]:
         "id": app["id"],
         "name": app["name"],
         "description": app["description"],
-        "mode": "chat",
+        "mode": app["mode"],
         "icon": app["icon"],
         "icon_background": app["icon_background"],
         "workflow": None,
@@ -30,6 +31,7 @@ def _common(app: Row) -> dict[str, Any]:
         **_authorship(app, app["updated_at"]),
         "access_mode": None,
         "tags": [],
+        **since_1_16(maintainer=app["created_by"], permission_keys=[]),
     }
 
 
@@ -64,7 +66,13 @@ def app_detail(app: Row) -> dict[str, Any]:
             **_authorship(app, app["updated_at"]),
         },
         "icon_url": None,
+        **since_1_16(app_id=None, bound_agent_id=None),
     }
+
+
+def created_app(app: Row) -> dict[str, Any]:
+    """An app as `create` shows it. 1.16.1 shows all of it (provisioning/app-create)."""
+    return app_detail(app) if is_1_16() else app_summary(app)
 
 
 def site_of(app: Row) -> dict[str, Any]:
@@ -84,6 +92,7 @@ def site_of(app: Row) -> dict[str, Any]:
         "show_workflow_steps": True,
         "use_icon_as_answer_icon": False,
         "icon_url": None,
+        **since_1_16(input_placeholder=None),
     }
 
 
@@ -103,4 +112,5 @@ def app_list_item(app: Row) -> dict[str, Any]:
         "author_name": g.account["name"],
         "has_draft_trigger": False,
         "icon_url": None,
+        **since_1_16(app_id=None, bound_agent_id=None, is_starred=False),
     }

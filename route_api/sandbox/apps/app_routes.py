@@ -1,4 +1,4 @@
-"""The console's routes for apps: create, list, configure, and their keys. The sandbox has chat apps only."""
+"""The console's routes for apps: create, list, configure, and their keys. The sandbox has apps of two modes."""
 
 import uuid
 from typing import Any
@@ -12,10 +12,11 @@ from ..model.available_models import default_model
 from ..request_fields import RequestFields
 from ..store import current_store
 from .app_config import fresh_config, saved_config
-from .app_payloads import app_detail, app_list_item, app_summary
+from .app_payloads import app_detail, app_list_item, app_summary, created_app
 from .app_table import create_app, find_app, get_app, save_config
 
 APP_MODES = ("chat", "agent-chat", "advanced-chat", "workflow", "completion")
+OUR_MODES = ("chat", "completion")
 
 blueprint = Blueprint("apps", __name__)
 
@@ -26,17 +27,19 @@ def create() -> tuple[dict[str, Any], int]:
     """Create an app with the default model. Several apps may have the same name."""
     body = RequestFields("CreateAppPayload", request.get_json())
     name, mode = body.text("name"), body.choice("mode", APP_MODES)
-    if mode != "chat":
-        raise SandboxError(400, "invalid_param", f"The Route API sandbox has apps of mode chat only, not {mode}.")
+    if mode not in OUR_MODES:
+        text = f"The Route API sandbox has apps of the modes {' and '.join(OUR_MODES)} only, not {mode}."
+        raise SandboxError(400, "invalid_param", text)
     optional = {field: body.optional_text(field) for field in ("description", "icon_type", "icon", "icon_background")}
-    app_id = create_app(current_store(), g.account["id"], fresh_config(default_model("llm")), name=name, **optional)
-    return app_summary(get_app(app_id)), 201
+    config = fresh_config(default_model("llm"), mode)
+    app_id = create_app(current_store(), g.account["id"], config, mode=mode, name=name, **optional)
+    return created_app(get_app(app_id)), 201
 
 
 @blueprint.get("/console/api/apps")
 @require_console_session
 def list_apps() -> dict[str, Any]:
-    """List apps, newest first, whose name contains `name`. A `mode` other than chat or all finds none."""
+    """List apps, newest first, whose name contains `name`, of one `mode` or of all."""
     query = RequestFields("AppListQuery", request.args)
     page, limit = query.number("page", 1, 1, 99999), query.number("limit", 20, 1, 100)
     name = query.optional_text("name") or ""
@@ -44,13 +47,12 @@ def list_apps() -> dict[str, Any]:
         current_store()
         .connection()
         .execute(
-            "SELECT * FROM app WHERE instr(lower(name), lower(?)) > 0 ORDER BY created_at DESC, rowid DESC",
-            (name,),
+            "SELECT * FROM app WHERE instr(lower(name), lower(:name)) > 0 AND :mode IN (mode, 'all')"
+            " ORDER BY created_at DESC, rowid DESC",
+            {"name": name, "mode": query.fields.get("mode", "all")},
         )
         .fetchall()
     )
-    if query.fields.get("mode", "all") not in ("chat", "all"):
-        rows = []
     shown = rows[(page - 1) * limit : page * limit]
     return {
         "page": page,

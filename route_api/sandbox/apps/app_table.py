@@ -8,6 +8,7 @@ from sqlite3 import Row
 
 from ..errors import SandboxError
 from ..store import Store, current_store
+from .annotation_table import annotation_reply
 from .app_config import Config
 
 SCHEMA = """
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS app (
     updated_at INTEGER NOT NULL
 );
 """
+ADDED_COLUMNS = {"app": ("mode TEXT NOT NULL DEFAULT 'chat'",)}
+"""`mode` is `chat` or `completion`."""
 
 
 def find_app(store: Store, app_id: str) -> Row | None:
@@ -46,24 +49,27 @@ def get_app(app_id: object) -> Row:
 
 
 def config_of(app: Row) -> Config:
-    """Return the app's published configuration."""
-    return json.loads(app["config"])
+    """Return the app's published configuration. What it says of annotations is a setting of its own, as in Dify."""
+    config: Config = json.loads(app["config"])
+    return config | {"annotation_reply": annotation_reply(current_store(), app["id"])}
 
 
-def create_app(store: Store, account_id: str, config: Config, **fields: str | None) -> str:
+def create_app(store: Store, account_id: str, config: Config, *, mode: str = "chat", **fields: str | None) -> str:
     """Create an app.
 
+    :param mode: `chat` or `completion`
     :param fields: name, and optionally description, icon_type, icon, icon_background
     :returns: the app's id
     """
     app_id, now = str(uuid.uuid4()), int(time.time())
     with store.transaction() as connection:
         connection.execute(
-            "INSERT INTO app (id, name, description, icon_type, icon, icon_background, site_code, config,"
+            "INSERT INTO app (id, mode, name, description, icon_type, icon, icon_background, site_code, config,"
             " config_saved_at, created_by, created_at, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 app_id,
+                mode,
                 fields["name"],
                 fields.get("description") or "",
                 fields.get("icon_type"),

@@ -7,21 +7,21 @@ from flask import Blueprint, Response, g, request
 
 from ..apps.app_access import require_app
 from ..apps.app_table import config_of
+from ..apps.end_user_table import end_user_id
 from ..errors import SandboxError
 from ..model.generation import stop_generation
 from ..request_fields import RequestFields
 from ..store import Store, current_store
-from .chat_answer import Question, answer_question, owner_of_task
+from .attached_files import checked_files
+from .chat_answer import Question, answer_question, owner_of_task, response_mode_of
 from .conversation_table import get_conversation
 from .message_list import NO_PARENT
-
-RESPONSE_MODES = ("blocking", "streaming")
 
 blueprint = Blueprint("chat", __name__)
 
 
 @blueprint.post("/v1/chat-messages")
-@require_app("json")
+@require_app("json", mode="chat")
 def ask() -> Response:
     """Answer a question. A conversation keeps the configuration that it began with.
 
@@ -29,21 +29,24 @@ def ask() -> Response:
     """
     body = RequestFields("ChatRequestPayload", request.get_json())
     inputs, query = body.mapping("inputs"), body.text("query")
-    response_mode = body.optional_choice("response_mode", RESPONSE_MODES) or "blocking"
+    response_mode = response_mode_of(body)
     conversation_id = body.optional_id("conversation_id")
+    files = body.optional_mappings("files")
     if not query:
         raise SandboxError(400, "invalid_param", "query is required")
     conversation = get_conversation(conversation_id, g.app["id"], "api", g.user) if conversation_id else None
+    config = json.loads(conversation["config"]) if conversation else config_of(g.app)
     question = Question(
         app=g.app,
         source="api",
         user=g.user,
         query=query.replace("\0", ""),
         inputs=inputs,
-        config=json.loads(conversation["config"]) if conversation else config_of(g.app),
+        config=config,
         conversation=conversation,
         parent_id=NO_PARENT,
         history=_all_turns(current_store(), conversation) if conversation else [],
+        files=checked_files(current_store(), config, files, end_user_id(g.app["id"], g.user)),
     )
     return answer_question(question, response_mode)
 
@@ -57,7 +60,7 @@ def _all_turns(store: Store, conversation: Row) -> list[tuple[str, str]]:
 
 
 @blueprint.post("/v1/chat-messages/<task_id>/stop")
-@require_app("json")
+@require_app("json", mode="chat")
 def stop(task_id: str) -> dict[str, str]:
     """Stop an answer of the same user. The answer is always success (chat/stop-unknown-task, stop-other-user)."""
     stop_generation(task_id, owner_of_task(g.app["id"], "api", g.user))

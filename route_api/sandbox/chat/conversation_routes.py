@@ -3,7 +3,7 @@
 import json
 import uuid
 from sqlite3 import Row
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Blueprint, Response, g, request
 
@@ -11,6 +11,7 @@ from ..apps.app_access import require_app
 from ..errors import SandboxError
 from ..request_fields import RequestFields
 from ..store import current_store
+from ..version import is_1_16
 from .conversation_table import NAME_LENGTH, first_question, get_conversation
 
 MAX_NAME_LENGTH = 255
@@ -32,7 +33,7 @@ def conversation_payload(conversation: Row) -> dict[str, Any]:
 
 
 @blueprint.get("/v1/conversations")
-@require_app("query")
+@require_app("query", mode="chat")
 def list_conversations() -> dict[str, Any]:
     """List the user's conversations. A page begins after the conversation `last_id`."""
     query = RequestFields("ConversationListQuery", request.args)
@@ -62,7 +63,7 @@ def list_conversations() -> dict[str, Any]:
 
 
 @blueprint.post("/v1/conversations/<uuid:conversation_id>/name")
-@require_app("json")
+@require_app("json", mode="chat")
 def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
     """Rename a conversation.
 
@@ -84,12 +85,11 @@ def rename(conversation_id: uuid.UUID) -> dict[str, Any]:
 
 
 @blueprint.delete("/v1/conversations/<uuid:conversation_id>")
-@require_app("json")
+@require_app("json", mode="chat")
 def delete(conversation_id: uuid.UUID) -> Response:
-    """Delete a conversation of any user and any app.
-
-    As in Dify, the user is not checked (chat/conversation-delete-other-user).
-    """
+    """Delete a conversation. 1.12.1 checks neither the user nor the app (chat/conversation-delete-other-user)."""
+    if is_1_16():
+        get_conversation(str(conversation_id), g.app["id"], "api", g.user)
     current_store().connection().execute(
         "DELETE FROM conversation WHERE id = ? AND source = 'api'", (str(conversation_id),)
     )
@@ -97,9 +97,18 @@ def delete(conversation_id: uuid.UUID) -> Response:
 
 
 @blueprint.get("/v1/conversations/<uuid:conversation_id>/variables")
-@require_app("query")
+@require_app("query", mode="chat")
 def list_variables(conversation_id: uuid.UUID) -> dict[str, Any]:
     """List the variables of a conversation. In a chat app there are none."""
     limit = RequestFields("ConversationVariablesQuery", request.args).number("limit", 20, 1, 100)
     get_conversation(str(conversation_id), g.app["id"], "api", g.user)
     return {"limit": limit, "has_more": False, "data": []}
+
+
+@blueprint.put("/v1/conversations/<uuid:conversation_id>/variables/<uuid:variable_id>")
+@require_app("json", mode="chat")
+def change_variable(conversation_id: uuid.UUID, variable_id: uuid.UUID) -> NoReturn:
+    """Change a variable of a conversation. In a chat app there are none."""
+    RequestFields("ConversationVariableUpdatePayload", request.get_json()).required("value")
+    get_conversation(str(conversation_id), g.app["id"], "api", g.user)
+    raise SandboxError(404, "not_found", "Conversation Variable Not Exists.")

@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE INDEX IF NOT EXISTS message_of_conversation ON message (conversation_id);
 """
+ADDED_COLUMNS = {
+    "message": ("feedback_id TEXT", "feedback_created_at INTEGER", "feedback_updated_at INTEGER"),
+}
 """With the `source` `api`, `user` is the end user; with `console`, it is the account's id. `config` is the
 configuration of the first turn. `model_request` is the model's input."""
 

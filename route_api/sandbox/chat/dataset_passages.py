@@ -1,9 +1,11 @@
 """Finds passages for a question in the datasets of an app's configuration."""
 
+from sqlite3 import Connection
 from typing import Any
 
 from ..apps.app_config import Config
-from ..knowledge.passage_search import find_passages
+from ..knowledge.dataset_field_checks import stored_retrieval_model
+from ..knowledge.search_methods import Passage, Search, find_passages, weights_of
 from ..store import Store
 
 DEFAULT_TOP_K = 4
@@ -28,44 +30,62 @@ def find_context(store: Store, config: Config, question: str, source: str) -> tu
     found = [
         (dataset_id, passage)
         for dataset_id in dataset_ids
-        for passage in find_passages(connection, dataset_id, question, top_k)
+        for passage in _passages_of(store, dataset_id, question, top_k)
     ]
     found.sort(key=lambda pair: -pair[1].score)
     if settings.get("score_threshold_enabled"):
         found = [pair for pair in found if pair[1].score >= (settings.get("score_threshold") or 0)]
-    is_console = source == "console"
-    resources = []
-    for position, (dataset_id, passage) in enumerate(found[:top_k], 1):
-        segment = passage.segment
-        names = connection.execute(
-            "SELECT dataset.name AS dataset, document.name AS document FROM document"
-            " JOIN dataset ON dataset.id = dataset_id WHERE document.id = ?",
-            (segment["document_id"],),
-        ).fetchone()
-        resources.append(
-            {
-                "position": position,
-                "dataset_id": dataset_id,
-                "dataset_name": names["dataset"],
-                "document_id": segment["document_id"],
-                "document_name": names["document"],
-                "data_source_type": "upload_file",
-                "segment_id": segment["id"],
-                "retriever_from": "dev" if is_console else "api",
-                "score": passage.score,
-                "hit_count": segment["hit_count"] if is_console else None,
-                "word_count": segment["word_count"] if is_console else None,
-                "segment_position": segment["position"] if is_console else None,
-                "index_node_hash": segment["index_node_hash"] if is_console else None,
-                "content": segment["content"],
-                "page": None,
-                "doc_metadata": None,
-                "title": None,
-                "files": None,
-                "summary": None,
-            }
-        )
+    resources = [
+        _resource(connection, position, dataset_id, passage, is_console=source == "console")
+        for position, (dataset_id, passage) in enumerate(found[:top_k], 1)
+    ]
     return "\n".join(resource["content"] for resource in resources), resources
+
+
+def _resource(
+    connection: Connection, position: int, dataset_id: str, passage: Passage, *, is_console: bool
+) -> dict[str, Any]:
+    """An entry of `retriever_resources`.
+
+    :param position: the rank of the passage, from 1
+    """
+    segment = passage.segment
+    names = connection.execute(
+        "SELECT dataset.name AS dataset, document.name AS document FROM document"
+        " JOIN dataset ON dataset.id = dataset_id WHERE document.id = ?",
+        (segment["document_id"],),
+    ).fetchone()
+    return {
+        "position": position,
+        "dataset_id": dataset_id,
+        "dataset_name": names["dataset"],
+        "document_id": segment["document_id"],
+        "document_name": names["document"],
+        "data_source_type": "upload_file",
+        "segment_id": segment["id"],
+        "retriever_from": "dev" if is_console else "api",
+        "score": passage.score,
+        "hit_count": segment["hit_count"] if is_console else None,
+        "word_count": segment["word_count"] if is_console else None,
+        "segment_position": segment["position"] if is_console else None,
+        "index_node_hash": segment["index_node_hash"] if is_console else None,
+        "content": segment["content"],
+        "page": None,
+        "doc_metadata": None,
+        "title": None,
+        "files": None,
+        "summary": None,
+    }
+
+
+def _passages_of(store: Store, dataset_id: str, question: str, top_k: int) -> list[Passage]:
+    """Search a dataset by its own method."""
+    dataset = store.connection().execute("SELECT * FROM dataset WHERE id = ?", (dataset_id,)).fetchone()
+    if dataset is None:
+        return []
+    model = stored_retrieval_model(dataset)
+    method = model["search_method"] if dataset["indexing_technique"] == "high_quality" else "keyword_search"
+    return find_passages(store, dataset_id, question, Search(method, top_k, None, *weights_of(model)))
 
 
 def _enabled_dataset_ids(settings: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Makes the messages for the model: the prompt with its variables, the earlier turns, the question."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ..apps.app_config import Config
@@ -34,16 +35,19 @@ def fill_prompt(template: str, inputs: dict[str, Any]) -> str:
 
 
 def build_messages(
-    config: Config, inputs: dict[str, Any], context: str | None, history: list[tuple[str, str]], query: str
+    config: Config, inputs: dict[str, Any], context: str | None, history: Sequence[tuple[str, str]], query: str
 ) -> list[Message]:
     """Make the messages for the model.
 
     :param context: the passages of the app's datasets; None if the app has no dataset
     :param history: question and answer of the earlier turns, oldest first
+    :param query: if it is "", the prompt is the question, as in a completion app
     """
     system = "" if context is None else _DATASET_PROMPT.format(context=context)
     if config["pre_prompt"]:
         system += fill_prompt(config["pre_prompt"], inputs) + "\n"
+    if not query:
+        return [{"role": "user", "content": system}]
     messages = [{"role": "system", "content": system}] if system else []
     for question, answer in history:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

@@ -12,7 +12,13 @@ from ..page_parameters import requested_page
 from ..request_fields import RequestFields
 from ..store import current_store
 from .dataset_table import find_dataset
-from .document_payloads import console_detail, indexing_status, list_item, list_item_with_segments
+from .document_payloads import (
+    console_detail,
+    console_list_item,
+    indexing_status,
+    list_item,
+    list_item_with_segments,
+)
 from .document_table import (
     change_status,
     delete_documents,
@@ -55,7 +61,7 @@ def list_documents(dataset_id: uuid.UUID) -> dict[str, Any]:
     page = requested_page("DocumentDatasetListQuery")
     keyword, status = request.args.get("keyword", ""), request.args.get("status", "")
     rows, total = list_page(store, dataset["id"], page, keyword, status)
-    show = list_item_with_segments if request.args.get("fetch", "").lower() == "true" else list_item
+    show = list_item_with_segments if request.args.get("fetch", "").lower() == "true" else console_list_item
     return page.answer([show(store, dataset, row) for row in rows], total)
 
 

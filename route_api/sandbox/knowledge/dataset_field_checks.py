@@ -1,6 +1,8 @@
 """Checks and defaults of dataset fields that several routes share. The error texts are Dify's."""
 
+import json
 from collections.abc import Mapping
+from sqlite3 import Row
 from typing import Any
 
 from ..errors import SandboxError
@@ -64,6 +66,12 @@ def default_retrieval_model(indexing_technique: str | None, top_k: int = 2) -> d
         "score_threshold_enabled": False,
         "score_threshold": None,
     }
+
+
+def stored_retrieval_model(dataset: Row) -> dict[str, Any]:
+    """Return how a dataset is searched unless a request says otherwise."""
+    stored = dataset["retrieval_model"]
+    return json.loads(stored) if stored else default_retrieval_model(dataset["indexing_technique"])
 
 
 def require_model(model_type: str, provider: object, name: object) -> None:

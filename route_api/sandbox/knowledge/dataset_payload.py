@@ -1,13 +1,14 @@
 """The JSON in which Dify shows a dataset."""
 
-import json
 from sqlite3 import Row
 from typing import Any
 
 from ..access.account_table import account_id_and_name
 from ..store import Store
-from .dataset_field_checks import default_retrieval_model
+from ..version import since_1_16
+from .dataset_field_checks import stored_retrieval_model
 from .metadata_table import dataset_fields
+from .tag_table import tags_of
 
 
 def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
@@ -19,8 +20,7 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
         " FROM document WHERE dataset_id = ?",
         (dataset["id"],),
     ).fetchone()
-    stored = dataset["retrieval_model"]
-    retrieval_model = json.loads(stored) if stored else default_retrieval_model(dataset["indexing_technique"])
+    retrieval_model = stored_retrieval_model(dataset)
     return {
         "id": dataset["id"],
         "name": dataset["name"],
@@ -42,7 +42,7 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
         "embedding_available": True,
         "retrieval_model_dict": retrieval_model,
         "summary_index_setting": dict.fromkeys(("enable", "model_name", "model_provider_name", "summary_prompt")),
-        "tags": [],
+        "tags": tags_of(connection, dataset["id"]),
         "doc_form": dataset["doc_form"],
         "external_knowledge_info": {
             f"external_knowledge_{field}": None for field in ("id", "api_id", "api_name", "api_endpoint")
@@ -63,4 +63,5 @@ def dataset_payload(store: Store, dataset: Row) -> dict[str, Any]:
         "total_available_documents": counts["available"],
         "enable_api": bool(dataset["enable_api"]),
         "is_multimodal": False,
+        **since_1_16(maintainer=dataset["created_by"]),
     }

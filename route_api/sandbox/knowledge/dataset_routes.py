@@ -6,7 +6,7 @@ import uuid
 from sqlite3 import IntegrityError
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, request
 
 from ..access.account_table import account_id_and_name
 from ..access.api_key_check import require_dataset_key
@@ -15,11 +15,13 @@ from ..errors import SandboxError
 from ..page_parameters import contains_pattern, requested_page
 from ..request_fields import RequestFields
 from ..store import current_store
+from ..version import deleted, is_1_16
 from .dataset_field_checks import check_retrieval_model, embedding_columns, limited_text, named_embedding_model
 from .dataset_payload import dataset_payload
 from .dataset_table import find_dataset, open_dataset, update_dataset
 from .passage_search import unindex_segments
 from .uploaded_files import delete_files
+from .vector_update import VectorUpdate
 
 MAX_NAME, MAX_DESCRIPTION = 40, 400
 TECHNIQUES = ("high_quality", "economy")
@@ -53,15 +55,26 @@ def _checked_fields(body: RequestFields) -> dict[str, Any]:
 @blueprint.get("/v1/datasets")
 @require_dataset_key
 def list_datasets() -> dict[str, Any]:
-    """List datasets, newest first, and by id within one second. The keyword ignores case."""
+    """List datasets, newest first, and by id within one second. The keyword ignores case.
+
+    With `tag_ids`, only datasets are listed that have all these tags. 1.12.1 refuses this parameter by mistake.
+    """
     page = requested_page("DatasetListQuery")
     store = current_store()
     connection = store.connection()
     pattern = contains_pattern(request.args.get("keyword", ""))
-    where = "FROM dataset WHERE name LIKE ? ESCAPE '\\'"
-    total = connection.execute(f"SELECT count(*) {where}", (pattern,)).fetchone()[0]
+    tag_ids = set(request.args.getlist("tag_ids"))
+    if tag_ids and not is_1_16():
+        query = RequestFields("DatasetListQuery", request.args)
+        query.refuse("tag_ids", "Input should be a valid list", "list_type", request.args["tag_ids"])
+    where = (
+        "FROM dataset WHERE name LIKE ? ESCAPE '\\' AND ? = (SELECT count(*) FROM tag_binding"
+        " WHERE dataset_id = dataset.id AND tag_id IN (SELECT value FROM json_each(?)))"
+    )
+    values = (pattern, len(tag_ids), json.dumps(list(tag_ids)))
+    total = connection.execute(f"SELECT count(*) {where}", values).fetchone()[0]
     rows = connection.execute(
-        f"SELECT * {where} ORDER BY created_at DESC, id LIMIT ? OFFSET ?", (pattern, page.rows, page.offset)
+        f"SELECT * {where} ORDER BY created_at DESC, id LIMIT ? OFFSET ?", (*values, page.rows, page.offset)
     ).fetchall()
     return page.answer([dataset_payload(store, row) for row in rows], total)
 
@@ -130,6 +143,9 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
             update_dataset(connection, dataset["id"], fields)
     except IntegrityError as error:
         raise SandboxError(400, "invalid_param", "Dataset name already exists") from error
+    if technique == "high_quality":  # An economy dataset has no vectors, and may have become a high_quality one.
+        vector_update: VectorUpdate = current_app.extensions["sandbox_vector_update"]
+        vector_update.start()
     dataset = find_dataset(store, dataset_id)
     members = json.loads(dataset["partial_members"]) if dataset["permission"] == "partial_members" else []
     return {**dataset_payload(store, dataset), "partial_member_list": members}
@@ -138,7 +154,7 @@ def patch_dataset(dataset_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>")
 @require_dataset_key
 def delete_dataset(dataset_id: uuid.UUID) -> Response:
-    """Delete a dataset with its documents; the status is 200, the JSON body is 204 (datasets/delete)."""
+    """Delete a dataset with its documents; in 1.12.1 the status is 200, and the JSON body is 204 (datasets/delete)."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     with store.transaction() as connection:
@@ -147,7 +163,7 @@ def delete_dataset(dataset_id: uuid.UUID) -> Response:
         unindex_segments(connection, (row["seq"] for row in seqs))
         connection.execute("DELETE FROM dataset WHERE id = ?", (dataset["id"],))
     delete_files(store, [row["file_id"] for row in file_ids])
-    return jsonify(204)
+    return deleted()
 
 
 @blueprint.post("/console/api/datasets/<uuid:dataset_id>/api-keys/<any(enable, disable):action>")

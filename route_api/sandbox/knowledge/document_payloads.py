@@ -9,6 +9,7 @@ from typing import Any
 
 from ..access.account_table import account_id_and_name
 from ..store import Store
+from ..version import is_1_16, since_1_16
 from .metadata_table import document_metadata
 
 STEP_TIMES = (
@@ -73,11 +74,17 @@ def list_item(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
     }
 
 
+def console_list_item(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
+    """A document in the console's list. 1.16.1 adds its rule."""
+    return {**list_item(store, dataset, document), **since_1_16(process_rule_dict=_stored_rule(document))}
+
+
 def list_item_with_segments(store: Store, dataset: Row, document: Row) -> dict[str, Any]:
-    """A document in the console's list with `fetch=true`: with the numbers of segments and the rule, without
+    """A document in the console's list with `fetch=true`: with the numbers of segments and the rule. 1.12.1 leaves out
     `doc_form`."""
-    item = list_item(store, dataset, document)
-    del item["doc_form"]
+    item = console_list_item(store, dataset, document)
+    if not is_1_16():
+        del item["doc_form"]
     return {
         **item,
         "process_rule_dict": _stored_rule(document),

@@ -3,12 +3,13 @@
 import uuid
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from ..access.api_key_check import require_dataset_key
 from ..errors import SandboxError
 from ..page_parameters import requested_page
 from ..store import current_store
+from ..version import deleted
 from .dataset_table import open_dataset
 from .document_payloads import detail, indexing_status, list_item
 from .document_table import change_status, delete_documents, find_document, find_documents, list_page, require_editable
@@ -52,12 +53,12 @@ def get_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any
 @blueprint.delete("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>")
 @require_dataset_key
 def delete_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> Response:
-    """Delete a document; the status is 200, the JSON body is 204 (documents/delete)."""
+    """Delete a document; in 1.12.1 the status is 200, and the JSON body is 204 (documents/delete)."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     require_editable(find_document(store, dataset["id"], document_id, missing="Document Not Exists."))
     delete_documents(store, dataset["id"], [str(document_id)])
-    return jsonify(204)
+    return deleted()
 
 
 @blueprint.patch("/v1/datasets/<uuid:dataset_id>/documents/status/<action>")
@@ -94,10 +95,8 @@ def get_indexing_status(dataset_id: uuid.UUID, batch: str) -> dict[str, Any]:
 @blueprint.get("/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>/download")
 @require_dataset_key
 def get_download_url(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, str]:
-    """Return a signed URL of the original file.
-
-    Dify's OpenAPI document of July 2026 has this route, and 1.12.1 has not.
-    """
+    """Return a signed URL of the original file. 1.12.1 has no such route; the sandbox always has it, so that files can
+    be downloaded without a console login."""
     dataset = open_dataset(dataset_id)
     store = current_store()
     return {"url": signed_url(store, find_document(store, dataset["id"], document_id)["file_id"])}

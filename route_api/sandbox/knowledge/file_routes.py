@@ -13,7 +13,11 @@ from ..errors import SandboxError
 from ..request_fields import RequestFields
 from ..store import Store, current_store
 from ..text.extraction import EXTENSIONS
+from ..version import is_1_16
 from .uploaded_files import URL_LIFETIME_S, _signature, file_path
+
+NO_SCRIPTS = "sandbox"
+"""With this policy a browser that opens an uploaded page runs no script with this server's cookies."""
 
 blueprint = Blueprint("files", __name__)
 
@@ -29,8 +33,9 @@ def preview_file(file_id: uuid.UUID) -> Response:
     if not good or row is None or time.time() - int(timestamp) > URL_LIFETIME_S:
         raise SandboxError(404, "not_found", "File not found or signature is invalid")
     as_attachment = request.args.get("as_attachment") == "true"
-    mime_type = "application/octet-stream" if as_attachment else row["mime_type"]
+    mime_type = "application/octet-stream" if as_attachment or is_1_16() else row["mime_type"]
     answer = send_file(file_path(store, row["id"]), mimetype=mime_type, conditional=True)
+    answer.headers["Content-Security-Policy"] = NO_SCRIPTS
     if as_attachment:
         answer.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(row['name'], safe='')}"
     return answer

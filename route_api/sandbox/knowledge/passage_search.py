@@ -1,4 +1,4 @@
-"""Searches passages with SQLite FTS5, over words and Chinese bigrams. Scores are in 0..1.
+"""Searches segments by words, with SQLite FTS5, over words and Chinese bigrams. Scores are in 0..1.
 
 The weight of a token is its inverse document frequency. A passage's score is mainly the share of the question's weight
 whose tokens the passage contains; so a score threshold has a meaning. BM25 decides between passages with the same
@@ -6,7 +6,7 @@ share.
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from sqlite3 import Connection, Row
 
@@ -32,14 +32,6 @@ CREATE VIRTUAL TABLE IF NOT EXISTS segment_vocabulary USING fts5vocab(segment_in
 """
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A segment (all columns of its row) and its score, 0..1."""
-
-    segment: Row
-    score: float
-
-
 def index_segments(connection: Connection, dataset_id: str, texts: Iterable[tuple[int, str]]) -> None:
     """Add texts to the index, within the caller's transaction.
 
@@ -57,24 +49,20 @@ def unindex_segments(connection: Connection, seqs: Iterable[int]) -> None:
     connection.executemany("DELETE FROM segment_index WHERE rowid = ?", ((seq,) for seq in seqs))
 
 
-def find_passages(
-    connection: Connection,
-    dataset_id: str,
-    question: str,
-    limit: int,
-    document_ids: Collection[str] | None = None,
-) -> list[Passage]:
-    """Find the best passages of a dataset, best first, in the enabled segments of available documents.
+def rank_by_words(
+    connection: Connection, dataset_id: str, documents: str, question: str, limit: int
+) -> dict[int, float]:
+    """Find the enabled segments of a dataset that share the most words with a question.
 
-    :param limit: the largest number of passages
-    :param document_ids: search only these documents; None: all
+    :param documents: the ids of the documents to search, as a JSON list
+    :param limit: the largest number of segments
+    :returns: the score of each segment by its `seq`, the best first
     """
     tokens = question_tokens(question)
     weights = _weights(connection, tokens)
     expression = _expression(dataset_id, weights)
     if not expression:
-        return []
-    documents = _searchable_documents(connection, dataset_id, document_ids)
+        return {}
     rows = connection.execute(
         "SELECT segment.seq, words, bm25(segment_index, 0, 1) AS bm25 FROM segment_index"
         " JOIN segment ON segment.seq = segment_index.rowid"
@@ -84,18 +72,12 @@ def find_passages(
         (expression, documents, max(MIN_CANDIDATES, limit)),
     ).fetchall()
     if not rows:
-        return []
+        return {}
     wording = wording_tokens(question)
     best_bm25 = min(row["bm25"] for row in rows)
     scored = [(_score(row, weights, best_bm25, wording), row["seq"]) for row in rows]
     scored.sort(key=lambda pair: (-pair[0], pair[1]))
-    passages = []
-    for score, seq in scored[:limit]:
-        segment = connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone()
-        # Another request may have deleted the segment since the search.
-        if score > 0 and segment is not None:
-            passages.append(Passage(segment, score))
-    return passages
+    return {seq: score for score, seq in scored[:limit] if score > 0}
 
 
 def _dataset_token(dataset_id: str) -> str:
@@ -138,27 +120,6 @@ def _expression(dataset_id: str, weights: dict[str, _Weight]) -> str:
     if not parts:
         return ""
     return f'dataset : "{_dataset_token(dataset_id)}" AND words : ({" OR ".join(parts)})'
-
-
-def _searchable_documents(connection: Connection, dataset_id: str, among: Collection[str] | None) -> str:
-    """Return the ids of the available documents as a JSON list; only those `among` the given, unless it is None."""
-    row = connection.execute(
-        "SELECT json_group_array(id) FROM document WHERE dataset_id = ? AND enabled AND NOT archived"
-        " AND indexing_status = 'completed'",
-        (dataset_id,),
-    ).fetchone()
-    if among is None:
-        return str(row[0])
-    return str(
-        connection.execute(
-            "SELECT json_group_array(value) FROM json_each(?)" " WHERE value IN (SELECT value FROM json_each(?))",
-            (row[0], _json_list(among)),
-        ).fetchone()[0]
-    )
-
-
-def _json_list(ids: Collection[str]) -> str:
-    return "[" + ",".join(f'"{document_id}"' for document_id in ids) + "]"
 
 
 def _score(row: Row, weights: dict[str, _Weight], best_bm25: float, wording: list[list[str]]) -> float:

@@ -1,10 +1,9 @@
 """The route `/v1/datasets/{id}/retrieve`, and its other path `hit-testing`.
 
-All search methods use the same search (`passage_search`). As in Dify, `keyword_search` finds nothing in a high_quality
-dataset, and the other methods are refused where no document was ever indexed for them.
+As in Dify, `keyword_search` finds nothing in a high_quality dataset, and the other methods are refused where no
+document was ever indexed for them.
 """
 
-import json
 import uuid
 from collections.abc import Mapping
 from sqlite3 import Connection, Row
@@ -18,11 +17,12 @@ from ..errors import SandboxError
 from ..request_fields import RequestFields
 from ..store import Store, current_store
 from ..text.search_tokens import coverage
-from .dataset_field_checks import SEARCH_METHODS, default_retrieval_model, limited_text, require_model
+from ..version import is_1_16
+from .dataset_field_checks import SEARCH_METHODS, limited_text, require_model, stored_retrieval_model
 from .dataset_table import open_dataset
 from .metadata_filter import parse_filter
 from .metadata_table import document_values
-from .passage_search import Passage, find_passages
+from .search_methods import Passage, Search, find_passages, weights_of
 from .segment_payloads import retrieved_payload
 from .segment_table import child_chunks
 
@@ -41,16 +41,11 @@ def retrieve(dataset_id: uuid.UUID) -> dict[str, Any]:
     query = limited_text(body, "query", 0, MAX_QUERY)
     if not query:
         raise SandboxError(400, "invalid_param", "Query or attachment_ids is required")
-    model = body.fields.get("retrieval_model") or _stored_model(dataset)
+    model = body.fields.get("retrieval_model") or stored_retrieval_model(dataset)
     store = current_store()
     passages = find_records(store, dataset, query, model)
     records = [_record(store, dataset, query, passage) for passage in passages]
     return {"query": {"content": query}, "records": [record for record in records if record is not None]}
-
-
-def _stored_model(dataset: Row) -> dict[str, Any]:
-    stored = dataset["retrieval_model"]
-    return json.loads(stored) if stored else default_retrieval_model(dataset["indexing_technique"])
 
 
 def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any]) -> list[Passage]:
@@ -59,10 +54,16 @@ def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any
     :raises SandboxError: 400 for a wrong field, 500 for a missing field, as in Dify
     """
     method, top_k = model.get("search_method"), model.get("top_k", 4)
+    if is_1_16() and isinstance(top_k, str) and top_k.isdecimal():
+        top_k = int(top_k)
     if not isinstance(top_k, int) or top_k < 1:
         raise SandboxError(400, "invalid_param", "top_k must be a positive integer")
     threshold = _threshold(model)
     _check_reranking(model)
+    if method not in SEARCH_METHODS and is_1_16():
+        names = ", ".join(map(repr, SEARCH_METHODS))
+        payload = RequestFields("HitTestingPayload", {})
+        payload.refuse("retrieval_model.search_method", f"Input should be one of {names}", "enum", method)
     if method not in SEARCH_METHODS:
         raise SandboxError(400, "invalid_param", f"'{method}' is not a valid RetrievalMethod")
     document_ids = _passing_documents(store, dataset, model.get("metadata_filtering_conditions"))
@@ -74,13 +75,15 @@ def find_records(store: Store, dataset: Row, query: str, model: Mapping[str, Any
     if method != "keyword_search" and not (is_high_quality and dataset["ever_indexed"]):
         relation = f"embedding_vector_index_{dataset['id'].replace('-', '_')}_nod"
         raise SandboxError(400, "invalid_param", f'relation "{relation}" does not exist\n')
-    found = find_passages(store.connection(), dataset["id"], query, top_k, document_ids)
-    return [passage for passage in found if passage.score >= threshold]
+    search = Search(str(method), top_k, document_ids, *weights_of(model))
+    return [passage for passage in find_passages(store, dataset["id"], query, search) if passage.score >= threshold]
 
 
 def _threshold(model: Mapping[str, Any]) -> float:
     """Return the least score. It may be a string; null means zero (retrieve/threshold-string, threshold-null-on)."""
     for name in ("reranking_enable", "score_threshold_enabled"):
+        if name not in model and is_1_16():
+            RequestFields("HitTestingPayload", {}).refuse(f"retrieval_model.{name}", "Field required", "missing", model)
         if name not in model:
             raise SandboxError(500, "internal_server_error", f"'{name}'")
     if not model["score_threshold_enabled"]:
@@ -119,6 +122,7 @@ def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[st
     return {
         "segment": {
             **retrieved_payload(segment),
+            **({"sign_content": None} if is_1_16() else {}),
             "document": {
                 "id": document["id"],
                 "data_source_type": "upload_file",
@@ -130,7 +134,7 @@ def _record(store: Store, dataset: Row, query: str, passage: Passage) -> dict[st
         "child_chunks": _matching_children(connection, segment["id"], query),
         "score": passage.score,
         "tsne_position": None,
-        "files": None,
+        "files": [] if is_1_16() else None,
         "summary": None,
     }
 
@@ -140,7 +144,7 @@ def _matching_children(connection: Connection, segment_id: str, query: str) -> l
     children."""
     children = child_chunks(connection, segment_id)
     if not children:
-        return None
+        return [] if is_1_16() else None
     scored = [(coverage(child["content"], query), child) for child in children]
     scored.sort(key=lambda pair: -pair[0])
     return [

@@ -59,7 +59,7 @@ def child_payload(child: Row) -> dict[str, Any]:
         "content": child["content"],
         "position": child["position"],
         "word_count": len(child["content"]),
-        "type": "automatic",
+        "type": child["type"],
         "created_at": int(child["created_at"]),
         "updated_at": int(child["updated_at"]),
     }

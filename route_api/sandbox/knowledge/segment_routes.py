@@ -1,7 +1,6 @@
 """The routes `/v1/datasets/{id}/documents/{id}/segments`: list, create, show, change and delete segments."""
 
 import json
-import math
 import uuid
 from collections.abc import Mapping
 from sqlite3 import Row
@@ -11,17 +10,19 @@ from flask import Blueprint, Response, jsonify, request
 
 from ..access.api_key_check import require_dataset_key
 from ..errors import SandboxError
-from ..page_parameters import contains_pattern, requested_page, requested_page_or_default
+from ..page_parameters import contains_pattern, requested_page_or_default
 from ..request_fields import RequestFields
 from ..store import current_store
 from ..text.splitting import Chunk
+from ..version import deleted, is_1_16
 from .dataset_table import open_dataset
 from .document_table import find_document
-from .segment_payloads import child_payload, segment_payload
-from .segment_table import add_segments, change_segment, child_chunks, delete_segments, find_segment, switch_segments
+from .segment_payloads import segment_payload
+from .segment_table import add_segments, change_segment, delete_segments, find_segment, switch_segments
 
 SEGMENTS = "/v1/datasets/<uuid:dataset_id>/documents/<uuid:document_id>/segments"
-TRUE, FALSE = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
+FIELD = "segment.enabled"
+SEGMENT_STATUSES = {"waiting", "indexing", "completed", "error", "paused", "re_segment"}
 
 blueprint = Blueprint("segments", __name__)
 
@@ -39,6 +40,8 @@ def list_segments(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, An
     where, values = "document_id = ? AND content LIKE ? ESCAPE '\\'", [document["id"]]
     values.append(contains_pattern(request.args.get("keyword", "")))
     if statuses := request.args.getlist("status"):
+        if is_1_16() and not set(statuses) <= SEGMENT_STATUSES:
+            raise SandboxError(500, "unknown", "Internal Server Error")  # segments/list-status-unknown
         where += " AND status IN (SELECT value FROM json_each(?))"
         values.append(json.dumps(statuses))
     connection = current_store().connection()
@@ -105,7 +108,8 @@ def update_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uu
     store = current_store()
     segment = find_segment(store, document["id"], segment_id)
     fields = RequestFields("SegmentUpdatePayload", request.get_json()).mapping("segment")
-    enabled = _wanted_state(fields.get("enabled"))
+    # A wrong type: segments/update-bad-type
+    enabled = RequestFields("SegmentUpdatePayload", {FIELD: fields.get("enabled")}).boolean(FIELD)
     if not segment["enabled"] and not enabled:
         raise SandboxError(400, "invalid_param", "Can't update disabled segment")
     if enabled is not None and enabled != bool(segment["enabled"]):
@@ -123,44 +127,11 @@ def update_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uu
     return _answer(document, segment_id)
 
 
-def _wanted_state(value: object) -> bool | None:
-    """Read `enabled` as pydantic does; None if it was not sent.
-
-    :raises SandboxError: 400, if it is no boolean (segments/update-bad-type)
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if str(value).lower() in TRUE + FALSE:
-        return str(value).lower() in TRUE
-    body = RequestFields("SegmentUpdatePayload", {})
-    text = "Input should be a valid boolean, unable to interpret input"
-    body.refuse("segment.enabled", text, "bool_parsing", value)
-
-
 @blueprint.delete(f"{SEGMENTS}/<uuid:segment_id>")
 @require_dataset_key
 def delete_segment(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> Response:
-    """Delete a segment; the status is 200, the JSON body is 204 (segments/delete)."""
+    """Delete a segment; in 1.12.1 the status is 200, and the JSON body is 204 (segments/delete)."""
     document = _document(dataset_id, document_id)
     store = current_store()
     delete_segments(store, document["id"], [find_segment(store, document["id"], segment_id)["id"]])
-    return jsonify(204)
-
-
-@blueprint.get(f"{SEGMENTS}/<uuid:segment_id>/child_chunks")
-@require_dataset_key
-def list_child_chunks(dataset_id: uuid.UUID, document_id: uuid.UUID, segment_id: uuid.UUID) -> dict[str, Any]:
-    """List a segment's child chunks."""
-    document = _document(dataset_id, document_id)
-    store = current_store()
-    segment = find_segment(store, document["id"], segment_id)
-    page = requested_page("ChildChunkListQuery")
-    keyword = request.args.get("keyword", "")
-    children = [child for child in child_chunks(store.connection(), segment["id"]) if keyword in child["content"]]
-    return {
-        "data": [child_payload(child) for child in children[page.offset : page.offset + page.rows]],
-        "total": len(children),
-        "total_pages": math.ceil(len(children) / page.rows),
-        "page": page.page,
-        "limit": page.limit,
-    }
+    return deleted()

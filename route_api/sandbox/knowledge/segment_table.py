@@ -10,12 +10,14 @@ from sqlite3 import Connection, Row
 from typing import Any
 
 from ..access.account_table import account_id_and_name
+from ..embedding.embedder import Vectors, current_embedder
 from ..errors import SandboxError
 from ..store import Store
 from ..text.search_tokens import index_words
 from ..text.splitting import Chunk, split_children
 from ..text.token_estimate import estimate_tokens
 from .passage_search import index_segments, unindex_segments
+from .vector_table import store_vectors
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS segment (
@@ -56,6 +58,7 @@ CREATE TABLE IF NOT EXISTS child_chunk (
 );
 CREATE INDEX IF NOT EXISTS child_chunk_of_segment ON child_chunk (segment_id, position);
 """
+ADDED_COLUMNS = {"child_chunk": ("type TEXT NOT NULL DEFAULT 'automatic'",)}
 
 
 def find_segment(store: Store, document_id: str, segment_id: uuid.UUID | str) -> Row:
@@ -79,15 +82,30 @@ def child_chunks(connection: Connection, segment_id: str) -> list[Row]:
     return connection.execute(sql, (segment_id,)).fetchall()
 
 
-def insert_segments(connection: Connection, document: Row, chunks: Sequence[Chunk], first_position: int) -> list[int]:
+def insert_segments(
+    connection: Connection, document: Row, chunks: Sequence[tuple[Chunk, str]], first_position: int
+) -> list[int]:
     """Write segments, within the caller's transaction. A search finds them only after `complete_segments`.
 
+    :param chunks: each chunk with its `index_words`
     :returns: the `seq` of each segment
     """
-    return [
+    seqs = [
         _insert_segment(connection, document, chunk, position)
-        for position, chunk in enumerate(chunks, start=first_position)
+        for position, (chunk, _) in enumerate(chunks, start=first_position)
     ]
+    words = ((seq, words) for seq, (_, words) in zip(seqs, chunks, strict=True))
+    index_segments(connection, document["dataset_id"], words)
+    return seqs
+
+
+def unfinished_segments(connection: Connection, document_id: str, limit: int) -> list[tuple[int, str]]:
+    """Return the `seq` and the text of the first segments of a document that are not completed."""
+    rows = connection.execute(
+        "SELECT seq, content, answer FROM segment WHERE document_id = ? AND status = 'indexing' ORDER BY seq LIMIT ?",
+        (document_id, limit),
+    )
+    return [(row["seq"], Chunk(row["content"], row["answer"]).text) for row in rows]
 
 
 def _insert_segment(connection: Connection, document: Row, chunk: Chunk, position: int) -> int:
@@ -138,32 +156,58 @@ def _insert_children(connection: Connection, segment_id: str, contents: Iterable
     )
 
 
-def complete_segments(connection: Connection, dataset_id: str, words: Sequence[tuple[int, str]]) -> None:
-    """Add segments to the search index, within the caller's transaction.
+def complete_segments(connection: Connection, dataset_id: str, seqs: Sequence[int], vectors: Vectors | None) -> None:
+    """Let a search find segments, within the caller's transaction.
 
-    :param words: pairs of a segment's `seq` and its `index_words`
+    :param vectors: their vectors; None if the search uses words alone
     """
-    index_segments(connection, dataset_id, words)
+    if vectors is not None:
+        store_vectors(connection, seqs, vectors)
     now = time.time()
     connection.executemany(
         "UPDATE segment SET status = 'completed', enabled = 1, completed_at = ? WHERE seq = ?",
-        ((now, seq) for seq, _ in words),
+        ((now, seq) for seq in seqs),
     )
     connection.execute("UPDATE dataset SET ever_indexed = 1 WHERE id = ?", (dataset_id,))
 
 
 def add_segments(store: Store, document: Row, chunks: Sequence[Chunk]) -> list[Row]:
-    """Append segments to a document. A search finds them at once."""
+    """Append segments to a document. A search finds them at once.
+
+    :raises EmbeddingError: if the model makes no vectors
+    :raises SandboxError: 404, if another request has deleted the document, or put it back into the queue, while the
+        vectors were made. The indexer deletes all segments of a document in the queue
+    """
     chunks = [_with_children(document, chunk) for chunk in chunks]
+    vectors = _vectors(store, document, chunks)
     with store.transaction() as connection:
+        sql = "SELECT indexing_status FROM document WHERE id = ?"
+        status = connection.execute(sql, (document["id"],)).fetchone()
+        if status is None:
+            raise SandboxError(404, "not_found", "Document not found.")
+        if status[0] != "completed":
+            raise SandboxError(404, "not_found", "Document is not completed.")
         last = connection.execute(
             "SELECT coalesce(max(position), 0) FROM segment WHERE document_id = ?", (document["id"],)
         ).fetchone()[0]
-        seqs = insert_segments(connection, document, chunks, last + 1)
-        words = [(seq, index_words(chunk.text)) for seq, chunk in zip(seqs, chunks, strict=True)]
-        complete_segments(connection, document["dataset_id"], words)
+        seqs = insert_segments(connection, document, [(chunk, index_words(chunk.text)) for chunk in chunks], last + 1)
+        complete_segments(connection, document["dataset_id"], seqs, vectors)
         _recount(connection, document["id"])
         return [connection.execute("SELECT * FROM segment WHERE seq = ?", (seq,)).fetchone() for seq in seqs]
+
+
+def _vectors(store: Store, document: Row, chunks: Sequence[Chunk]) -> Vectors | None:
+    """Make the vectors of chunks; None if the search in this document uses words alone."""
+    embedder = current_embedder()
+    if embedder is None or is_economy(store.connection(), document):
+        return None
+    return Vectors(embedder.name, embedder.passages([chunk.text for chunk in chunks]))
+
+
+def is_economy(connection: Connection, document: Row) -> bool:
+    """Return whether the document is in an economy dataset, whose segments have keywords and no vectors."""
+    sql = "SELECT 1 FROM dataset WHERE id = ? AND indexing_technique = 'economy'"
+    return connection.execute(sql, (document["dataset_id"],)).fetchone() is not None
 
 
 def _with_children(document: Row, chunk: Chunk) -> Chunk:
@@ -173,16 +217,26 @@ def _with_children(document: Row, chunk: Chunk) -> Chunk:
 
 
 def change_segment(store: Store, document: Row, segment: Row, chunk: Chunk) -> None:
-    """Replace a segment's text. A search finds the new text at once."""
+    """Replace a segment's text. A search finds the new text at once.
+
+    :raises EmbeddingError: if the model makes no vector
+    :raises SandboxError: 404, if another request has deleted the segment while the vector was made
+    """
     chunk = _with_children(document, chunk)
+    vectors = _vectors(store, document, [chunk])
     now = time.time()
     columns = _text_columns(chunk) | {"updated_at": now, "indexing_at": now, "completed_at": now}
     columns["updated_by"] = account_id_and_name(store)[0]
     assignments = ", ".join(f"{name} = :{name}" for name in columns)
     with store.transaction() as connection:
-        connection.execute(f"UPDATE segment SET {assignments} WHERE seq = :seq", {**columns, "seq": segment["seq"]})
+        values = {**columns, "seq": segment["seq"]}
+        if not connection.execute(f"UPDATE segment SET {assignments} WHERE seq = :seq", values).rowcount:
+            raise SandboxError(404, "not_found", "Segment not found.")
         unindex_segments(connection, [segment["seq"]])
         index_segments(connection, segment["dataset_id"], [(segment["seq"], index_words(chunk.text))])
+        connection.execute("DELETE FROM segment_vector WHERE seq = ?", (segment["seq"],))
+        if vectors is not None:
+            store_vectors(connection, [segment["seq"]], vectors)
         connection.execute("DELETE FROM child_chunk WHERE segment_id = ?", (segment["id"],))
         _insert_children(connection, segment["id"], chunk.children)
         _recount(connection, document["id"])

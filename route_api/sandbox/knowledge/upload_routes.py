@@ -15,6 +15,7 @@ from ..access.api_key_check import require_dataset_key
 from ..errors import SandboxError
 from ..request_fields import RequestFields
 from ..store import Store, current_store
+from ..version import only_since_1_16
 from .dataset_field_checks import default_retrieval_model, embedding_columns, named_embedding_model
 from .dataset_table import find_dataset, open_dataset, update_dataset
 from .document_payloads import list_item
@@ -70,6 +71,13 @@ def update_by_file(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, A
     document = find_document(current_store(), dataset["id"], document_id, missing="Document not found")
     fields = _data_part()
     return _update(dataset, document, fields, _save_file_part() if request.files else None)
+
+
+@blueprint.patch(f"{DATASET}/documents/<uuid:document_id>")
+@only_since_1_16
+def patch_document(dataset_id: uuid.UUID, document_id: uuid.UUID) -> dict[str, Any]:
+    """Do the same as `update-by-file`. 1.12.1 has no such route."""
+    return update_by_file(dataset_id, document_id)
 
 
 @blueprint.post(f"{DATASET}/documents/<uuid:document_id>/update-by-text")

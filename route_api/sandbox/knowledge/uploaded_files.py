@@ -17,8 +17,10 @@ from ..access.account_table import account_id_and_name
 from ..errors import SandboxError
 from ..store import Store
 from ..text.extraction import EXTENSIONS
+from ..version import is_1_16
 
 FORBIDDEN_IN_NAMES = frozenset('/\\:*?"<>|')
+FORBIDDEN_IN_NAMES_1_16 = frozenset("/\\")
 MAX_NAME = 200
 """The largest length of a name without its extension. A longer name is cut
 (documents/create-by-file-very-long-name)."""
@@ -50,15 +52,35 @@ def save_upload(store: Store, upload: FileStorage) -> dict[str, Any]:
     :raises SandboxError: 400, for a wrong name, and, with an empty message, for a wrong extension or too many bytes
     """
     name, extension = checked_name(upload.filename or "")
+    too_large = SandboxError(400, "invalid_param", "")
+    return save_blocks(store, upload, name, extension, limit=current_app.config["UPLOAD_LIMIT"], too_large=too_large)
+
+
+def save_blocks(
+    store: Store,
+    upload: FileStorage,
+    name: str,
+    extension: str,
+    *,
+    limit: int,
+    too_large: SandboxError,
+    created_by: str | None = None,
+) -> dict[str, Any]:
+    """Save an uploaded file under a checked name. The caller writes its row (`insert_file`).
+
+    :param limit: the largest size in bytes; with more, `too_large` is raised and nothing is kept
+    :param created_by: the id of the owner; None: the account
+    """
     record = _new_record(store, name, extension, upload.mimetype or "application/octet-stream")
-    limit = current_app.config["UPLOAD_LIMIT"]
+    if created_by is not None:
+        record["created_by"] = created_by
     path = file_path(store, record["id"])
     try:
         with path.open("wb") as target:
             while block := upload.stream.read(COPY_BYTES):
                 record["size"] += len(block)
                 if record["size"] > limit:
-                    raise SandboxError(400, "invalid_param", "")
+                    raise too_large
                 target.write(block)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -104,24 +126,37 @@ def delete_files(store: Store, file_ids: Iterable[str]) -> None:
 
 
 def checked_name(name: str) -> tuple[str, str]:
-    """Check a file's name.
+    """Check the name of a document's file.
 
     :returns: the name, cut if it is too long; the extension in lower case
     :raises SandboxError: 400 (documents/create-by-file-slash-in-name, create-by-file-bad-extension)
     """
-    if FORBIDDEN_IN_NAMES.intersection(name):
+    name, extension = cleaned_name(name)
+    if extension not in EXTENSIONS:
+        raise SandboxError(400, "invalid_param", "")
+    return name, extension
+
+
+def cleaned_name(name: str) -> tuple[str, str]:
+    """Check the characters of a file's name, and cut it if it is too long.
+
+    :returns: the name; the extension in lower case, "" if there is none
+    :raises SandboxError: 400 (documents/create-by-file-slash-in-name)
+    """
+    if (FORBIDDEN_IN_NAMES_1_16 if is_1_16() else FORBIDDEN_IN_NAMES).intersection(name):
         raise SandboxError(400, "invalid_param", "Filename contains invalid characters")
     stem, dot, extension = name.rpartition(".")
-    if not dot or extension.lower() not in EXTENSIONS:
-        raise SandboxError(400, "invalid_param", "")
+    if not dot:
+        return name[:MAX_NAME], ""
     return f"{stem[:MAX_NAME]}.{extension}", extension.lower()
 
 
-def signed_url(store: Store, file_id: str) -> str:
+def signed_url(store: Store, file_id: str, *, as_attachment: bool = True) -> str:
     """Make a relative URL with which anybody can download the file for `URL_LIFETIME_S` seconds."""
     timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
     sign = _signature(store, file_id, timestamp, nonce)
-    return f"/files/{file_id}/file-preview?timestamp={timestamp}&nonce={nonce}&sign={sign}&as_attachment=true"
+    url = f"/files/{file_id}/file-preview?timestamp={timestamp}&nonce={nonce}&sign={sign}"
+    return f"{url}&as_attachment=true" if as_attachment else url
 
 
 def _signature(store: Store, file_id: str, timestamp: str, nonce: str) -> str:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from ..embedding.choice import WORDS_ONLY
+from ..embedding.embedder import Embedder, current_embedder
 from ..store import current_store
 
 PROVIDER = "route-api/sandbox/sandbox"
-EXTRACTIVE, EXTRACTIVE_BRIEF, EMBEDDING = "sandbox-extractive", "sandbox-extractive-brief", "sandbox-bm25"
+EXTRACTIVE, EXTRACTIVE_BRIEF = "sandbox-extractive", "sandbox-extractive-brief"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS default_model (
@@ -34,20 +36,32 @@ def all_models() -> list[Model]:
     A configured language model comes before the extractive models.
     """
     models = [
-        Model(EXTRACTIVE, "llm", "沙盒摘录（不是语言模型）", "Sandbox extracts (no language model)", 32768),
+        Model(EXTRACTIVE, "llm", "沙箱摘录（不是语言模型）", "Sandbox extracts (no language model)", 32768),
         Model(
             EXTRACTIVE_BRIEF,
             "llm",
-            "沙盒摘录，一句话（不是语言模型）",
+            "沙箱摘录，一句话（不是语言模型）",
             "Sandbox extracts, one sentence (no language model)",
             32768,
         ),
-        Model(EMBEDDING, "text-embedding", "沙盒 BM25（不是向量）", "Sandbox BM25 (no vectors)", 8192),
+        _embedding_model(),
     ]
     name = current_app.config["SANDBOX_LLM_MODEL"]
     if current_app.config["SANDBOX_LLM_URL"]:
         models.insert(0, Model(name, "llm", name, name, 32768))
     return models
+
+
+def embedding_model_name(embedder: Embedder | None) -> str:
+    """Return the name under which the embedding model is listed."""
+    return embedder.name if embedder else WORDS_ONLY
+
+
+def _embedding_model() -> Model:
+    embedder = current_embedder()
+    if embedder is None:
+        return Model(WORDS_ONLY, "text-embedding", "沙箱 BM25（不是向量）", "Sandbox BM25 (no vectors)", 8192)
+    return Model(embedder.name, "text-embedding", embedder.name, embedder.name, 8192)
 
 
 def find_model(name: object, model_type: str = "llm") -> Model | None:

@@ -1,24 +1,33 @@
 """The sandbox's own chat model: it quotes sentences of the given passages, and says that it is no language model.
 
 Pure functions: messages in, text out. The model searches for the sentences that share the most words with the
-question. It knows only the turns that are in its messages.
+question, or are closest to it in meaning. It knows only the turns that are in its messages.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ..text.search_tokens import question_tokens, tokenize
-from ..text.sentences import first_tokens, is_chinese, sentences
+from ..text.sentences import first_tokens, is_chinese, is_row, sentences
 from .extractive_phrases import CHINESE, ENGLISH, Phrases
 
 Message = dict[str, str]
 """A message has `role` (system, user or assistant) and `content`."""
 
+Similarity = Callable[[str, Sequence[str]], Sequence[float]]
+"""Returns how close each text is to a question in meaning: 1 for the same, 0 or less for unrelated texts."""
+
 MAX_QUOTES = 3
-MAX_QUOTE_LENGTH = 240
+MAX_QUOTE_LENGTH = 400
+MAX_COMPARED = 1500
+"""The number of characters whose meaning is compared with the question: the first sentences, of the best passages.
+The packaged model takes a second for them."""
+LEAST_SIMILARITY = 0.2
+"""A sentence that is less similar, and shares no word with the question, is not quoted."""
 GOOD_ENOUGH = 0.6
 """A further sentence is quoted if its score is at least this share of the best score."""
 HEADING_WEIGHT = 0.5
@@ -26,6 +35,7 @@ HEADING_WEIGHT = 0.5
 LONG_QUERY = 200
 """A longer query (in characters) of several lines counts as passages with a question in the last line."""
 
+_CELL_END = re.compile(r"[;；|\t]\s*")
 _CLOSING_MARKS = "。！？!?；;.”」』"
 _QUESTION_MARK = re.compile(
     r"(?:^|\n)[ \t#*【\[]*(?:用户问题|用户提问|当前问题|我的问题|问题|提问|user question|question|query)[】\]*]*[ \t]*[：:][ \t]*",
@@ -121,17 +131,25 @@ def _read_text(text: str, passages: list[str], spoken: list[tuple[str, str]]) ->
             passages.extend(sentence for sentence in found if not _INSTRUCTION.search(sentence))
 
 
-def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[str]:
-    """Return up to `limit` sentences, in their order, that share the most and the rarest terms with the question."""
-    wanted = set(question_tokens(question))
-    shared = {position: wanted.intersection(tokenize(sentence)) for position, sentence in enumerate(passages)}
-    frequency = Counter(term for found in shared.values() for term in found)
-    scores = {
-        position: sum(math.log(1 + len(passages) / frequency[term]) for term in found)
-        * (1 if passages[position][-1] in _CLOSING_MARKS else HEADING_WEIGHT)
-        for position, found in shared.items()
-        if found
-    }
+def best_sentences(
+    question: str, passages: Sequence[str], limit: int, similarity: Similarity | None = None
+) -> list[str]:
+    """Return up to `limit` sentences, in their order, that answer the question best.
+
+    A sentence's score is the share of the question's terms that it contains, where rare terms weigh more, and its
+    similarity in meaning. A stored question is not quoted: its score goes to the sentence after it, the answer.
+    """
+    scores = _word_scores(question, passages)
+    if similarity is not None:
+        for position, closeness in enumerate(similarity(question, _first(passages, MAX_COMPARED))):
+            if closeness >= LEAST_SIMILARITY or position in scores:
+                scores[position] = scores.get(position, 0.0) + closeness
+    for position, sentence in enumerate(passages):
+        if position in scores and not _is_complete(sentence):
+            scores[position] *= HEADING_WEIGHT
+    for position in sorted(scores):
+        if passages[position][-1] in "？?" and position + 1 < len(passages):
+            scores[position + 1] = max(scores.get(position + 1, 0.0), scores.pop(position))
     ranked = sorted(scores, key=lambda position: (-scores[position], position))
     chosen: list[int] = []
     for position in ranked:
@@ -141,22 +159,54 @@ def best_sentences(question: str, passages: Sequence[str], limit: int) -> list[s
     return [passages[position] for position in sorted(chosen)]
 
 
-def answer(messages: Sequence[Message], *, brief: bool = False, max_tokens: int | None = None) -> str:
+def _word_scores(question: str, passages: Sequence[str]) -> dict[int, float]:
+    """Return the share of the question's terms that a sentence contains, 0..1, by the sentence's position."""
+    wanted = set(question_tokens(question))
+    shared = {position: wanted.intersection(tokenize(sentence)) for position, sentence in enumerate(passages)}
+    frequency = Counter(term for found in shared.values() for term in found)
+    weights = {term: math.log(1 + len(passages) / max(frequency[term], 1)) for term in wanted}
+    total = sum(weights.values())
+    return {position: sum(weights[term] for term in found) / total for position, found in shared.items() if found}
+
+
+def _first(passages: Sequence[str], characters: int) -> list[str]:
+    """Return the first sentences, as many as have this number of characters together; at least one."""
+    lengths = accumulate(len(sentence) for sentence in passages)
+    return [sentence for sentence, end in zip(passages, lengths, strict=True) if end <= characters] or list(
+        passages[:1]
+    )
+
+
+def _is_complete(sentence: str) -> bool:
+    """Return whether this is a sentence or a row of a table, and no heading."""
+    return sentence[-1] in _CLOSING_MARKS or is_row(sentence)
+
+
+def answer(
+    messages: Sequence[Message],
+    *,
+    brief: bool = False,
+    max_tokens: int | None = None,
+    similarity: Similarity | None = None,
+) -> str:
     """Answer with a `<think>` block that describes the search, and the text of the answer.
 
     :param brief: quote one sentence only
     :param max_tokens: the limit of the text after the `<think>` block
+    :param similarity: compares meanings; None: the model compares words alone
     """
     conversation = read_messages(messages)
     phrases = CHINESE if is_chinese(conversation.question) else ENGLISH
-    thinking, said = _thinking_and_answer(conversation, phrases, 1 if brief else MAX_QUOTES)
+    thinking, said = _thinking_and_answer(conversation, phrases, 1 if brief else MAX_QUOTES, similarity)
     said = phrases.notice + said.strip()
     if max_tokens is not None:
         said = first_tokens(said, max_tokens)
     return f"<think>\n{thinking}\n</think>\n\n{said}"
 
 
-def _thinking_and_answer(conversation: Conversation, phrases: Phrases, limit: int) -> tuple[str, str]:
+def _thinking_and_answer(
+    conversation: Conversation, phrases: Phrases, limit: int, similarity: Similarity | None
+) -> tuple[str, str]:
     """Make the text of the `<think>` block and the answer. The answer quotes at most `limit` sentences or questions."""
     passages, earlier = conversation.passages, conversation.earlier
     if earlier and _ASKS_FOR_QUESTION.search(conversation.question):
@@ -170,16 +220,28 @@ def _thinking_and_answer(conversation: Conversation, phrases: Phrases, limit: in
     if not passages:
         previous = phrases.previous_question.format(question=_short(earlier[-1][0])) if earlier and limit > 1 else ""
         return phrases.thinking_no_passages.format(**values), phrases.no_passages.format(**values) + previous
-    found = best_sentences(conversation.question, passages, limit)
+    found = best_sentences(conversation.question, passages, limit, similarity)
     if not found:
         return phrases.thinking_no_match.format(**values), phrases.no_match.format(**values)
     words = phrases.list_separator.join(_matched(conversation.question, found))
-    quotes = phrases.separator.join(f"「{_short(sentence)}」" for sentence in found)
-    return phrases.thinking_match.format(words=words, **values), phrases.match.format(quotes=quotes)
+    quotes = phrases.separator.join(
+        f"「{_short(_fitting_cells(sentence, conversation.question))}」" for sentence in found
+    )
+    thinking = phrases.thinking_match if words else phrases.thinking_close
+    return thinking.format(words=words, **values), phrases.match.format(quotes=quotes)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_QUOTE_LENGTH else f"{text[:MAX_QUOTE_LENGTH]}…"
+
+
+def _fitting_cells(sentence: str, question: str) -> str:
+    """Return a long row without the cells that share no word with the question. The first stays: it names the row."""
+    if len(sentence) <= MAX_QUOTE_LENGTH or not is_row(sentence):
+        return sentence
+    name, *cells = _CELL_END.split(sentence)
+    wanted = set(question_tokens(question))
+    return ";".join([name, *(cell for cell in cells if wanted.intersection(tokenize(cell)))])
 
 
 def _matched(question: str, quotes: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ class Phrases:
     thinking_no_passages: str
     thinking_no_match: str
     thinking_match: str
+    thinking_close: str
     earlier_questions: str
     earlier_answer: str
     nothing_said: str
@@ -30,7 +31,7 @@ class Phrases:
 
 
 CHINESE = Phrases(
-    notice="（沙盒回答，没有真正的语言模型）",
+    notice="（沙箱回答，没有真正的语言模型）",
     separator="",
     list_separator="；",
     thinking_question="用户问的是之前的提问，对话里有 {turns} 个。",
@@ -38,6 +39,7 @@ CHINESE = Phrases(
     thinking_no_passages="用户问：「{question}」。没有收到资料。",
     thinking_no_match="用户问：「{question}」。我看了 {passages} 句资料，没有对得上的词。",
     thinking_match="用户问：「{question}」。我看了 {passages} 句资料，对得上的词：{words}。",
+    thinking_close="用户问：「{question}」。我看了 {passages} 句资料，没有相同的词，引用意思最接近的。",
     earlier_questions="你之前问的是：{questions}。",
     earlier_answer="我刚才说的是：{answer}",
     nothing_said="（上一次没有回答）",
@@ -55,6 +57,8 @@ ENGLISH = Phrases(
     thinking_no_passages="The user asks: 「{question}」. I received no passages.",
     thinking_no_match="The user asks: 「{question}」. I looked at {passages} sentences; no word matches.",
     thinking_match="The user asks: 「{question}」. I looked at {passages} sentences; words that match: {words}.",
+    thinking_close="The user asks: 「{question}」. I looked at {passages} sentences; no word matches, so I quote the"
+    " closest in meaning.",
     earlier_questions="You asked: {questions}.",
     earlier_answer="I said: {answer}",
     nothing_said="(nothing the last time)",

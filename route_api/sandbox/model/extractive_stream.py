@@ -13,8 +13,9 @@ import re
 import time
 from collections.abc import Generator, Sequence
 
+from ..embedding.embedder import EmbeddingError
 from ..text.sentences import pieces
-from .extractive_model import Message, answer
+from .extractive_model import Message, Similarity, answer
 from .generation import ModelError
 
 _MARKER = re.compile(r"\[\[(\w+)(?::([^\[\]]*))?\]\]")
@@ -34,12 +35,18 @@ def _number(text: str) -> float:
 
 
 def streamed_answer(
-    messages: Sequence[Message], *, brief: bool, max_tokens: int | None, delay_s: float
+    messages: Sequence[Message],
+    *,
+    brief: bool,
+    max_tokens: int | None,
+    delay_s: float,
+    similarity: Similarity | None = None,
 ) -> Generator[str, None, None]:
     """Yield the answer of the extractive model in pieces.
 
     :param delay_s: seconds between two pieces
-    :raises ModelError: if a marker of the question demands it
+    :param similarity: compares meanings; None: the model compares words alone
+    :raises ModelError: if a marker of the question demands it, or the meanings cannot be compared
     """
     markers = read_markers(messages[-1]["content"])
     time.sleep(_number(markers.get("slow", "")) + _number(markers.get("first", "")) / 1000)
@@ -51,7 +58,10 @@ def streamed_answer(
     if "delay" in markers:
         delay_s = _number(markers["delay"]) / 1000
     plain = [{**message, "content": _MARKER.sub("", message["content"])} for message in messages]
-    text = answer(plain, brief=brief, max_tokens=max_tokens)
+    try:
+        text = answer(plain, brief=brief, max_tokens=max_tokens, similarity=similarity)
+    except EmbeddingError as error:
+        raise ModelError(error.message) from error
     if "nothink" in markers:
         text = text.partition("</think>")[2].lstrip()
     if "len" in markers:

@@ -11,6 +11,7 @@ from ..access.console_session import require_console_session
 from ..errors import SandboxError
 from ..request_fields import RequestFields
 from ..store import current_store
+from ..version import is_1_16, since_1_16
 from .available_models import (
     EXTRACTIVE,
     EXTRACTIVE_BRIEF,
@@ -33,14 +34,15 @@ def _provider() -> dict[str, Any]:
     return {
         "tenant_id": WORKSPACE_ID,
         "provider": PROVIDER,
-        "label": {"zh_Hans": "Route API 沙盒", "en_US": "Route API sandbox"},
+        "label": {"zh_Hans": "Route API 沙箱", "en_US": "Route API sandbox"},
         "icon_small": {"zh_Hans": f"{icons}/zh_Hans", "en_US": f"{icons}/en_US"},
         "icon_small_dark": None,
     }
 
 
 def _provider_of_model() -> dict[str, Any]:
-    return {**_provider(), "supported_model_types": ["llm", "text-embedding"], "models": []}
+    types = ["llm", "text-embedding"]
+    return {**_provider(), "supported_model_types": types, "models": [], **since_1_16(provider_name="")}
 
 
 def _model(model: Model) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def _model(model: Model) -> dict[str, Any]:
 
 def _models_of_type(model_type: str) -> dict[str, Any]:
     if model_type not in MODEL_TYPES:
-        raise SandboxError(400, "invalid_param", f"invalid origin model type {model_type}")
+        text = f"'{model_type}' is not a valid ModelType" if is_1_16() else f"invalid origin model type {model_type}"
+        raise SandboxError(400, "invalid_param", text)
     models = [_model(model) for model in models_of_type(model_type)]
     return {"data": [{**_provider(), "status": "active", "models": models}] if models else []}
 

@@ -7,7 +7,12 @@ from .token_estimate import token_weight
 
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 
-_SENTENCE = re.compile(r"[^。！？!?；;\n.]*(?:\.(?!\s|$)[^。！？!?；;\n.]*)*(?:[。！？!?；;.]+[”’」』\"')]*|\n|$)")
+LONG_SENTENCE = 240
+"""A sentence with more characters is cut at its semicolons."""
+
+_SENTENCE = re.compile(r"[^。！？!?\n.]*(?:\.(?!\s|$)[^。！？!?\n.]*)*(?:[。！？!?.]+[”’」』\"')]*|\n|$)")
+_CLAUSE = re.compile(r"[^；;]*(?:[；;]|$)")
+_CELL = re.compile(r"(?:^|[;；|\t])[^:：;；|\t]{1,40}[:：]")
 _PIECE = re.compile(
     rf"</?thi|nk>\n*|[{CJK}，。、：；？！「」“”（）]{{1,3}}|[^\s<{CJK}，。、：；？！「」“”（）]+\s*|\s+|<"
 )
@@ -19,9 +24,24 @@ def is_chinese(text: str) -> bool:
 
 
 def sentences(text: str) -> list[str]:
-    """Cut a text into sentences, each with its closing mark. The end of a line ends a sentence, too."""
-    found = (match.group().strip() for match in _SENTENCE.finditer(text))
+    """Cut a text into sentences, each with its closing mark. The end of a line ends a sentence, too.
+
+    A row of a table is one sentence: its first cells say what the others are about.
+    """
+    found: list[str] = []
+    for line in text.splitlines():
+        if is_row(line):
+            found.append(line.strip())
+            continue
+        for sentence in (match.group().strip() for match in _SENTENCE.finditer(line)):
+            cut = len(sentence) > LONG_SENTENCE
+            found += [clause.strip() for clause in _CLAUSE.findall(sentence)] if cut else [sentence]
     return [sentence for sentence in found if re.search(rf"[{CJK}A-Za-z0-9]", sentence)]
+
+
+def is_row(line: str) -> bool:
+    """Return whether a line is a row of a table, whose cells stand with their headers: `name: value;name: value`."""
+    return len(_CELL.findall(line)) > 1
 
 
 def first_tokens(text: str, limit: int) -> str:

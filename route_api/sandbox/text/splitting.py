@@ -22,6 +22,16 @@ AUTOMATIC_RULES = {
     "subchunk_segmentation": None,
 }
 
+CODE_SEPARATORS = ("\n\n", "\n", " ", "")
+"""As `SEPARATORS`, for a part with a block of code, in which a line says more than a sentence."""
+MAX_HEADING_CHARACTERS, MAX_HEADINGS = 100, 3
+
+_HEADING = re.compile(
+    r"#{1,6}[ \t]+\S.*|\*\*[^*]+\*\*|第[一二三四五六七八九十百零〇\d]{1,6}[编篇部章节回](?![^\n]*[。！？；，]).*"
+)
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_KEPT_LINE_END = "\0"
+"""Stands for a line end at which a text is not cut. `clean` has removed this character from the text."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([nrtfv\\]))")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
 # The symbols that 1.12.1 removes, except 《 and 「, whose closing marks would stay.
@@ -117,10 +127,18 @@ def clean(text: str, pre_processing_rules: Iterable[dict[str, Any]]) -> str:
     enabled = {rule["id"] for rule in pre_processing_rules if rule.get("enabled")}
     text = _CONTROL.sub("", text)
     if "remove_extra_spaces" in enabled:
-        text = _SPACES.sub(" ", re.sub(r"\n{3,}", "\n\n", text))
+        text = "\n".join(_without_extra_spaces(_keep_whole(text)))
     if "remove_urls_emails" in enabled:
         text = _LINK.sub("", _MAIL.sub("", text))
     return text
+
+
+def _without_extra_spaces(text: str) -> Iterator[str]:
+    """Yield the lines of a text that `_keep_whole` has prepared. A block of code keeps its indentation."""
+    for line in re.sub(r"\n{3,}", "\n\n", text).split("\n"):
+        is_code = _KEPT_LINE_END in line and _FENCE.match(line)
+        line = line.replace(_KEPT_LINE_END, "\n")
+        yield line if is_code else _SPACES.sub(" ", line)
 
 
 def decode_separator(separator: str) -> str:
@@ -147,10 +165,95 @@ def split_text(text: str, segmentation: dict[str, Any]) -> list[str]:
     overlap = min(segmentation.get("chunk_overlap") or 0, max_tokens // 2)
     separator = decode_separator(segmentation["separator"])
     pieces: list[str] = []
-    for part in text.split(separator) if separator else [text]:
-        pieces.extend(_split_long(part, max_tokens, overlap, SEPARATORS))
-    stripped = (_LEADING_SYMBOLS.sub("", piece).strip() for piece in pieces)
-    return [piece for piece in stripped if piece]
+    for part in _parts(text, separator):
+        separators = CODE_SEPARATORS if _FENCE.match(part) else SEPARATORS
+        for smaller in _split_table(part, max_tokens):
+            pieces.extend(_split_long(smaller, max_tokens, overlap, separators))
+    return [stripped for piece in pieces if (stripped := _stripped(piece))]
+
+
+def _stripped(piece: str) -> str:
+    """Remove what Dify removes at the beginning of a chunk. The marks of a table and of code stay."""
+    is_kept = piece.startswith("|") or _FENCE.match(piece)
+    return piece.strip() if is_kept else _LEADING_SYMBOLS.sub("", piece).strip()
+
+
+def _parts(text: str, separator: str) -> Iterator[str]:
+    """Cut a text at the separator.
+
+    If the separator consists of line ends, a block of code and a table stay whole, and a heading stays with the part
+    that follows: alone, it would be found in place of its text. Dify cuts them too. Another separator is the
+    caller's own.
+    """
+    if not separator or separator.strip("\n"):
+        yield from text.split(separator) if separator else [text]
+        return
+    headings: list[str] = []
+    for part in _keep_whole(text).split(separator):
+        part = part.replace(_KEPT_LINE_END, "\n").strip("\n")
+        if len(part) <= MAX_HEADING_CHARACTERS and _HEADING.fullmatch(part.strip()):
+            headings.append(part.strip())
+            if len(headings) > MAX_HEADINGS:  # A table of contents.
+                yield headings.pop(0)
+        elif part.strip():
+            yield "\n".join([*headings, part])
+            headings.clear()
+    yield "\n".join(headings)
+
+
+def _keep_whole(text: str) -> str:
+    """Replace the line ends within blocks of code and tables by `_KEPT_LINE_END`."""
+    kept: list[str] = []
+    lines = text.split("\n")
+    ends = _fence_ends(lines)
+    place = 0
+    while place < len(lines):
+        end = ends.get(place, place)
+        while lines[place].startswith("|") and end + 1 < len(lines) and lines[end + 1].startswith("|"):
+            end += 1
+        kept.append(_KEPT_LINE_END.join(lines[place : end + 1]))
+        place = end + 1
+    return "\n".join(kept)
+
+
+def _fence_ends(lines: Sequence[str]) -> dict[int, int]:
+    """Return the last line of each block of code by its first line. A fence that is not closed begins no block."""
+    ends: dict[int, int] = {}
+    fence, first = "", 0
+    for place, line in enumerate(lines):
+        mark = _FENCE.match(line)
+        if mark is None:
+            continue
+        if not fence:
+            fence, first = mark[1], place
+        elif mark[1].startswith(fence) and line.strip() == mark[1]:
+            ends[first] = place
+            fence = ""
+    return ends
+
+
+def _split_table(part: str, max_tokens: int) -> Iterator[str]:
+    """Cut a part that is a table between rows. Each piece begins with the headings above the table and with its first
+    row, which has the names of the columns, if there is room. Another part stays whole."""
+    lines = part.split("\n")
+    first = next((place for place, line in enumerate(lines) if not _HEADING.fullmatch(line)), 0)
+    if not lines[first].startswith("|"):
+        yield part
+        return
+    top, rows = lines[: first + 1], lines[first + 1 :]
+    if token_weight("\n".join(top)) >= max_tokens / 2:
+        top, rows = [], lines
+    room = max_tokens - token_weight("\n".join([*top, ""]))
+    piece: list[str] = []
+    weight = 0.0
+    for row in rows:
+        row_weight = token_weight(f"{row}\n")
+        if piece and weight + row_weight > room:
+            yield "\n".join([*top, *piece])
+            piece, weight = [], 0.0
+        piece.append(row)
+        weight += row_weight
+    yield "\n".join([*top, *piece])
 
 
 def _split_long(text: str, max_tokens: int, overlap: int, separators: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The console's session beyond the recordings: the lock, single use, logout, the first setup."""
 
+import re
 from pathlib import Path
 
 from werkzeug.security import check_password_hash
@@ -52,6 +53,13 @@ def test_setup_makes_the_account_once(tmp_path: Path) -> None:
     assert client.get("/console/api/setup").json == {"step": "not_started", "setup_at": None}
     assert client.post("/console/api/setup", json=body).status_code == 201
     assert client.post("/console/api/setup", json=body).status_code == 403
+
+
+def test_the_page_to_which_provision_sends_people_asks_for_what_the_setup_needs(tmp_path: Path) -> None:
+    page = create_sandbox(tmp_path).test_client().get("/install")
+    assert page.mimetype == "text/html"
+    assert re.findall(r'name="(\w+)"', page.text) == ["email", "name", "password"]
+    assert "/console/api/setup" in page.text
 
 
 def test_bootstrap_gives_the_same_values_after_a_restart(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from sqlite3 import Connection, OperationalError
 
+import numpy as np
 import pytest
 
 from route_api.sandbox.knowledge import indexer
@@ -108,6 +110,28 @@ def test_a_broken_file_ends_in_error_with_a_reason(knowledge: Knowledge, name: s
     assert knowledge.upload(dataset_id, "b.txt", "下一个照样完成。")
 
 
+def test_a_file_without_text_ends_in_error_and_an_empty_file_is_done_as_in_dify(knowledge: Knowledge) -> None:
+    dataset_id = knowledge.create_dataset()
+    blank, empty = (
+        knowledge.document(dataset_id, knowledge.upload(dataset_id, name, content))
+        for name, content in (("a.html", "<script>1</script>"), ("b.txt", ""))
+    )
+    assert (blank["indexing_status"], blank["segment_count"]) == ("error", 0)
+    assert blank["error"].startswith("No text was found in the file: it has only markup, scripts or navigation")
+    assert (empty["indexing_status"], empty["segment_count"], empty["error"]) == ("completed", 0, None)
+
+
+def test_a_text_that_was_cut_in_a_character_is_done_with_a_warning(knowledge: Knowledge) -> None:
+    dataset_id = knowledge.create_dataset()
+    document_id = knowledge.upload(dataset_id, "a.txt", ("葫芦庙在仁清巷内。" * 30).encode()[:-1])
+    document = knowledge.document(dataset_id, document_id)
+    assert document["indexing_status"] == "completed"
+    assert (
+        "Some bytes of the file could not be read; its text has \ufffd in their place (1 times)." in document["error"]
+    )
+    assert knowledge.contents(dataset_id, document_id)[0].startswith("葫芦庙在仁清巷内。")
+
+
 def wait_until_it_is_read(knowledge: Knowledge, dataset_id: str, document_id: str) -> None:
     """Wait until the process that reads a document's file has begun."""
     while not knowledge.indexer._processes:
@@ -129,6 +153,79 @@ def test_a_hostile_file_is_an_error_of_its_own_and_the_others_are_indexed_meanwh
     document = knowledge.wait(dataset_id, hostile, seconds=60)
     assert (document["indexing_status"], document["error"]) == ("error", "The file takes more than 2 seconds to read.")
     assert knowledge.contents(dataset_id, knowledge.upload(dataset_id, "c.html", "<p>下一个</p>")) == ["下一个"]
+
+
+class WaitingForLargeFiles:
+    """Makes the vectors of large files when `released` is set."""
+
+    name, batch_size = "waiting", 32
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def passages(self, texts: Sequence[str]) -> np.ndarray:
+        if "庙" not in texts[0]:
+            self.released.wait(60)
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+    def question(self, text: str) -> np.ndarray:
+        return self.passages([text])[0]
+
+
+def test_large_files_leave_a_thread_to_the_small(
+    knowledge: Knowledge, reopen: Callable[..., Knowledge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "SMALL_FILE_BYTES", 100)
+    embedder = WaitingForLargeFiles()
+    again = reopen(embedder)
+    dataset_id = again.create_dataset()
+    large = [again.post_file(dataset_id, f"{name}.txt", "大观园。" * 100).json["document"]["id"] for name in "ab"]
+    try:
+        small = again.upload(dataset_id, "c.txt", "葫芦庙。")
+        assert again.document(dataset_id, small)["indexing_status"] == "completed"
+    finally:
+        embedder.released.set()
+    for document_id in large:
+        assert again.wait(dataset_id, document_id)["indexing_status"] == "completed"
+
+
+class WaitingForTheSmall:
+    """Makes the vectors of the first ten batches of each document, and those of the others after one of `庙`."""
+
+    name, batch_size = "waiting", 1
+
+    def __init__(self) -> None:
+        self.small_is_done = threading.Event()
+        self.batches: Counter[str] = Counter()
+
+    def passages(self, texts: Sequence[str]) -> np.ndarray:
+        self.batches[texts[0][0]] += 1
+        if "庙" in texts[0]:
+            self.small_is_done.set()
+        elif self.batches[texts[0][0]] > 10:
+            self.small_is_done.wait(60)
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+    def question(self, text: str) -> np.ndarray:
+        return self.passages([text])[0]
+
+
+def test_documents_with_many_chunks_let_the_others_have_their_turn(
+    knowledge: Knowledge, reopen: Callable[..., Knowledge]
+) -> None:
+    knowledge.stop()
+    dataset_id = knowledge.create_dataset()
+    texts = {name: "\n\n".join(f"{name}{number}" for number in range(100)) for name in "甲乙"} | {"庙": "庙"}
+    documents = {
+        name: knowledge.post_file(dataset_id, f"{name}.txt", text).json["document"]["id"]
+        for name, text in texts.items()
+    }
+    again = reopen(WaitingForTheSmall())
+    again.indexer.wake()
+    assert again.wait(dataset_id, documents["庙"])["indexing_status"] == "completed"
+    for name in "甲乙":
+        document = again.wait(dataset_id, documents[name])
+        assert (document["indexing_status"], document["segment_count"]) == ("completed", 100)
 
 
 def test_a_document_can_be_deleted_while_its_file_is_read(

@@ -1,9 +1,14 @@
 """The sandbox's chat model: what it quotes, what it remembers, what it says about itself."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from route_api.sandbox.model.extractive_model import Message, answer, read_messages
-from route_api.sandbox.text.sentences import pieces, sentences
+from route_api.sandbox.embedding.embedder import EmbeddingError
+from route_api.sandbox.model.extractive_model import Message, answer, best_sentences, read_messages
+from route_api.sandbox.model.extractive_stream import streamed_answer
+from route_api.sandbox.model.generation import ModelError
+from route_api.sandbox.text.sentences import is_row, pieces, sentences
 
 PASSAGES = """[1] 葫芦庙与仁清巷
 [2] 葫芦庙内寄居着一个穷儒，姓贾名化，表字时飞，别号雨村。他原系胡州人氏，也是诗书仕宦之族。
@@ -68,6 +73,63 @@ def test_the_gateway_s_own_prompt_is_told_apart_from_its_passages() -> None:
     )
     system = f"{instructions}\n[1] 葫芦庙.txt\n葫芦庙在仁清巷内。\n\n[2] 甄家.docx\n庙旁住着甄家。\n"
     assert read_messages(say("葫芦庙在哪里？", system)).passages == ["葫芦庙在仁清巷内。", "庙旁住着甄家。"]
+
+
+def test_a_row_of_a_table_is_quoted_whole_with_its_headers() -> None:
+    rows = "门店: 人民广场店;店长: 周敏;营业时间: 10:00-22:00\n门店: 五角场店;店长: 吴晓燕;营业时间: 9:30-21:30"
+    said = content_of(answer(say("五角场店几点开门？", f"<context>\n{rows}\n</context>")))
+    assert said.endswith("资料中写道：「门店: 五角场店;店长: 吴晓燕;营业时间: 9:30-21:30」")
+
+
+def test_of_a_long_row_the_cells_that_fit_the_question_are_quoted() -> None:
+    cells = [f"Column {number}: {'x' * 20}" for number in range(20)]
+    row = ";".join(["Store: West Lake", *cells, "Manager: Shen", "Parking: 25 places"])
+    said = content_of(answer(say("Who is the manager of the West Lake store?", f"<context>\n{row}\n</context>")))
+    assert said.endswith("The passages say: 「Store: West Lake;Manager: Shen」")
+
+
+def test_a_stored_question_is_answered_and_not_quoted() -> None:
+    pairs = "如何成为金卡会员？\n累计消费满八千元，次日升级。\n积分什么时候过期？\n积分两年有效。"
+    said = content_of(answer(say("怎样成为金卡会员", f"<context>\n{pairs}\n</context>"), brief=True))
+    assert said.endswith("资料中写道：「累计消费满八千元，次日升级。」")
+
+
+def test_the_sentence_that_is_closest_in_meaning_is_quoted_where_no_word_matches() -> None:
+    passages = ["Taxis are paid after ten.", "Rooms cost up to 140 euros.", "Nothing."]
+    asked: list[tuple[str, Sequence[str]]] = []
+
+    def similarity(question: str, texts: Sequence[str]) -> list[float]:
+        asked.append((question, texts))
+        return [0.1, 0.5, 0.3]
+
+    system = f"<context>\n{' '.join(passages)}\n</context>"
+    text = answer(say("旅馆最多能花多少钱？", system), similarity=similarity)
+    assert content_of(text).endswith("资料中写道：「Rooms cost up to 140 euros.」「Nothing.」")
+    assert "意思最接近" in text
+    assert asked == [("旅馆最多能花多少钱？", passages)]
+    nothing = answer(say("旅馆最多能花多少钱？", system), similarity=lambda _, texts: [0.1] * len(texts))
+    assert "没有一句与问题" in nothing
+
+
+def test_a_model_for_vectors_that_fails_fails_the_answer() -> None:
+    def similarity(_: str, __: Sequence[str]) -> list[float]:
+        raise EmbeddingError("The embedding server did not answer: ConnectTimeout")
+
+    messages = say("旅馆？", "<context>\n旅馆最多一百四十元。\n</context>")
+    with pytest.raises(ModelError, match="The embedding server did not answer"):
+        list(streamed_answer(messages, brief=False, max_tokens=None, delay_s=0.0, similarity=similarity))
+
+
+def test_only_the_first_sentences_are_compared_in_meaning() -> None:
+    passages = [f"{'很' * 299}。"] * 8
+    compared: list[int] = []
+
+    def similarity(_: str, texts: Sequence[str]) -> list[float]:
+        compared.append(len(texts))
+        return [0.0] * len(texts)
+
+    best_sentences("旅馆", passages, 3, similarity)
+    assert compared == [5]
 
 
 def test_the_brief_model_quotes_one_sentence() -> None:
@@ -135,3 +197,23 @@ def test_sentences_end_at_marks_and_lines_but_not_within_numbers() -> None:
         "Pi is 3.14.",
         "Yes",
     ]
+
+
+def test_a_long_sentence_is_cut_at_its_semicolons_and_a_short_one_is_not() -> None:
+    short, long = "买方付款；卖方交货。", f"{'买' * 200}；{'卖' * 200}。"
+    assert sentences(short) == [short]
+    assert sentences(long) == ["买" * 200 + "；", "卖" * 200 + "。"]
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("门店: 西湖店;店长: 沈国栋", True),
+        ("门店：西湖店；店长：沈国栋", True),
+        ("| Part: BR-1001 | Price EUR: 24.90 |", True),
+        ("注意：门店在十点开门；请带好证件。", False),
+        ("The gym is open from 6:00; towels cost 2 pounds.", False),
+    ],
+)
+def test_a_row_of_a_table_has_at_least_two_cells_with_headers(line: str, row: bool) -> None:
+    assert is_row(line) is row

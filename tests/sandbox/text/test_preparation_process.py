@@ -102,13 +102,13 @@ def test_a_docx_with_xml_that_is_nested_too_deeply_is_refused(source: Source) ->
 
 
 def test_a_table_with_many_merged_rows_is_read(source: Source) -> None:
-    """python-docx looks for the first cell of a merged column by a recursion: 1,000 rows were an internal error."""
+    """A reader that looks for the first cell of a merged column in each row takes a time that grows with the square."""
     restart = "<w:tc><w:tcPr><w:vMerge w:val='restart'/></w:tcPr><w:p><w:r><w:t>葫芦庙</w:t></w:r></w:p></w:tc>"
     continued = "<w:tc><w:tcPr><w:vMerge/></w:tcPr><w:p/></w:tc>"
     other = "<w:tc><w:p><w:r><w:t>仁清巷</w:t></w:r></w:p></w:tc>"
     rows = f"<w:tr>{restart}{other}</w:tr>" + f"<w:tr>{continued}{other}</w:tr>" * 1500
     chunks = prepare(source, docx_with(f"<w:tbl>{rows}</w:tbl>"), "docx")
-    assert chunks == [Chunk("葫芦庙 | 仁清巷 |")] * 1501
+    assert sum(chunk.content.count("葫芦庙 | 仁清巷 |") for chunk in chunks) == 1501 + len(chunks) - 1
 
 
 MANY = 250_000
@@ -120,8 +120,11 @@ MANY = 250_000
         ("a" * MANY, {}),
         ("a@" * MANY, {}),
         ("a@b" + ".b" * MANY, {}),
-        (" " * MANY, {}),
-        ("\n" * MANY, {"doc_form": "qa_model"}),
+        (" " * MANY + "a", {}),
+        ("\n" * MANY + "a", {"doc_form": "qa_model"}),
+        ("```a\n" * (MAX_CHUNKS - 1), {}),
+        ("|\n" * MANY, {}),
+        ("# a\n" * (MAX_CHUNKS - 1), {}),
         ("\nq:" * MANY, {"doc_form": "qa_model"}),
         ("a" + "\u0301\u0323" * MANY, {}),
         ("。" * MANY, {"doc_form": "hierarchical_model", "mode": "hierarchical"}),
@@ -175,10 +178,10 @@ def test_the_process_ends_with_a_parent_that_is_killed(source: Source) -> None:
     with subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        wait_for(lambda: used_ticks(child) > 20, 20)
+        wait_for(lambda: used_ticks(child) > 20)
         parent.send_signal(signal.SIGKILL)
     began = time.monotonic()
-    wait_for(lambda: not Path(f"/proc/{child}").exists() or state(child) == "Z", 10)
+    wait_for(lambda: not Path(f"/proc/{child}").exists() or state(child) == "Z")
     assert time.monotonic() - began < preparation_process.CPU_S
 
 

@@ -58,8 +58,67 @@ def test_a_text_without_any_place_to_cut_is_cut_all_the_same() -> None:
 
 
 def test_leading_symbols_and_empty_pieces_go_but_no_opening_bracket_of_a_title() -> None:
-    pieces = split_text("# 标题\n\n\n\n、段落。\n\n[[记]]\n\n《红楼梦》", segmentation("\n\n"))
+    pieces = split_text("、标题\n\n\n\n、段落。\n\n[[记]]\n\n《红楼梦》", segmentation("\n\n"))
     assert pieces == ["标题", "段落。", "记]]", "《红楼梦》"]
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n", r"\n\n"])
+@pytest.mark.parametrize("heading", ["# 停机", "**停机**", "第三章 停机", "### 停机 ###"])
+def test_a_heading_stays_with_its_text(separator: str, heading: str) -> None:
+    pieces = split_text(f"前文。\n\n{heading}\n\n先关电源。\n\n再关阀门。", segmentation(separator))
+    assert len(pieces) == 3 and "停机" in pieces[1] and pieces[1].endswith("\n先关电源。")
+
+
+def test_headings_stay_together_with_the_text_below_the_last_one() -> None:
+    assert split_text("# 一\n\n## 二\n\n正文。\n\n# 三", segmentation("\n\n")) == ["一\n## 二\n正文。", "三"]
+
+
+def test_a_table_of_contents_is_no_heading_of_the_first_text() -> None:
+    text = "\n".join(f"第{number}章 名称" for number in "一二三四五六") + "\n正文。"
+    assert [len(piece.splitlines()) for piece in split_text(text, segmentation("\n"))] == [1, 1, 1, 4]
+
+
+CODE = "```python\ndef f():\n    x = 1\n\n    return x\n```"
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n"])
+def test_a_block_of_code_stays_whole_with_its_indentation(separator: str) -> None:
+    text = clean(f"前文。\n\n{CODE}\n\n后文。", [{"id": "remove_extra_spaces", "enabled": True}])
+    assert split_text(text, segmentation(separator)) == ["前文。", CODE, "后文。"]
+
+
+def test_the_line_above_code_stays_with_it_where_only_an_empty_line_separates() -> None:
+    assert split_text(f"例如：\n{CODE}", segmentation("\n\n")) == [f"例如：\n{CODE}"]
+
+
+def test_a_block_of_code_that_is_too_long_is_cut_between_lines() -> None:
+    lines = [f"value_{number} = compute('a. b', {number})" for number in range(60)]
+    pieces = split_text("```\n" + "\n".join(lines) + "\n```", segmentation("\n", 100))
+    assert len(pieces) > 3 and [line for piece in pieces for line in piece.splitlines()][1:-1] == lines
+
+
+def test_a_fence_that_is_not_closed_changes_nothing() -> None:
+    assert split_text("一。\n```\n二。\n三。", segmentation("\n")) == ["一。", "```", "二。", "三。"]
+
+
+def test_a_table_stays_whole_and_a_long_one_has_its_header_in_each_chunk() -> None:
+    table = "| 型号 | 单价 |\n| A1 | 20 |\n| B2 | 5 |"
+    assert split_text(f"价目：\n{table}\n完。", segmentation("\n")) == ["价目：", table, "完。"]
+    long = "\n".join(["| 型号 | 单价 |", *(f"| 水泵{number} | {number}元 |" for number in range(40))])
+    pieces = split_text(long, segmentation("\n", 100))
+    assert len(pieces) > 2 and all(piece.startswith("| 型号 | 单价 |\n| 水泵") for piece in pieces)
+    assert all(estimate_tokens(piece) <= 100 for piece in pieces)
+
+
+def test_a_long_table_below_a_heading_has_both_in_each_chunk() -> None:
+    rows = [f"| 水泵{number} | {number}元 |" for number in range(40)]
+    pieces = split_text("\n\n".join(["# 价目", "\n".join(["| 型号 | 单价 |", *rows])]), segmentation("\n", 100))
+    assert len(pieces) > 2 and all(piece.startswith("价目\n| 型号 | 单价 |\n| 水泵") for piece in pieces)
+    assert [line for piece in pieces for line in piece.split("\n")[2:]] == rows
+
+
+def test_a_separator_of_the_caller_cuts_wherever_it_stands() -> None:
+    assert split_text("# 一###二\n```\na###b\n```", segmentation("###")) == ["一", "二\n```\na", "b\n```"]
 
 
 def test_the_pre_processing_rules_remove_what_they_name_and_nothing_else() -> None:
