@@ -43,6 +43,7 @@ from .support.dify_client import dify_client
 from .support.fake_dify import FakeDify
 from .support.gateway_client import MakeApp
 from .support.loopback import loopback
+from .support.patience import PATIENCE_S
 from .support.recordings import DIFY
 from .support.routes import METHODS, path_of
 from .support.scenes import SCENES, play_file
@@ -200,14 +201,14 @@ def test_of_two_who_register_a_name_at_once_one_wins(make_app: MakeApp) -> None:
     answers: list[TestResponse] = []
 
     def register(password: str) -> None:
-        both.wait(10)
+        both.wait(PATIENCE_S)
         answers.append(app.test_client().post("/user/register", json={"username": "yinglian", "password": password}))
 
     threads = [threading.Thread(target=register, args=(f"sentence {number}",)) for number in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     with app.app_context():
         assert len(users.list_users(db.engine)) == 1

@@ -12,6 +12,7 @@ from config import PROJECT_DIR, Config
 from route_api.server.gevent_worker import STOP_LINGER_S
 
 from .support.deployment import program
+from .support.patience import PATIENCE_S
 
 DEPLOY = PROJECT_DIR / "deploy"
 MOST_EXPOSED = "20"
@@ -19,7 +20,7 @@ MOST_EXPOSED = "20"
 
 
 def run(*command: str | Path, **settings: str) -> None:
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr, done.stderr
 

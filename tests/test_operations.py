@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from config import PROJECT_DIR
 
 from .support.deployment import program
+from .support.patience import PATIENCE_S
 from .support.prometheus import ALERTS, DASHBOARD, DASHBOARD_QUERIES
 
 PAGE = (PROJECT_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -108,7 +109,7 @@ def test_grafana_finds_the_dashboard_where_the_page_puts_it() -> None:
 
 
 def promtool(*arguments: str | Path) -> None:
-    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

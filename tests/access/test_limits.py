@@ -21,6 +21,7 @@ from ..support.callers import assert_refused, at, bearer, registered
 from ..support.databases import empty_redis
 from ..support.fake_dify import FakeDify
 from ..support.gateway_client import MakeApp
+from ..support.patience import PATIENCE_S
 from ..support.settings import KEY, LOCKED, OLD_KEY
 
 REDIS = "redis://127.0.0.1:6379/9"
@@ -244,14 +245,14 @@ def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_
 
     def slow(_: Any) -> Any:
         inside.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_S)
         return 500, {}, b"{}"
 
     any_dify.call_back("POST", "/v1/chat-messages", slow)
     body = {"user_id": "alice", "message": "?"}
     first = threading.Thread(target=lambda: app.test_client().post("/conversation/completion", json=body))
     first.start()
-    assert inside.wait(60)
+    assert inside.wait(PATIENCE_S)
     try:
         assert_refused(app.test_client().post("/conversation/completion", json=body), 429, "too_many_requests")
         assert_refused(
@@ -259,7 +260,7 @@ def test_a_user_has_only_so_many_answers_written_at_once(make_app: MakeApp, any_
         )
     finally:
         go_on.set()
-        first.join(60)
+        first.join(PATIENCE_S)
     assert_is_free(app, "answers of this user", "alice")
 
 

@@ -25,6 +25,7 @@ from route_api.storage.turns import DifyConversation, NewTurn, TurnEnd, begin_tu
 from ..support import databases
 from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.loopback import answer, loopback
+from ..support.patience import PATIENCE_S
 from ..support.settings import OPEN
 
 database_url, migrated, engine = databases.database_url, databases.migrated, databases.engine
@@ -198,7 +199,7 @@ def test_an_answer_with_a_nul_beside_forty_others_is_stored_with_all_of_them(eng
         ids = '"task_id": "t", "message_id": "m", "conversation_id": "c"'
         event = f'data: {{"event": "message", "answer": "{text}", {ids}}}\n\n'
         connection.sendall(CHUNKED_HEAD + chunk(event.encode()))
-        go_on.wait(20)
+        go_on.wait(PATIENCE_S)
         connection.sendall(chunk(f'data: {{"event": "message_end", {ids}}}\n\n'.encode()) + chunk(b""))
 
     with loopback(dify) as server:
@@ -222,7 +223,7 @@ def test_an_answer_with_a_nul_beside_forty_others_is_stored_with_all_of_them(eng
             threading.Event().wait(0.1)
         go_on.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
         assert sorted(running) == sorted(["a\ufffdb", *["ab"] * OTHERS])
         assert all(b'"status":"done"' in each for each in answers) and len(answers) == OTHERS + 1
         with engine.connect() as connection:

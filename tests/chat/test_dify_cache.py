@@ -14,6 +14,8 @@ from route_api.chat.dify_cache import CACHE_LIFETIME_S, REFRESH_PAUSE_S, DifyCac
 from route_api.errors import DifyAuthFailed, DifyTimeout, DifyUnreachable
 from route_api.monitoring import tracing
 
+from ..support.patience import PATIENCE_S
+
 KEY = ("variables", None)
 
 
@@ -27,7 +29,7 @@ class Asked:
 
     def __call__(self) -> Any:
         self.calls += 1
-        assert self.may_answer.wait(60)
+        assert self.may_answer.wait(PATIENCE_S)
         if isinstance(self.result, Exception):
             raise self.result
         return self.result

@@ -21,6 +21,8 @@ from route_api.storage.models import Message
 from route_api.storage.stop_requests import request_stop
 from route_api.storage.turns import NewTurn, TurnEnd, begin_turn
 
+from ..support.patience import PATIENCE_S
+
 DONE = TurnEnd("全部", "done", None, None)
 
 
@@ -132,7 +134,7 @@ def test_to_look_for_the_caller_does_not_change_how_the_server_waits_for_them(
     reader.start()
     ours.sendall(b"x" * 5_000_000)
     ours.shutdown(socket.SHUT_WR)
-    reader.join(60)
+    reader.join(PATIENCE_S)
     assert sum(read) == 5_000_000
 
 
@@ -256,7 +258,7 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
 
     def store_progress(*_: object) -> None:
         hangs.set()
-        answers.wait(10)
+        answers.wait(PATIENCE_S)
 
     monkeypatch.setattr("route_api.chat.monitor.CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr("route_api.chat.monitor.store_progress", store_progress)
@@ -266,9 +268,9 @@ def test_a_database_that_hangs_does_not_keep_a_caller_who_leaves_from_being_noti
     turn.text, turn.last_event = "部分", {"task_id": "t"}
     monitor.register(turn)
     try:
-        assert hangs.wait(60)
+        assert hangs.wait(PATIENCE_S)
         callers.close()
-        assert noticed.wait(60)
+        assert noticed.wait(PATIENCE_S)
     finally:
         answers.set()
         monitor.finish(turn, DONE)

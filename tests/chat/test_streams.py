@@ -24,6 +24,7 @@ from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.fake_dify import FakeDify, recorded
 from ..support.gateway_client import MakeApp
 from ..support.loopback import answer, loopback
+from ..support.patience import PATIENCE_S
 from ..support.talk import (
     CHAT,
     NOBODY,
@@ -416,7 +417,7 @@ def test_a_caller_who_leaves_while_dify_is_asked_stops_the_model_at_its_first_ev
             connection.sendall(answer(b'{"result":"success"}'))
         else:
             asked.set()
-            goes_on.wait(60)
+            goes_on.wait(PATIENCE_S)
             connection.sendall(CHUNKED_HEAD)
             time.sleep(0.3)
             event = {"event": "message", "answer": "x", "task_id": "t", "message_id": "m", "conversation_id": "c"}
@@ -431,11 +432,11 @@ def test_a_caller_who_leaves_while_dify_is_asked_stops_the_model_at_its_first_ev
         given = {"json": body, "environ_overrides": {"gunicorn.socket": ours}}
         asking = threading.Thread(target=lambda: client.post("/v1/conversation/completion", **given).close())
         asking.start()
-        assert asked.wait(60)
+        assert asked.wait(PATIENCE_S)
         callers.close()
         app.extensions["route_api"].turn_monitor.poll()
         goes_on.set()
-        asking.join(60)
+        asking.join(PATIENCE_S)
         assert b"POST /v1/chat-messages/t/stop " in server.requests[-1]
     (stored,) = messages(app)
     assert (stored.meta_data["status"], stored.meta_data["reason"]) == ("stopped", "caller_left")

@@ -19,6 +19,7 @@ from route_api.storage.models import Conversation, Message, User, utc_now
 from route_api.storage.stop_requests import request_stop
 
 from ..support.fake_dify import Answer, FakeDify, recorded
+from ..support.patience import PATIENCE_S
 from ..support.talk import (
     CHAT,
     NOBODY,
@@ -397,7 +398,7 @@ def test_another_users_conversation_is_not_found(client: FlaskClient, any_dify: 
 
 
 def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify) -> None:
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=PATIENCE_S)
 
     def meet(request: PreparedRequest) -> Answer:
         asked = orjson.loads(request.body or b"")
@@ -420,7 +421,7 @@ def test_two_users_at_once_get_their_own_answers(app: Flask, any_dify: FakeDify)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     assert answers == {"alice": "alice: ?alice", "bob": "bob: ?bob"}
     assert counts(app) == (2, 2, 2)
 

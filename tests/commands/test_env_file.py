@@ -10,6 +10,8 @@ import config
 from config import Config
 from route_api.commands.env_file import EnvFileError, read_env, update_env
 
+from ..support.patience import PATIENCE_S
+
 PASSWORDS = [
     "plain",
     "Secret 123",
@@ -190,5 +192,5 @@ def test_plain_values_have_no_quotes_so_that_a_shell_and_a_container_read_them_t
     update_env(path, {"URL": "http://dify.example.com:8080", "KEY": "dataset-1aB_c", "NAME": "Secret 123"})
     assert path.read_text() == "URL=http://dify.example.com:8080\nKEY=dataset-1aB_c\nNAME='Secret 123'\n"
     sourced = ["sh", "-c", f'. {path}; printf %s "$URL $KEY $NAME"']
-    shown = subprocess.run(sourced, capture_output=True, text=True, check=True, timeout=10).stdout
+    shown = subprocess.run(sourced, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
     assert shown == "http://dify.example.com:8080 dataset-1aB_c Secret 123"

@@ -17,6 +17,7 @@ from route_api.monitoring import tracing
 from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk
 from ..support.loopback import loopback, reset
+from ..support.patience import PATIENCE_S
 from ..support.recordings import VERSIONS, cases, load
 from ..support.running_gateway import wait_for
 
@@ -204,7 +205,7 @@ def test_an_event_is_handed_on_before_the_next_one_is_sent(chunked: bool) -> Non
 
     def send(connection: socket.socket, request: bytes) -> None:
         connection.sendall((CHUNKED_HEAD if chunked else PLAIN_HEAD) + frame(FIRST))
-        in_time.append(is_handed_on.wait(30))
+        in_time.append(is_handed_on.wait(PATIENCE_S))
         connection.sendall(frame(END))
         connection.close()
 

@@ -13,6 +13,7 @@ from route_api.errors import DifyTimeout, DifyUnreachable
 from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, END, FIRST, PLAIN_HEAD, chunk, silent_after_the_first_event
 from ..support.loopback import loopback
+from ..support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,14 +63,16 @@ def test_a_reader_that_waits_in_a_thread_is_released_at_once(start: bytes) -> No
         time.sleep(0.2)
         assert reader.is_alive()
         stream.interrupt()
-        reader.join(30)
+        reader.join(PATIENCE_S)
         assert not reader.is_alive() and len(failed) == 1
         assert next(events, None) is None
         stream.close()
 
 
 def test_a_reader_that_waits_in_a_greenlet_is_released_at_once() -> None:
-    done = subprocess.run([sys.executable, "-c", WITH_GEVENT], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_GEVENT], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.stdout == "released\n", done.stderr
 
 

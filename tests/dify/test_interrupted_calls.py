@@ -17,6 +17,7 @@ from route_api.monitoring import tracing
 from ..support.dify_client import dify_client
 from ..support.event_streams import CHUNKED_HEAD, FIRST, chunk
 from ..support.loopback import OK, OK_BODY, Loopback, answer, loopback, ok
+from ..support.patience import PATIENCE_S
 
 CALLS: dict[str, Callable[[Dify], Any]] = {
     "GET": lambda dify: dify.knowledge.get_dataset("d"),
@@ -40,7 +41,7 @@ class Pausing:
     def __call__(self, connection: socket.socket, request: bytes) -> None:
         connection.sendall(self._before)
         self.has_request.set()
-        self.may_answer.wait(60)
+        self.may_answer.wait(PATIENCE_S)
         connection.sendall(self._after)
 
 
@@ -73,7 +74,7 @@ def test_a_wait_for_an_answer_is_ended_and_the_call_is_not_sent_again(threads: T
     with loopback(dify := Pausing()) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS[name], dify_client(server.url), trace)
-        assert dify.has_request.wait(60)
+        assert dify.has_request.wait(PATIENCE_S)
         interrupt(future, trace)
         assert len(server.requests) == 1 and trace.is_interrupted
         dify.may_answer.set()
@@ -85,7 +86,7 @@ def test_a_wait_for_the_rest_of_an_answer_is_ended(threads: ThreadPoolExecutor, 
     with loopback(dify := Pausing(whole[:cut], whole[cut:])) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
-        assert dify.has_request.wait(60)
+        assert dify.has_request.wait(PATIENCE_S)
         interrupt(future, trace)
         dify.may_answer.set()
 
@@ -96,7 +97,7 @@ def test_a_wait_for_an_answer_after_which_dify_closes_is_ended(threads: ThreadPo
     with loopback(dify := Pausing(head, b"")) as server:
         trace = tracing.Trace("a")
         future = threads.submit(in_a_request, CALLS["GET"], dify_client(server.url), trace)
-        assert dify.has_request.wait(60)
+        assert dify.has_request.wait(PATIENCE_S)
         interrupt(future, trace)
         dify.may_answer.set()
 
@@ -165,7 +166,7 @@ def waiting_call(threads: ThreadPoolExecutor, dify: Pausing, client: Dify) -> Fu
     dify.may_answer.clear()
     dify.has_request.clear()
     future = threads.submit(in_a_request, CALLS["POST"], client, tracing.Trace("b"))
-    assert dify.has_request.wait(60)
+    assert dify.has_request.wait(PATIENCE_S)
     time.sleep(0.1)
     return future
 

@@ -18,6 +18,7 @@ from route_api.errors import DifyAuthFailed, DifyNotFound, DifyRejected, Validat
 
 from ..support.dify_client import dify_client
 from ..support.loopback import answer, loopback
+from ..support.patience import PATIENCE_S
 from ..support.recordings import DIFY, body_of, load, play, sent
 from ..support.running_gateway import wait_for
 
@@ -285,7 +286,7 @@ def test_an_upload_of_100_mb_takes_constant_memory() -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert received[0] > size
     assert peak < 5 * 1024 * 1024
 

@@ -17,6 +17,7 @@ from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
 from ..support.loopback import OK_BODY, answer, loopback
+from ..support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_no_more_than_a_few_run_at_once() -> None:
 
 def test_a_call_sees_the_application_and_the_request_of_its_caller(app: Flask, trace: tracing.Trace) -> None:
     seen: list[tuple[str, str]] = []
-    all_run = threading.Barrier(2, timeout=60)
+    all_run = threading.Barrier(2, timeout=PATIENCE_S)
 
     def call() -> None:
         all_run.wait()
@@ -94,12 +95,12 @@ def test_an_interrupted_request_waits_for_none_of_its_calls(trace: tracing.Trace
 
     def serve(connection: Any, request: bytes) -> None:
         asked.release()
-        may_answer.wait(10)
+        may_answer.wait(PATIENCE_S)
         connection.sendall(answer(OK_BODY))
 
     def interrupt() -> None:
         for _ in range(3):
-            asked.acquire(timeout=60)
+            asked.acquire(timeout=PATIENCE_S)
         trace.interrupt()
 
     with loopback(serve) as server:
@@ -162,7 +163,7 @@ def test_a_failure_in_another_thread_ends_the_wait_of_the_calling_one(trace: tra
 
     def serve(connection: Any, request: bytes) -> None:
         asked.set()
-        may_answer.wait(10)
+        may_answer.wait(PATIENCE_S)
         connection.sendall(answer(OK_BODY))
 
     with loopback(serve) as server:
@@ -171,7 +172,7 @@ def test_a_failure_in_another_thread_ends_the_wait_of_the_calling_one(trace: tra
         def ask_or_fail() -> Any:
             if threading.current_thread() is caller:
                 return ask()
-            asked.wait(10)
+            asked.wait(PATIENCE_S)
             raise DifyNotFound("gone")
 
         begun = time.monotonic()

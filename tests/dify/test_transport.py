@@ -16,6 +16,7 @@ from route_api.monitoring import tracing
 
 from ..support.dify_client import dify_client
 from ..support.loopback import OK, OK_BODY, answer, loopback, ok, reset
+from ..support.patience import PATIENCE_S
 from ..support.recordings import DIFY, load, play
 
 
@@ -94,7 +95,7 @@ class Closing:
         else:
             self._served.add(connection.fileno())
             if next(self._number) < 3:
-                self._begin.wait(60)
+                self._begin.wait(PATIENCE_S)
             ok(connection, request)
 
 

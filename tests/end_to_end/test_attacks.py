@@ -21,6 +21,7 @@ import requests
 
 from route_api.schemas.chunk import QUESTION_LENGTH
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 KEY, SECRET, PASSWORD = "e2e-service-key-of-the-backend", "e2e-what-signs-the-tokens", "e2e a long sentence"
@@ -28,7 +29,6 @@ BEARER = f"Authorization: Bearer {KEY}"
 JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"
 ORIGIN = "https://app.example.com"
-ANSWER_S = 10
 KB_ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 
 
@@ -60,7 +60,7 @@ LAST = head("GET /the/last/one")
 
 
 def connect(gateway: Gateway) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.port), timeout=ANSWER_S)
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S)
 
 
 def answers(gateway: Gateway, sent: bytes, *, until: bytes = b"/the/last/one", close: bool = False) -> list[int]:
@@ -282,7 +282,7 @@ def test_those_who_dawdle_hold_up_nobody(target: Gateway) -> None:
         connections = [opened.enter_context(connect(target)) for _ in range(40 * len(slow))]
         for number, connection in enumerate(connections):
             connection.sendall(slow[number % len(slow)])
-        assert target.http.get(f"{target.base}/healthz", timeout=ANSWER_S).json()["data"] == "ok"
+        assert target.http.get(f"{target.base}/healthz", timeout=PATIENCE_S).json()["data"] == "ok"
         assert target.get("kb/list")["code"] == 0
         body = {"user_id": "dawdled", "message": "葫芦庙在哪里？"}
         assert target.post("conversation/completion", **body)["data"]["status"] == "done"
@@ -313,7 +313,7 @@ def test_uploads_that_never_end_take_only_so_many_places(target: Gateway) -> Non
     sent = head(path, BEARER, "Content-Type: multipart/form-data; boundary=b", "Content-Length: 100000") + b"--b\r\n"
     status: list[int] = []
     with ExitStack() as held:
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + PATIENCE_S
         while status != [429] and time.monotonic() < deadline:
             # The last test's upload, or our own short one, may still have a place, so two are not always enough.
             held.enter_context(connect(target)).sendall(sent)
@@ -352,15 +352,15 @@ def test_of_many_who_register_a_name_at_once_one_wins(target: Gateway) -> None:
     start = threading.Barrier(6)
 
     def register(number: int) -> None:
-        start.wait(ANSWER_S)
+        start.wait(PATIENCE_S)
         user = {"username": "yinglian", "password": f"{PASSWORD} {number}"}
-        codes.append(requests.post(f"{target.base}/user/register", json=user, timeout=30).status_code)
+        codes.append(requests.post(f"{target.base}/user/register", json=user, timeout=PATIENCE_S).status_code)
 
     threads = [threading.Thread(target=register, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert sorted(codes) == [200] + [409] * 5
 
 

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from ..support.loopback import Loopback, answer, loopback, reset
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway
 
 IDS = {"kb_id": "e0b33974-287c-42cf-bf85-9aa09fa9ae59", "document_id": "48bc77c2-b5c5-4115-98e6-8ed9834f1d52"}
@@ -38,7 +39,7 @@ class CutDify:
             connection.sendall(self.sent)
         elif self.sent:
             connection.sendall(b"%x\r\n%s\r\n" % (len(self.sent), self.sent))
-        self.may_end.wait(5)
+        self.may_end.wait(PATIENCE_S)
         if self.resets:
             reset(connection)
         connection.close()
@@ -79,16 +80,16 @@ def test_a_file_that_is_cut_before_a_byte_has_left_gets_the_envelope(
     gateway: Gateway, framing: None, ending: None, sent: bytes
 ) -> None:
     DIFY.sent = sent
-    refused = gateway.http.post(f"{gateway.base}/document/download", json=IDS, timeout=60)
+    refused = gateway.http.post(f"{gateway.base}/document/download", json=IDS, timeout=PATIENCE_S)
     assert (refused.status_code, refused.json()["error"]) == (502, "dify_unreachable")
     assert refused.json()["request_id"]
-    assert gateway.http.get(f"{gateway.base}/healthz", timeout=60).ok
+    assert gateway.http.get(f"{gateway.base}/healthz", timeout=PATIENCE_S).ok
 
 
 def test_a_file_that_is_cut_later_ends_in_a_broken_connection(gateway: Gateway, framing: None, ending: None) -> None:
     DIFY.sent = HALF
     DIFY.may_end.clear()
-    with gateway.http.post(f"{gateway.base}/document/download", json=IDS, stream=True, timeout=60) as download:
+    with gateway.http.post(f"{gateway.base}/document/download", json=IDS, stream=True, timeout=PATIENCE_S) as download:
         assert download.status_code == 200
         received = 0
         with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
@@ -102,14 +103,14 @@ def test_a_file_that_is_cut_later_ends_in_a_broken_connection(gateway: Gateway, 
 @pytest.mark.parametrize("sent", [b"", START, HALF])
 def test_a_file_that_is_cut_is_not_saved(gateway: Gateway, framing: None, ending: None, sent: bytes) -> None:
     DIFY.sent = sent
-    refused = gateway.http.get(f"{gateway.base}/document/get", params=IDS, timeout=60)
+    refused = gateway.http.get(f"{gateway.base}/document/get", params=IDS, timeout=PATIENCE_S)
     assert (refused.status_code, refused.json()["error"]) == (502, "dify_unreachable")
     assert not [path for path in Path(gateway.data_dir / "downloads").rglob("*") if path.is_file()]
 
 
 def test_a_whole_file_still_comes_and_is_saved_in_its_own_folder(gateway: Gateway) -> None:
     DIFY.framing, DIFY.sent, DIFY.resets = "length", HALF * 2, False
-    download = gateway.http.post(f"{gateway.base}/document/download", json=IDS, timeout=60)
+    download = gateway.http.post(f"{gateway.base}/document/download", json=IDS, timeout=PATIENCE_S)
     assert download.content == HALF * 2
     paths = set()
     for kb_id in (IDS["kb_id"], IDS["document_id"]):  # Two kbs with a file of the same name.

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from ..support.browser import QuietHandler, browser_context
 from ..support.client_types import CLIENT, PROGRAMS, TYPES, client_types, require_client_tools
 from ..support.deployment import program
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, Gateway, wait_for
 
 pytestmark = pytest.mark.server
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.server
 STORIES = Path(__file__).parent / "clients"
 KEY = "a-service-key-of-the-clients"
 ADDRESS = 'baseUrl: "http://127.0.0.1:8000/v1"'
-SECONDS = 120
 NOTE_ANSWERS = """() => {
     window.seen = [];
     const note = () => seen.push(document.getElementById("answer").textContent);
@@ -84,7 +84,7 @@ def run(*command: str | Path, **options: Any) -> str:
 
     :param options: of :func:`subprocess.run`
     """
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS, **options)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE_S, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -194,7 +194,7 @@ def test_the_react_example_streams_with_its_sources(page: Page, folder: Path, we
 def document(locked: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The OpenAPI document, as the gateway serves it."""
     path = tmp_path_factory.mktemp("document") / "openapi.json"
-    path.write_text(locked.http.get(f"{locked.base}/openapi.json", timeout=60).text, "utf-8")
+    path.write_text(locked.http.get(f"{locked.base}/openapi.json", timeout=PATIENCE_S).text, "utf-8")
     return path
 
 

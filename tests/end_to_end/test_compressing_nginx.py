@@ -14,6 +14,7 @@ import requests
 
 from ..support import deployment
 from ..support.deployment import SERVICE_KEY, Deployment, Process, answers, program, session
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import free_port
 
 pytestmark = pytest.mark.server
@@ -67,7 +68,7 @@ def proxy(request: pytest.FixtureRequest, site: Deployment, tmp_path: Path) -> I
 
 
 def lines_in_python(url: str, body: dict[str, Any]) -> Iterator[str]:
-    with session(SERVICE_KEY).post(url, json=body, stream=True, timeout=60) as answer:
+    with session(SERVICE_KEY).post(url, json=body, stream=True, timeout=PATIENCE_S) as answer:
         yield f"Content-Encoding: {answer.headers['Content-Encoding']}"
         yield from answer.iter_lines(decode_unicode=True)
 
@@ -101,6 +102,8 @@ def test_events_arrive_while_the_model_writes(
 
 def status_of(site: Deployment, message_id: str) -> str:
     answer: requests.Response = session(SERVICE_KEY).get(
-        f"{site.gateways[0].base}/message/get", params={"user_id": "alice", "message_id": message_id}, timeout=60
+        f"{site.gateways[0].base}/message/get",
+        params={"user_id": "alice", "message_id": message_id},
+        timeout=PATIENCE_S,
     )
     return str(answer.json()["data"]["status"])

@@ -273,7 +273,7 @@ def test_an_answer_goes_on_while_the_language_is_changed(console: Console) -> No
     expect(page.locator(".message.question")).to_have_count(1)
     expect(page.locator(".composer textarea")).to_have_value("下一个问题")
     expect(console.button("Stop")).to_be_visible()
-    expect(answer.locator(".badge")).to_have_text("Complete", timeout=60_000)
+    expect(answer.locator(".badge")).to_have_text("Complete")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     whole = answer.locator(".answer-text").inner_text()
     page.reload()

@@ -22,6 +22,7 @@ from ..support.console_page import (
     console_page,
     silent_sandbox,
 )
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway
 
 pytestmark = pytest.mark.server
@@ -439,7 +440,7 @@ def test_what_is_shown_as_curl_does_the_same(console: Console) -> None:
     console.button("显示 curl 和 JavaScript 代码").click()
     curl, javascript = console.page.locator("dialog pre").all_inner_texts()
     done = subprocess.run(
-        ["bash", "-c", curl], env={**os.environ, "KEY": KEY}, capture_output=True, text=True, timeout=30
+        ["bash", "-c", curl], env={**os.environ, "KEY": KEY}, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert json.loads(done.stdout)["data"]["total"] >= 0, done.stderr
     assert "client.kbList" in javascript and KEY not in curl + javascript

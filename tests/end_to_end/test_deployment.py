@@ -18,6 +18,7 @@ from requests_toolbelt import MultipartEncoder
 
 from ..support import deployment
 from ..support.deployment import USER_LIMIT, Deployment, Gunicorn, program
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import wait_for
 
 sandbox, site, pair = deployment.sandbox, deployment.site, deployment.pair
@@ -78,7 +79,7 @@ class Asking:
 
     def wait(self) -> None:
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
     @property
@@ -107,7 +108,7 @@ class Traffic:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
 
     def _client(self, number: int) -> None:
         http = self._site.nginx.client()
@@ -117,7 +118,7 @@ class Traffic:
                 ("POST", "chat/chat", {"user_id": f"traffic-{number}", "query": "你好", "stream": False}),
             ):
                 try:
-                    answer = http.request(method, f"{self._site.base}/{path}", json=body, timeout=60)
+                    answer = http.request(method, f"{self._site.base}/{path}", json=body, timeout=PATIENCE_S)
                     assert answer.json()["code"] == 0, answer.text
                     self.answered += 1
                 except (requests.RequestException, AssertionError) as error:
@@ -167,11 +168,11 @@ def test_a_large_file_comes_and_goes_with_flat_memory_and_without_a_file_of_ngin
     with original.open("rb") as file:
         encoder = MultipartEncoder({"kb_id": kb_id, "file": (original.name, file, "application/octet-stream")})
         headers = {"Content-Type": encoder.content_type}
-        answer = site.http.post(f"{site.base}/document/upload", data=encoder, headers=headers, timeout=60)
+        answer = site.http.post(f"{site.base}/document/upload", data=encoder, headers=headers, timeout=PATIENCE_S)
     document = deployment.succeeded(answer)["data"][0]
     wanted = {"kb_id": kb_id, "document_id": document["id"]}
     received = hashlib.sha256()
-    with site.http.post(f"{site.base}/document/download", json=wanted, stream=True, timeout=60) as answer:
+    with site.http.post(f"{site.base}/document/download", json=wanted, stream=True, timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Length"] == str(LARGE_MB * 1024 * 1024)
         for chunk in answer.iter_content(1024 * 1024):
             received.update(chunk)
@@ -236,10 +237,10 @@ def test_a_caller_who_leaves_is_noticed_through_nginx(site: Deployment) -> None:
 
 
 def test_json_is_compressed_and_says_who_answered(site: Deployment) -> None:
-    answer = site.http.get(f"{site.base}/openapi.json", headers={"X-Request-Id": "from-a-test"}, timeout=60)
+    answer = site.http.get(f"{site.base}/openapi.json", headers={"X-Request-Id": "from-a-test"}, timeout=PATIENCE_S)
     assert (answer.headers["Content-Encoding"], answer.headers["X-Request-Id"]) == ("gzip", "from-a-test")
     assert answer.json()["info"]["title"] == "Route API"
-    missing = site.http.get(f"{site.base}/no/such/path", headers={"X-Request-Id": "from-a-test"}, timeout=60)
+    missing = site.http.get(f"{site.base}/no/such/path", headers={"X-Request-Id": "from-a-test"}, timeout=PATIENCE_S)
     assert (missing.status_code, missing.json()["request_id"]) == (404, "from-a-test")
 
 
@@ -261,7 +262,7 @@ def test_a_conversation_goes_on_through_either_gateway(pair: Deployment) -> None
 
 def test_requests_are_shared_out_among_the_gateways(pair: Deployment) -> None:
     for number in range(6):
-        pair.http.get(f"{pair.base}/healthz", headers={"X-Request-Id": f"shared-{number}"}, timeout=60)
+        pair.http.get(f"{pair.base}/healthz", headers={"X-Request-Id": f"shared-{number}"}, timeout=PATIENCE_S)
     carriers = {json.loads(pair.nginx.logged(f"shared-{number}"))["gateway"] for number in range(6)}
     assert carriers == {f"127.0.0.1:{gateway.port}" for gateway in pair.gateways}
 

@@ -18,6 +18,7 @@ import requests
 from ..support import databases
 from ..support.deployment import Gunicorn, session
 from ..support.loopback import Loopback, answer, loopback
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import wait_for
 
 REDIS = "redis://127.0.0.1:6379/13"
@@ -39,7 +40,7 @@ class Dify:
         self.wakes_up = threading.Event()
 
     def __call__(self, connection: socket.socket, request: bytes) -> None:
-        if self.is_silent and not self.wakes_up.wait(60):
+        if self.is_silent and not self.wakes_up.wait(PATIENCE_S):
             return
         if request.startswith(b"GET /v1/datasets"):
             connection.sendall(answer(orjson.dumps(DATASETS), headers="X-Version: 1.12.1\r\n"))
@@ -70,7 +71,7 @@ class Caller:
     def __call__(self, path: str = "kb/list", method: str = "GET", **given: Any) -> tuple[requests.Response, float]:
         begun = time.monotonic()
         with session(KEY) as http:
-            response = http.request(method, f"{self._base}/{path}", timeout=120, **given)
+            response = http.request(method, f"{self._base}/{path}", timeout=PATIENCE_S, **given)
         return response, time.monotonic() - begun
 
     def at_once(self, number: int) -> Seen:
@@ -134,7 +135,7 @@ def test_a_silent_dify_delays_its_first_callers_alone_and_all_works_when_it_is_b
     time.sleep(READ_TIMEOUT_S / 6)
     meanwhile = call.what_needs_no_dify()
     assert waiting.is_alive()
-    waiting.join(60)
+    waiting.join(PATIENCE_S)
     assert meanwhile.statuses == {200: 3}
     assert max(meanwhile.seconds()) < READ_TIMEOUT_S / 2, "these requests did not wait for Dify's time limit"
     assert first[0].statuses.keys() <= {503, 504} and first[0].statuses[504] >= 10

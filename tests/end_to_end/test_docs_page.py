@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ..support.browser import browser_context
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, Gateway
 
 pytestmark = pytest.mark.server
@@ -62,7 +63,7 @@ def answer_to(page: Page, operation: str) -> Any:
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_the_page_shows_every_endpoint_once_with_the_network_cut(page: Page, gateway: Gateway, prefix: str) -> None:
     open_docs(page, gateway, prefix)
-    document = gateway.http.get(f"http://127.0.0.1:{gateway.port}/openapi.json", timeout=60).json()
+    document = gateway.http.get(f"http://127.0.0.1:{gateway.port}/openapi.json", timeout=PATIENCE_S).json()
     expect(page.locator(".opblock")).to_have_count(len(document["paths"]) - 1)  # One has two spellings.
     expect(page.locator(".info .title")).to_contain_text("Route API")
 

@@ -15,6 +15,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen import canvas
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, stream, wait_for
 
 HANDBOOK = [
@@ -137,7 +138,7 @@ def test_every_number_is_what_it_says(gateway: Gateway, tmp_path: Path) -> None:
 def test_what_the_sandbox_refuses_is_not_said_to_be_difys_word(gateway: Gateway, tmp_path: Path) -> None:
     kb_id = gateway.create_kb("Dify")
     answer = gateway.http.post(
-        f"{gateway.base}/document/upload", data={"kb_id": kb_id}, files={"file": ("a.exe", b"MZ")}, timeout=30
+        f"{gateway.base}/document/upload", data={"kb_id": kb_id}, files={"file": ("a.exe", b"MZ")}, timeout=PATIENCE_S
     )
     assert answer.json()["message"] == "a.exe: Sandbox does not take files of the type 'exe'."
 
@@ -163,14 +164,14 @@ def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: P
     path = as_pdf(tmp_path / "导则《水价》.pdf")
     document = gateway.upload(kb_id, path)
     ids = {"kb_id": kb_id, "document_id": document["id"]}
-    download = gateway.http.post(f"{gateway.base}/document/download", json=ids, timeout=30)
+    download = gateway.http.post(f"{gateway.base}/document/download", json=ids, timeout=PATIENCE_S)
     assert download.content == path.read_bytes()
     assert download.headers["Content-Type"] == "application/pdf"
     saved = gateway.get("document/get", **ids, download_dir="2025/水价")["data"]
     assert Path(saved["file_path"]).read_bytes() == path.read_bytes()
     assert Path(saved["file_path"]).parts[-5:-1] == ("2025", "水价", kb_id, document["id"])
     assert (
-        gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=30).content
+        gateway.http.get(gateway.base.removesuffix("/v1") + saved["download_url"], timeout=PATIENCE_S).content
         == path.read_bytes()
     )
 
@@ -219,19 +220,21 @@ def test_everything_is_still_there_after_a_restart(own_gateway: Gateway, tmp_pat
 
 def test_a_caller_who_leaves_does_not_block_the_conversation(gateway: Gateway) -> None:
     asked = {"user_id": "u-leaves", "message": "[[len:4000]][[delay:20]]讲个长故事", "stream": True}
-    with requests.post(f"{gateway.base}/conversation/completion", json=asked, stream=True, timeout=30) as answer:
+    with requests.post(
+        f"{gateway.base}/conversation/completion", json=asked, stream=True, timeout=PATIENCE_S
+    ) as answer:
         first = json.loads(next(answer.iter_lines()).removeprefix(b"data: "))["data"]
         busy = gateway.http.post(
             f"{gateway.base}/conversation/completion",
             json={"user_id": "u-leaves", "conversation_id": first["conversation_id"], "message": "第二句"},
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         assert (busy.status_code, busy.json()["error"]) == (409, "conversation_busy")
     for _ in range(100):
         again = gateway.http.post(
             f"{gateway.base}/conversation/completion",
             json={"user_id": "u-leaves", "conversation_id": first["conversation_id"], "message": "第二句"},
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         if again.status_code == 200:
             return
@@ -253,7 +256,7 @@ def test_calls_side_by_side_and_a_zip_work_in_both_kinds_of_workers(gateway: Gat
     assert gateway.get("document/list", kb_id=kb_id, keywords="第_章")["data"]["total"] == 0
 
     body = {"kb_id": kb_id, "doc_ids": list(ids.values())}
-    answer = requests.post(f"{gateway.base}/document/download", json=body, timeout=30)
+    answer = requests.post(f"{gateway.base}/document/download", json=body, timeout=PATIENCE_S)
     with zipfile.ZipFile(BytesIO(answer.content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == contents
     assert len(answer.content) < sum(map(len, contents.values())) / 2
@@ -262,7 +265,9 @@ def test_calls_side_by_side_and_a_zip_work_in_both_kinds_of_workers(gateway: Gat
     replaced = "第0章_100%.txt"
     with open(tmp_path / replaced, "rb") as file:
         form = {"kb_id": kb_id, "on_duplicate": "replace"}
-        requests.post(f"{gateway.base}/document/upload", form, files={"file": file}, timeout=30).raise_for_status()
+        requests.post(
+            f"{gateway.base}/document/upload", form, files={"file": file}, timeout=PATIENCE_S
+        ).raise_for_status()
     rows = gateway.get("document/list", kb_id=kb_id)["data"]["docs"]
     assert sorted(row["name"] for row in rows) == sorted(ids)
     assert [row["name"] for row in rows if row["status"] == "1"] == [replaced]

@@ -20,6 +20,7 @@ from config import Config
 from route_api.storage.models import Conversation, Message
 
 from ..support import databases
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 database_url = databases.database_url
@@ -78,7 +79,7 @@ class Evening:
         self.expected.append((thread, question, status))
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self.gateway.http.post(f"{self.gateway.base}/chat/chat", json=body, timeout=30)
+        answer = self.gateway.http.post(f"{self.gateway.base}/chat/chat", json=body, timeout=PATIENCE_S)
         if not body["streaming"]:
             return answer.json()["data"] or {}
         events = [json.loads(line[6:]) for line in answer.content.split(b"\n\n") if line.startswith(b"data: ")]
@@ -88,7 +89,7 @@ class Evening:
     def leave(self, thread: str, question: str, **given: Any) -> None:
         """Ask, read a little, and close the tab."""
         body = self.body(thread, question, streaming=True, **given)
-        with requests.post(f"{self.gateway.base}/chat/chat", json=body, stream=True, timeout=30) as answer:
+        with requests.post(f"{self.gateway.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S) as answer:
             lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
             first = json.loads(next(lines)[6:])["data"]
             for _ in range(5):
@@ -105,7 +106,7 @@ class Evening:
         question = f"{self.user_id}在被杀死的进程里问🔪{SLOW}"
         body = {"user_id": self.user_id, "query": question, "stream": True}
         with requests.Session() as session:
-            answer = session.post(f"{self.gateway.base}/chat/chat", json=body, stream=True, timeout=30)
+            answer = session.post(f"{self.gateway.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S)
             lines = answer.iter_lines()
             first = json.loads(next(lines)[6:])["data"]
             time.sleep(2.2)
@@ -143,7 +144,7 @@ def test_a_scripted_evening_leaves_everything_where_it_belongs(gateway_on: Gatew
     for player in players:
         player.start()
     for player in players:
-        player.join(120)
+        player.join(PATIENCE_S)
 
     expected = {(evening.user_id, question): status for evening in evenings for _, question, status in evening.expected}
     assert len(expected) == len(USERS) * TURNS + 1

@@ -20,6 +20,7 @@ import requests
 
 from ..support.deployment import BIN, Process, answers, session
 from ..support.fast_dify import ID, MB
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, free_port
 
 UPLOAD_MB = 100
@@ -98,7 +99,7 @@ class OneWorker(Process):
         return answers(f"{self.base}/healthz")
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def send(self, path: str, framing: str, kind: str = FORM, method: str = "POST") -> socket.socket:
         """Send the head of a request."""
@@ -108,11 +109,11 @@ class OneWorker(Process):
         return connection
 
     def get(self, path: str, **params: Any) -> requests.Response:
-        return session().get(f"{self.base}/v1/{path}", params=params, timeout=60)
+        return session().get(f"{self.base}/v1/{path}", params=params, timeout=PATIENCE_S)
 
     def ask(self, tokens: int, user_id: str = "alice") -> requests.Response:
         body = {"user_id": user_id, "query": f"n={tokens}", "stream": True}
-        return session().post(f"{self.base}/v1/chat/chat", json=body, timeout=60)
+        return session().post(f"{self.base}/v1/chat/chat", json=body, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +306,7 @@ def lock(gateway: OneWorker, seconds: float) -> threading.Thread:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert is_locked.wait(60)
+    assert is_locked.wait(PATIENCE_S)
     return thread
 
 

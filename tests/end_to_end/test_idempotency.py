@@ -22,6 +22,7 @@ from route_api.storage.models import utc_now
 from ..support.databases import fresh_database
 from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.loopback import Loopback, answer, loopback, reset
+from ..support.patience import PATIENCE_S
 from ..support.recordings import load
 from ..support.running_gateway import Gateway, wait_for
 from ..support.settings import KEYS
@@ -146,7 +147,9 @@ def started(gateway: Gateway) -> Iterator[Gateway]:
 def ask(gateway: Gateway, key: str, message: str, **more: Any) -> requests.Response:
     body = {"user_id": "alice", "message": message, **more}
     headers = {"Idempotency-Key": key}
-    return requests.post(f"{gateway.base}/conversation/completion", json=body, headers=headers, stream=True, timeout=30)
+    return requests.post(
+        f"{gateway.base}/conversation/completion", json=body, headers=headers, stream=True, timeout=PATIENCE_S
+    )
 
 
 def events(response: requests.Response) -> list[Any]:
@@ -246,7 +249,7 @@ def test_an_upload_that_met_a_reset_is_found_and_not_uploaded_again(gateway: Gat
     def upload() -> requests.Response:
         headers = {"Idempotency-Key": key}
         url = f"{gateway.base}/document/upload"
-        return requests.post(url, {"kb_id": KB_ID}, files={"file": (name, FILE)}, headers=headers, timeout=30)
+        return requests.post(url, {"kb_id": KB_ID}, files={"file": (name, FILE)}, headers=headers, timeout=PATIENCE_S)
 
     uploads = dify.uploads
     assert upload().status_code == 502
@@ -261,7 +264,7 @@ def test_a_repeated_raw_upload_of_some_size_gets_its_answer(gateway: Gateway, di
 
     def upload() -> requests.Response:
         url, headers = f"{gateway.base}/datasets/{KB_ID}/document/create_by_file", {"Idempotency-Key": key}
-        return requests.post(url, files={"file": ("raw.txt", content)}, headers=headers, timeout=30)
+        return requests.post(url, files={"file": ("raw.txt", content)}, headers=headers, timeout=PATIENCE_S)
 
     uploads = dify.uploads
     first, repeat = upload(), upload()

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from ..support.databases import absent
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway
 
 JARS = Path("/usr/share/java")
@@ -35,7 +36,7 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     class_path = ":".join([str(classes), *(str(JARS / f"{name}.jar") for name in LIBRARIES)])
     source = Path(__file__).parent / "java" / "UploadClient.java"
     compile_it = ["javac", "-encoding", "UTF-8", "-cp", class_path, "-d", str(classes), str(source)]
-    compiled = subprocess.run(compile_it, capture_output=True, text=True, timeout=120)
+    compiled = subprocess.run(compile_it, capture_output=True, text=True, timeout=PATIENCE_S)
     assert compiled.returncode == 0, compiled.stderr
     # Debian's Spring is older than the modules of the JDK, and reflects on its classes. The file's name needs UTF-8
     # also where the locale is C.
@@ -54,7 +55,7 @@ def test_each_java_client_uploads_a_file_with_its_chinese_name(
     ran = subprocess.run(
         [*java, gateway.base, str(file), *arguments],
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env={"LC_ALL": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"},
     )
     assert ran.returncode == 0, ran.stderr.decode()
@@ -69,4 +70,4 @@ def test_each_java_client_uploads_a_file_with_its_chinese_name(
         assert ("setMultipartCharset" in json.dumps(answers[way]["warnings"])) == is_lost
         assert bool(answers[way]["warnings"]) == is_lost, answers[way]
         ids = {"kb_id": kb_ids[way], "document_id": row["id"]}
-        assert requests.get(f"{gateway.base}/document/download", params=ids, timeout=30).content == CONTENT
+        assert requests.get(f"{gateway.base}/document/download", params=ids, timeout=PATIENCE_S).content == CONTENT

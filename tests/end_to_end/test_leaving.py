@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 BETWEEN_TOKENS_S = 20
@@ -15,7 +16,7 @@ BETWEEN_TOKENS_S = 20
 
 def ask(gateway: Gateway, user_id: str, query: str, **options: Any) -> requests.Response:
     body = {"user_id": user_id, "query": query, "stream": True}
-    return requests.post(f"{gateway.base}/chat/chat", json=body, stream=True, timeout=30, **options)
+    return requests.post(f"{gateway.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S, **options)
 
 
 def last_message(gateway: Gateway, user_id: str) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def test_a_caller_who_leaves_is_noticed_before_the_next_token(gateway: Gateway) 
 def test_a_caller_who_leaves_a_silent_model_stops_it_at_its_first_event(gateway: Gateway) -> None:
     query = "[[slow:3]][[len:3000]][[delay:50]]想一想再说"
     body = json.dumps({"user_id": "u-silent", "query": query, "stream": True})
-    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE_S)
     connection.request("POST", "/v1/chat/chat", body, {"Content-Type": "application/json"})
     time.sleep(0.5)
     connection.close()

@@ -18,6 +18,7 @@ import requests
 from route_api.schemas.chunk import QUESTION_LENGTH
 
 from ..support.deployment import Nginx, program
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import free_port
 from ..support.upstreams import Upstream
 
@@ -69,12 +70,14 @@ def failure(answer: requests.Response, status: int) -> dict[str, Any]:
 def connect(nginx: Nginx) -> ssl.SSLSocket:
     """A plain TLS connection, for bytes that no client library would send."""
     context = ssl.create_default_context(cafile=nginx.certificate)
-    plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=60)
+    plain = socket.create_connection(("127.0.0.1", nginx.port), timeout=PATIENCE_S)
     return context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_plain_http_is_sent_to_https(nginx: Nginx) -> None:
-    answer = nginx.http.post(f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=60)
+    answer = nginx.http.post(
+        f"http://127.0.0.1:{nginx.http_port}/v1/kb/create", allow_redirects=False, timeout=PATIENCE_S
+    )
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://127.0.0.1/v1/kb/create")
 
 
@@ -88,7 +91,7 @@ def test_a_callers_own_words_about_who_he_is_do_not_reach_the_gateway(nginx: Ngi
         "Forwarded": "for=8.8.8.8",
         "SCRIPT_NAME": "/evil",
     }
-    nginx.http.get(f"{nginx.base}/kb/list", headers=spoofed, timeout=60)
+    nginx.http.get(f"{nginx.base}/kb/list", headers=spoofed, timeout=PATIENCE_S)
     _, _, headers, _ = upstream.requests[-1]
     assert (headers["X-Forwarded-For"], headers["X-Forwarded-Proto"]) == ("127.0.0.1", "https")
     assert headers["Host"] == "127.0.0.1"
@@ -97,14 +100,19 @@ def test_a_callers_own_words_about_who_he_is_do_not_reach_the_gateway(nginx: Ngi
 
 def test_nginx_itself_speaks_the_callers_language(nginx: Nginx) -> None:
     in_chinese = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
-    answer = nginx.http.get(f"{nginx.base}/metrics", headers=in_chinese, timeout=60)
+    answer = nginx.http.get(f"{nginx.base}/metrics", headers=in_chinese, timeout=PATIENCE_S)
     assert (answer.json()["error"], answer.json()["message"]) == ("route_not_found", "本 API 没有该路径。")
     assert (answer.headers["Content-Language"], answer.headers["Vary"]) == ("zh", "Accept-Language")
-    assert nginx.http.get(f"{nginx.base}/metrics", timeout=60).json()["message"] == "There is no such path in this API."
+    assert (
+        nginx.http.get(f"{nginx.base}/metrics", timeout=PATIENCE_S).json()["message"]
+        == "There is no such path in this API."
+    )
 
 
 def test_a_request_id_is_passed_on_and_logged_and_the_query_is_not(nginx: Nginx, upstream: Upstream) -> None:
-    nginx.http.get(f"{nginx.base}/kb/list?user_id=alice", headers={"X-Request-Id": "from-the-caller.1"}, timeout=60)
+    nginx.http.get(
+        f"{nginx.base}/kb/list?user_id=alice", headers={"X-Request-Id": "from-the-caller.1"}, timeout=PATIENCE_S
+    )
     assert upstream.requests[-1][2]["X-Request-Id"] == "from-the-caller.1"
     line = json.loads(nginx.logged("from-the-caller.1"))
     assert (line["path"], line["status"], line["gateway"]) == ("/v1/kb/list", "200", f"127.0.0.1:{upstream.port}")
@@ -113,7 +121,7 @@ def test_a_request_id_is_passed_on_and_logged_and_the_query_is_not(nginx: Nginx,
 
 @pytest.mark.parametrize("unusable", ["a b", '"', "x" * 65, "忧"])
 def test_a_request_id_that_could_forge_a_log_line_is_replaced(nginx: Nginx, upstream: Upstream, unusable: str) -> None:
-    nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": unusable.encode()}, timeout=60)
+    nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": unusable.encode()}, timeout=PATIENCE_S)
     made = upstream.requests[-1][2]["X-Request-Id"]
     assert len(made) == 32 and int(made, 16)
 
@@ -135,13 +143,13 @@ def test_a_body_over_the_limit_is_refused_unread(nginx: Nginx, upstream: Upstrea
     seen = len(upstream.requests)
     request = requests.Request("POST", f"{nginx.base}/{path}").prepare()
     request.headers["Content-Length"] = str(megabytes * MB)
-    answer = nginx.http.send(request, timeout=60)
+    answer = nginx.http.send(request, timeout=PATIENCE_S)
     assert failure(answer, 413)["error"] == "request_too_large"
     assert len(upstream.requests) == seen
 
 
 def test_a_body_within_the_limit_stays_in_memory(nginx: Nginx, upstream: Upstream) -> None:
-    answer = nginx.http.post(f"{nginx.base}/kb/create", data=b"x" * (4 * MB), timeout=60)
+    answer = nginx.http.post(f"{nginx.base}/kb/create", data=b"x" * (4 * MB), timeout=PATIENCE_S)
     assert answer.status_code == 200 and len(upstream.requests[-1][3]) == 4 * MB
     assert nginx.written_to_disk() == []
 
@@ -190,7 +198,7 @@ def test_what_is_no_request_is_refused_in_the_envelope(nginx: Nginx, sent: str, 
 
 
 def test_plain_http_on_the_port_for_https_is_refused_in_the_envelope(nginx: Nginx) -> None:
-    answer = nginx.http.get(f"http://127.0.0.1:{nginx.port}/v1/kb/list", timeout=60)
+    answer = nginx.http.get(f"http://127.0.0.1:{nginx.port}/v1/kb/list", timeout=PATIENCE_S)
     assert failure(answer, 400)["error"] == "bad_request"
 
 
@@ -199,13 +207,13 @@ def test_the_longest_question_reaches_the_gateway(nginx: Nginx, upstream: Upstre
     path = f"/v1/chunk/retrieval_test?question={quote('😀' * QUESTION_LENGTH)}"
     command = [program("curl"), "-s", protocol, "--cacert", nginx.certificate, "-o", "/dev/null", "-w", "%{http_code}"]
     url = f"https://127.0.0.1:{nginx.port}{path}"
-    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.stdout, upstream.requests[-1][1]) == ("200", path)
 
 
 def test_a_page_of_a_named_origin_can_read_what_nginx_refuses(nginx: Nginx) -> None:
     for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example.com", None)):
-        answer = nginx.http.get(f"{nginx.base}/metrics", headers={"Origin": origin}, timeout=60)
+        answer = nginx.http.get(f"{nginx.base}/metrics", headers={"Origin": origin}, timeout=PATIENCE_S)
         assert failure(answer, 404)["error"] == "route_not_found"
         assert answer.headers.get("Access-Control-Allow-Origin") == allowed
         assert answer.headers.get("Access-Control-Expose-Headers") == (allowed and "Retry-After, X-Request-Id")
@@ -217,7 +225,7 @@ def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:
     def flood(nginx: Nginx) -> None:
         with nginx.client() as http:
             for _ in range(150):
-                answer = http.get(f"{nginx.base}/kb/list", timeout=60)
+                answer = http.get(f"{nginx.base}/kb/list", timeout=PATIENCE_S)
                 if answer.status_code != 200:
                     refused.append(answer)
 
@@ -236,7 +244,7 @@ def test_a_flood_from_one_address_is_told_to_wait(tmp_path: Path) -> None:
 
 def test_without_a_gateway_the_answer_says_so(tmp_path: Path) -> None:
     with nginx_before(tmp_path, free_port(), free_port()) as nginx:
-        answer = nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": "nobody-there"}, timeout=60)
+        answer = nginx.http.get(f"{nginx.base}/kb/list", headers={"X-Request-Id": "nobody-there"}, timeout=PATIENCE_S)
     body = failure(answer, 502)
     assert (body["error"], body["request_id"]) == ("gateway_unavailable", "nobody-there")
     assert answer.headers["Retry-After"] == "5"
@@ -246,7 +254,7 @@ def test_without_a_gateway_the_answer_says_so(tmp_path: Path) -> None:
 def test_a_gateway_that_takes_no_connection_costs_nobody_a_request(tmp_path: Path, path: str) -> None:
     with Upstream() as upstream, nginx_before(tmp_path, free_port(), upstream.port) as nginx:
         for _ in range(10):
-            assert nginx.http.post(f"{nginx.base}/{path}", json={}, timeout=60).status_code == 200
+            assert nginx.http.post(f"{nginx.base}/{path}", json={}, timeout=PATIENCE_S).status_code == 200
     assert len(upstream.requests) == 10
 
 
@@ -259,7 +267,9 @@ def ask_while_one_breaks_off(folder: Path, method: str) -> tuple[list[int], int]
         broken = running.enter_context(Upstream(breaks_off=True))
         sound = running.enter_context(Upstream())
         nginx = running.enter_context(nginx_before(folder, broken.port, sound.port))
-        statuses = [nginx.http.request(method, f"{nginx.base}/kb/list", timeout=60).status_code for _ in range(4)]
+        statuses = [
+            nginx.http.request(method, f"{nginx.base}/kb/list", timeout=PATIENCE_S).status_code for _ in range(4)
+        ]
         asked = len(broken.requests) + len(sound.requests)
     assert broken.requests, "the broken gateway was never asked"
     return sorted(statuses), asked

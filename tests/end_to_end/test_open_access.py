@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from ..support.browser import FLAGS, QuietHandler, browser_context, chromium
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, Gateway
 
 EVIL = "evil.example"
@@ -18,7 +19,7 @@ EVIL = "evil.example"
 
 def status_of(gateway: Gateway, *headers: str) -> int:
     """The status of the answer to a GET with these headers."""
-    with create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
+    with create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection:
         lines = ["GET /v1/kb/list HTTP/1.1", *headers, "Connection: close", "", ""]
         connection.sendall("\r\n".join(lines).encode())
         return int(connection.makefile("rb").readline().split()[1])

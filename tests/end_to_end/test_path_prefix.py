@@ -85,6 +85,6 @@ def test_docs_tries_endpoints_out_below_the_prefix(console: Console, address: st
         operation.locator(".execute").click()
     assert (answered.value.url, answered.value.status) == (f"{address}v1/prompt/list", 200)
     page.locator("#create-sample").click()
-    expect(page.locator("#remove-sample")).to_be_visible(timeout=60_000)
+    expect(page.locator("#remove-sample")).to_be_visible()
     page.locator("#remove-sample").click()
     expect(page.locator("#create-sample")).to_be_visible()

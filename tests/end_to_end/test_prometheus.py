@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..support.deployment import SERVICE_KEY
+from ..support.patience import PATIENCE_S
 from ..support.prometheus import ALERTS, DASHBOARD, DASHBOARD_QUERIES, Prometheus
 from ..support.running_gateway import Gateway, wait_for
 
@@ -46,7 +47,7 @@ def make_requests(gateway: Gateway) -> None:
     gateway.get("kb/list")
     for query, status in (("你好", 200), ("[[midfail]]", 502)):
         body = {"user_id": "u-watched", "query": query, "stream": status == 200}
-        answer = gateway.http.post(f"{gateway.base}/chat/chat", json=body, timeout=30)
+        answer = gateway.http.post(f"{gateway.base}/chat/chat", json=body, timeout=PATIENCE_S)
         assert answer.status_code == status and answer.content
 
 

@@ -19,7 +19,8 @@ from route_api.sandbox.gateway_settings import prepare_gateway_settings
 from ..support.clone import clone_project
 from ..support.dify_client import dify_client
 from ..support.first_five_minutes import assert_the_first_five_minutes_work
-from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, free_port
+from ..support.patience import PATIENCE_S
+from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, free_port
 
 BIN = Path(sys.executable).parent
 
@@ -43,7 +44,7 @@ class Project:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     def provision(self) -> "subprocess.CompletedProcess[str]":
@@ -69,14 +70,14 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 def wait_until_served(process: "subprocess.Popen[bytes]", url: str) -> None:
-    for _ in range(START_S * 10):
+    for _ in range(PATIENCE_S * 10):
         assert process.poll() is None, "the process ended at its start"
         try:
-            if requests.get(url, timeout=1).ok:
+            if requests.get(url, timeout=PATIENCE_S).ok:
                 return
         except requests.RequestException:
             time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer after {START_S} s")
+    raise AssertionError(f"{url} does not answer after {PATIENCE_S} s")
 
 
 def test_three_commands_lead_to_a_gateway_that_answers_those_with_its_key(project: Project, tmp_path: Path) -> None:
@@ -107,16 +108,18 @@ def test_three_commands_lead_to_a_gateway_that_answers_those_with_its_key(projec
         base = f"http://127.0.0.1:{port}/v1"
         wait_until_served(gateway, f"{base}/healthz")
         question = {"user_id": "alice", "message": "葫芦庙在哪里？", "temperature": 0.2}
-        refused = requests.post(f"{base}/conversation/completion", json=question, timeout=30)
+        refused = requests.post(f"{base}/conversation/completion", json=question, timeout=PATIENCE_S)
         assert refused.status_code == 401, refused.text
         key = {"Authorization": f"Bearer {settings['API_KEYS']}"}
-        answered = requests.post(f"{base}/conversation/completion", json=question, headers=key, timeout=30).json()
+        answered = requests.post(
+            f"{base}/conversation/completion", json=question, headers=key, timeout=PATIENCE_S
+        ).json()
         assert answered["code"] == 0 and answered["data"]["answer"], answered
         (project.folder / "docs").symlink_to(PROJECT_DIR / "docs")
         assert_the_first_five_minutes_work(port, project.folder, with_key=True)
     finally:
         gateway.send_signal(signal.SIGTERM)
-        assert gateway.wait(40) == 0, log_path.read_text()
+        assert gateway.wait(PATIENCE_S) == 0, log_path.read_text()
 
 
 @pytest.mark.parametrize("half", ["DIFY_BASE_URL={url}\n", "DIFY_CONSOLE_EMAIL={email}\n"])

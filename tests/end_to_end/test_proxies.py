@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..support.loopback import Loopback, loopback
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, Gateway
 
 MODEL_LINES = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\ndata: [DONE]\n\n'
@@ -56,7 +57,7 @@ def test_a_proxy_of_the_environment_gets_nothing(proxy: Loopback, worker_class: 
             address = f"http://127.0.0.1:{gateway.sandbox_port}"
             environment = {**os.environ, "DIFY_BASE_URL": address, "DATABASE_URL": gateway.database_url}
             checked = subprocess.run(
-                check, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, timeout=60
+                check, cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
             )
             assert address in checked.stdout, checked.stderr
         finally:

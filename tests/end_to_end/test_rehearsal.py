@@ -13,6 +13,7 @@ from config import Config
 
 from ..support.clone import clone_project
 from ..support.newman import COLLECTION, require_newman
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR, free_port
 
 pytestmark = pytest.mark.server
@@ -45,7 +46,7 @@ def test_the_rehearsal_works_as_printed(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"version":"1.16.1"' in done.stdout

@@ -16,6 +16,7 @@ from route_api.sandbox.gateway_settings import prepare_gateway_settings
 from route_api.storage.models import utc_now
 
 from ..support.databases import fresh_database
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 AT_ONCE = 8
@@ -59,14 +60,17 @@ def content(number: int) -> bytes:
 
 def upload(gateway: Gateway, kb_id: str, name: str, body: bytes, **form: str) -> requests.Response:
     return requests.post(
-        f"{gateway.base}/document/upload", data={"kb_id": kb_id, **form}, files={"file": (name, body)}, timeout=90
+        f"{gateway.base}/document/upload",
+        data={"kb_id": kb_id, **form},
+        files={"file": (name, body)},
+        timeout=PATIENCE_S,
     )
 
 
 def upload_raw(gateway: Gateway, kb_id: str, name: str, body: bytes) -> requests.Response:
     data = '{"indexing_technique": "high_quality", "process_rule": {"mode": "automatic"}}'
     url = f"{gateway.base}/datasets/{kb_id}/document/create_by_file"
-    return requests.post(url, data={"data": data}, files={"file": (name, body)}, timeout=90)
+    return requests.post(url, data={"data": data}, files={"file": (name, body)}, timeout=PATIENCE_S)
 
 
 def at_once(hosts: list[Gateway], count: int, send: Any) -> list[requests.Response]:
@@ -74,7 +78,7 @@ def at_once(hosts: list[Gateway], count: int, send: Any) -> list[requests.Respon
     gate = threading.Barrier(count)
 
     def one(number: int) -> requests.Response:
-        gate.wait(30)
+        gate.wait(PATIENCE_S)
         return send(hosts[number % len(hosts)], number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -87,7 +91,7 @@ def documents(gateway: Gateway, kb_id: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for row in rows:
         ids = {"kb_id": kb_id, "document_id": row["id"]}
-        found[row["name"]] = requests.get(f"{gateway.base}/document/download", params=ids, timeout=30).content
+        found[row["name"]] = requests.get(f"{gateway.base}/document/download", params=ids, timeout=PATIENCE_S).content
     assert len(found) == len(rows)
     return found
 
@@ -167,7 +171,7 @@ def test_after_a_kill_in_the_middle_the_name_is_free_again_when_the_lease_has_en
         url = f"{hosts[0].base}/datasets/{kb_id}/document/create_by_file"
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         with pytest.raises(requests.ConnectionError):
-            requests.post(url, data=slow_body(), headers=headers, timeout=90)
+            requests.post(url, data=slow_body(), headers=headers, timeout=PATIENCE_S)
 
     sender = threading.Thread(target=send)
     sender.start()
@@ -175,7 +179,7 @@ def test_after_a_kill_in_the_middle_the_name_is_free_again_when_the_lease_has_en
     refused = upload(hosts[1], kb_id, "README.md", b"whole", on_duplicate="reject")
     assert (refused.status_code, refused.json()["error"]) == (409, "document_name_taken")
     hosts[0].kill_workers()
-    sender.join(60)
+    sender.join(PATIENCE_S)
     assert not sender.is_alive()
     assert documents(hosts[1], kb_id) == {}
     past = utc_now() - timedelta(seconds=1)

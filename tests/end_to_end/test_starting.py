@@ -14,7 +14,8 @@ import requests
 
 from ..support.clone import clone_project
 from ..support.deployment import answers, program
-from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, Gateway, free_port, wait_for
+from ..support.patience import PATIENCE_S
+from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, Gateway, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 DIFY = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_DATASET_API_KEY": "dataset-x", "DIFY_APP_API_KEY": "app-x"}
@@ -32,7 +33,12 @@ def run(command: str, folder: Path, cwd: Path = PROJECT_DIR, **settings: str) ->
     # root may read every file, unless it does without these two capabilities.
     unprivileged = [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     return subprocess.run(
-        [*unprivileged, *COMMANDS[command]], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+        [*unprivileged, *COMMANDS[command]],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 
@@ -132,7 +138,7 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(clone: Path, tmp_path: Pa
     with log_path.open("wb") as log:
         gateway = subprocess.Popen(COMMANDS["gunicorn"], cwd=clone, env=environment, stderr=log)
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"), START_S)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
         worker = children_of(gateway.pid)
         (clone / ".env").write_text(right + "API_KEYS=short\n")
         gateway.send_signal(signal.SIGHUP)
@@ -141,11 +147,11 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(clone: Path, tmp_path: Pa
 
         (clone / ".env").write_text(right + "ALLOWED_HOSTS=new.example\n")
         gateway.send_signal(signal.SIGHUP)
-        wait_for(lambda: len(children_of(gateway.pid)) == 1 and children_of(gateway.pid) != worker, START_S)
-        wait_for(lambda: is_let_in(f"http://127.0.0.1:{port}/v1/prompt/list", "new.example"), START_S)
+        wait_for(lambda: len(children_of(gateway.pid)) == 1 and children_of(gateway.pid) != worker)
+        wait_for(lambda: is_let_in(f"http://127.0.0.1:{port}/v1/prompt/list", "new.example"))
     finally:
         gateway.terminate()
-        assert gateway.wait(40) == 0, log_path.read_text()
+        assert gateway.wait(PATIENCE_S) == 0, log_path.read_text()
 
 
 # ------------------------------------------------------------------ where it listens
@@ -173,12 +179,12 @@ def test_the_gateway_listens_where_host_says_and_prints_it(
         )
     try:
         for name in reached:
-            wait_for(lambda: answers(f"http://{name}:{port}/v1/prompt/list"), START_S)
+            wait_for(lambda: answers(f"http://{name}:{port}/v1/prompt/list"))
             assert is_let_in(f"http://{name}:{port}/v1/prompt/list", f"{name}:{port}"), "ALLOWED_HOSTS"
         assert f"http://{printed}:{port}" in log_path.read_text()
     finally:
         gateway.terminate()
-        assert gateway.wait(40) == 0, log_path.read_text()
+        assert gateway.wait(PATIENCE_S) == 0, log_path.read_text()
 
 
 @pytest.mark.parametrize("command", ["gunicorn", "make serve"])
@@ -198,7 +204,7 @@ def children_of(pid: int) -> list[int]:
 def is_let_in(url: str, host: str) -> bool:
     """Whether the gateway answers under this name."""
     with suppress(requests.RequestException):
-        return requests.get(url, headers={"Host": host}, timeout=60).ok
+        return requests.get(url, headers={"Host": host}, timeout=PATIENCE_S).ok
     return False
 
 
@@ -241,10 +247,10 @@ def test_nothing_is_left_whichever_process_is_killed_and_the_next_start_works(ga
         end(make)
         gateway.start()
         try:
-            wait_for(lambda: session_of(make) == set(), START_S)
+            wait_for(lambda: session_of(make) == set())
         except AssertionError as error:
             raise AssertionError([Path(f"/proc/{pid}/cmdline").read_text() for pid in session_of(make)]) from error
-        wait_for(lambda: answers(f"{gateway.base}/healthz"), START_S)
+        wait_for(lambda: answers(f"{gateway.base}/healthz"))
         assert gateway.get("kb/list")["code"] == 0
 
 

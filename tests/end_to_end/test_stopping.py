@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import requests
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 GRACE_S = 8
-END_S = 40
-"""Seconds; much longer than the gateway and its sandbox need."""
 
 QUESTIONS = {
     "short": ("[[len:60]][[delay:100]]短", True),
@@ -50,7 +49,9 @@ def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     gateway.start()
     seen = Stop()
     callers = {user_id: threading.Thread(target=ask, args=(gateway, seen, user_id)) for user_id in QUESTIONS}
-    with ask_and_never_read(gateway), closing(HTTPConnection("127.0.0.1", gateway.port, timeout=60)) as connection:
+    with ask_and_never_read(gateway), closing(
+        HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE_S)
+    ) as connection:
         connection.connect()
         for user_id in QUESTIONS.keys() - {"short"}:
             callers[user_id].start()
@@ -66,7 +67,7 @@ def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         gateway.terminate()
         seen.exit_status = gateway.wait()
     for caller in callers.values():
-        caller.join(END_S)
+        caller.join(PATIENCE_S)
     gateway.start()
     seen.messages = {user_id: last_message(gateway, user_id) or {} for user_id in (*QUESTIONS, "deaf")}
     yield seen
@@ -76,7 +77,7 @@ def stop(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def ask(gateway: Gateway, seen: Stop, user_id: str) -> None:
     query, streaming = QUESTIONS[user_id]
     body = {"user_id": user_id, "query": query, "stream": streaming}
-    seen.bodies[user_id] = requests.post(f"{gateway.base}/chat/chat", json=body, timeout=END_S).content
+    seen.bodies[user_id] = requests.post(f"{gateway.base}/chat/chat", json=body, timeout=PATIENCE_S).content
 
 
 def ask_and_never_read(gateway: Gateway) -> socket.socket:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -75,7 +76,7 @@ def test_a_collector_gets_the_trace_of_a_question(collector: Collector, worker_c
         f"{gateway.base}/chat/chat",
         json={"user_id": "u-traced", "query": "你好", "stream": True},
         headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"},
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert answer.status_code == 200 and answer.content
     assert gateway.stop() == 0  # What a worker has not sent yet it sends at its end.

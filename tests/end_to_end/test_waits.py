@@ -19,6 +19,7 @@ from config import Config
 from route_api.storage.models import Message
 
 from ..support import databases
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 from ..support.silent_dify import MUTE_KB, SILENCE_S, SilentDify, silent_dify
 
@@ -31,7 +32,6 @@ PHASES = {
     "pings": {"message": "pings"},
     "word": {"message": "word"},
 }
-MARGIN_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def ask_without_reading(
 
 
 def ask(gateway: Gateway, **body: Any) -> requests.Response:
-    return requests.post(f"{gateway.base}/conversation/completion_db", json=body, timeout=60)
+    return requests.post(f"{gateway.base}/conversation/completion_db", json=body, timeout=PATIENCE_S)
 
 
 def rows(gateway: Gateway, user_id: str | None = None) -> list[Any]:
@@ -113,8 +113,8 @@ def test_callers_who_leave_in_any_phase_leave_no_call_open_and_each_named_model_
         caller.close()
     expected = Counter({("stopped", "caller_left", True): total})
     wait_for(lambda: ends(gateway, mark) == expected, SILENCE_S + 15)
-    wait_for(lambda: dify.count_open() == 0, MARGIN_S)
-    wait_for(lambda: dify.named == dify.stopped, MARGIN_S)
+    wait_for(lambda: dify.count_open() == 0)
+    wait_for(lambda: dify.named == dify.stopped)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -216,7 +216,7 @@ def test_a_silent_dify_ends_the_turn_after_the_settings_time_and_the_part_is_kep
 def test_after_all_that_no_call_is_open_and_each_named_model_was_stopped(
     gateway: Gateway, dify: SilentDify, results: Results
 ) -> None:
-    wait_for(lambda: dify.count_open() == 0, MARGIN_S)
+    wait_for(lambda: dify.count_open() == 0)
     assert dify.named == dify.stopped
     assert not [row for row in rows(gateway) if row.claimed_until or row.meta_data["status"] == "pending"]
 
@@ -233,7 +233,7 @@ def test_a_gateway_that_is_killed_while_dify_is_silent_about_its_app_loses_no_qu
         time.sleep(0.5)
         assert gateway._process is not None
         os.killpg(gateway._process.pid, signal.SIGKILL)
-        gateway._process.wait(10)
+        gateway._process.wait(PATIENCE_S)
         assert sorted(row.query for row in rows(gateway)) == [f"问题{n}" for n in range(5)]
         for caller in callers:
             caller.close()

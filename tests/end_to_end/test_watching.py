@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 LISTS = 40
@@ -33,7 +34,7 @@ def counter_files(gateway: Gateway) -> list[Path]:
 
 def get(gateway: Gateway, path: str, **headers: str) -> requests.Response:
     """Send a request over a new connection, which either worker may accept."""
-    return requests.get(f"http://127.0.0.1:{gateway.port}{path}", headers=headers, timeout=30)
+    return requests.get(f"http://127.0.0.1:{gateway.port}{path}", headers=headers, timeout=PATIENCE_S)
 
 
 def metric(gateway: Gateway, series: str) -> float:
@@ -72,7 +73,7 @@ def test_every_line_of_the_log_has_one_form(watched: Gateway) -> None:
 
 
 def test_gunicorns_own_refusals_are_in_the_form_as_well(watched: Gateway) -> None:
-    connection = HTTPConnection("127.0.0.1", watched.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", watched.port, timeout=PATIENCE_S)
     connection.putrequest("GET", "/healthz")
     connection.putheader("Bad header\x01", "x")
     connection.endheaders()
@@ -94,7 +95,7 @@ def test_whichever_worker_is_asked_counts_for_all(watched: Gateway) -> None:
 def test_a_killed_worker_has_nothing_open_and_what_it_counted_stays(watched: Gateway) -> None:
     counted = metric(watched, 'route_api_requests_total{method="GET",route="/healthz",status="200"}')
     body = {"user_id": "u-killed", "query": "[[len:200]][[delay:50]]长", "stream": True}
-    answer = requests.post(f"{watched.base}/chat/chat", json=body, stream=True, timeout=30)
+    answer = requests.post(f"{watched.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S)
     lines = answer.iter_lines()
     assert next(lines)
     assert metric(watched, "route_api_open_streams") == metric(watched, "route_api_running_turns") == 1
@@ -114,7 +115,7 @@ def test_a_gateway_that_serves_is_ready(watched: Gateway) -> None:
 
 
 def test_a_balancer_may_ask_for_heads_alone_on_a_connection_that_it_keeps(watched: Gateway) -> None:
-    connection = HTTPConnection("127.0.0.1", watched.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", watched.port, timeout=PATIENCE_S)
     for method in ("HEAD", "GET", "HEAD", "OPTIONS", "GET"):
         connection.request(method, "/healthz")
         answer = connection.getresponse()

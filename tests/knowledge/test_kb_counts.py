@@ -10,6 +10,7 @@ from route_api.errors import DifyForbidden, DifyNotFound, DifyTimeout
 from route_api.knowledge import kb_counts as module
 from route_api.knowledge.kb_counts import KbCounts
 
+from ..support.patience import PATIENCE_S
 from ..support.recordings import load
 
 STATUS: list[dict[str, Any]] = load("1.16.1", "documents/console-dataset-indexing-status")["response"]["body"]["data"]
@@ -96,7 +97,7 @@ def test_a_slow_count_keeps_nobody_waiting_and_is_there_the_next_time(
     counts, may_answer = KbCounts(), threading.Event()
 
     def slow() -> list[dict[str, Any]]:
-        assert may_answer.wait(60)
+        assert may_answer.wait(PATIENCE_S)
         return STATUS
 
     console.answer = slow

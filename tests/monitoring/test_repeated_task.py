@@ -6,6 +6,8 @@ import pytest
 
 from route_api.monitoring.repeated_task import RepeatedTask
 
+from ..support.patience import PATIENCE_S
+
 
 def test_it_goes_on_after_an_error_and_one_thread_runs_it(caplog: pytest.LogCaptureFixture) -> None:
     threads: set[int] = set()
@@ -24,7 +26,7 @@ def test_it_goes_on_after_an_error_and_one_thread_runs_it(caplog: pytest.LogCapt
     task = RepeatedTask("test", 0.001, fail)
     for _ in range(3):
         task.start()
-    assert third_call.wait(60) and len(threads) == 1
+    assert third_call.wait(PATIENCE_S) and len(threads) == 1
     assert "a bug" in caplog.text
 
 
@@ -41,7 +43,7 @@ def test_if_no_thread_can_be_started_the_next_start_tries_again(monkeypatch: pyt
         with pytest.raises(RuntimeError):
             task.start()
     task.start()
-    assert called.wait(60)
+    assert called.wait(PATIENCE_S)
 
 
 def _no_thread(_thread: threading.Thread) -> None:

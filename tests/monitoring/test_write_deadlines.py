@@ -10,6 +10,8 @@ import pytest
 
 from route_api.monitoring.write_deadlines import WRITE_SIZE, WriteDeadlines
 
+from ..support.patience import PATIENCE_S
+
 LIMIT_S = 0.3
 LONG = b"x" * 5_000_000
 
@@ -63,7 +65,7 @@ def test_a_caller_who_reads_slowly_gets_all_of_a_long_answer(connection: tuple[s
     serve([LONG], ours)
     assert time.monotonic() - began > LIMIT_S, "the whole answer takes longer than one write may take"
     ours.shutdown(socket.SHUT_WR)
-    reader.join(60)
+    reader.join(PATIENCE_S)
     assert sum(read) == len(LONG)
 
 

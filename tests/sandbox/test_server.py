@@ -20,6 +20,7 @@ from route_api.serve import start_sandbox
 
 from ..support.embedding_server import FakeEmbeddingServer
 from ..support.hostile_files import endless_pdf
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import wait_for
 from ..support.sandbox_knowledge import RULE
 
@@ -70,14 +71,14 @@ def serve(tmp_path: Path) -> Iterator[Server]:
         yield Server(process, url, session)
     finally:
         process.kill()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
 
 
 def wait_until_it_answers(session: requests.Session, url: str) -> None:
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         try:
-            assert session.get(f"{url}/health", timeout=60).json()["version"] == "1.12.1"
+            assert session.get(f"{url}/health", timeout=PATIENCE_S).json()["version"] == "1.12.1"
             return
         except requests.ConnectionError:
             time.sleep(0.05)
@@ -86,7 +87,7 @@ def wait_until_it_answers(session: requests.Session, url: str) -> None:
 
 def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Server) -> None:
     answer = server.session.post(
-        f"{server.url}/v1/datasets", json={"name": "a", "indexing_technique": "high_quality"}, timeout=60
+        f"{server.url}/v1/datasets", json={"name": "a", "indexing_technique": "high_quality"}, timeout=PATIENCE_S
     )
     path = f"{server.url}/v1/datasets/{answer.json()['id']}"
 
@@ -97,13 +98,13 @@ def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Serv
         yield from ("葫芦庙在仁清巷。".encode(), b"\r\n--b--\r\n")
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    uploaded = server.session.post(f"{path}/document/create-by-file", data=body(), headers=headers, timeout=60)
+    uploaded = server.session.post(f"{path}/document/create-by-file", data=body(), headers=headers, timeout=PATIENCE_S)
     assert uploaded.status_code == 200, uploaded.text
     deadline = time.monotonic() + 10
     found: list[dict[str, object]] = []
     while not found and time.monotonic() < deadline:
         found = (
-            server.session.post(f"{path}/retrieve", json={"query": "葫芦庙在哪里"}, timeout=60)
+            server.session.post(f"{path}/retrieve", json={"query": "葫芦庙在哪里"}, timeout=PATIENCE_S)
             .json()
             .get("records", [])
         )
@@ -113,12 +114,12 @@ def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Serv
 def upload_endless_pdf(server: Server) -> str:
     """Upload a hostile file, and return the path of its document."""
     answer = server.session.post(
-        f"{server.url}/v1/datasets", json={"name": "a", "indexing_technique": "high_quality"}, timeout=60
+        f"{server.url}/v1/datasets", json={"name": "a", "indexing_technique": "high_quality"}, timeout=PATIENCE_S
     )
     path = f"{server.url}/v1/datasets/{answer.json()['id']}"
     form = {"data": json.dumps({"process_rule": RULE})}
     files = {"file": ("a.pdf", endless_pdf())}
-    uploaded = server.session.post(f"{path}/document/create-by-file", data=form, files=files, timeout=60)
+    uploaded = server.session.post(f"{path}/document/create-by-file", data=form, files=files, timeout=PATIENCE_S)
     return f"{path}/documents/{uploaded.json()['document']['id']}"
 
 
@@ -156,33 +157,33 @@ def test_a_file_that_is_read_when_the_sandbox_ends_is_read_again_at_the_next_sta
     worker = int(Path(f"/proc/{reader}/stat").read_text().rpartition(")")[2].split()[1])
     for process in (server.process.pid, worker) if how == signal.SIGKILL else (server.process.pid,):
         os.kill(process, how)
-    server.process.wait(timeout=60)
+    server.process.wait(timeout=PATIENCE_S)
     wait_for(lambda: not is_running(reader))
     for again in serve(tmp_path):
         address = document.replace(server.url, again.url)
-        wait_for(lambda: again.session.get(address, timeout=60).json()["indexing_status"] == "parsing")
+        wait_for(lambda: again.session.get(address, timeout=PATIENCE_S).json()["indexing_status"] == "parsing")
         wait_for(lambda: bool(readers_of(again)))
 
 
 def test_sigterm_ends_it_promptly_though_a_connection_is_open(server: Server) -> None:
-    server.session.get(f"{server.url}/health", timeout=60)
+    server.session.get(f"{server.url}/health", timeout=PATIENCE_S)
     began = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=60) == 0
+    assert server.process.wait(timeout=PATIENCE_S) == 0
     assert time.monotonic() - began < 20, "gunicorn would wait 30 seconds for it"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com"])
 def test_it_refuses_to_serve_other_machines(host: str) -> None:
     command = [sys.executable, "-m", "route_api.sandbox", "--host", host]
-    result = subprocess.run(command, capture_output=True, timeout=60, env=os.environ, check=False)
+    result = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, env=os.environ, check=False)
     assert result.returncode == 2
     assert b"no loopback address" in result.stderr
 
 
 def test_it_refuses_a_model_for_vectors_that_it_cannot_have(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "route_api.sandbox", "--data-dir", str(tmp_path), "--embedding-model", "bge-m3"]
-    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False)
     assert result.returncode == 2
     assert b"SANDBOX_EMBEDDING_MODEL is bge-m3: without SANDBOX_EMBEDDING_URL" in result.stderr
 
@@ -202,14 +203,14 @@ def test_make_serve_hands_the_settings_of_the_embedding_server_over(tmp_path: Pa
         session.headers["Authorization"] = f"Bearer {settings['DIFY_DATASET_API_KEY']}"
         datasets = f"{settings['DIFY_BASE_URL']}/v1/datasets"
         body = {"name": "a", "indexing_technique": "high_quality"}
-        path = f"{datasets}/{session.post(datasets, json=body, timeout=60).json()['id']}"
+        path = f"{datasets}/{session.post(datasets, json=body, timeout=PATIENCE_S).json()['id']}"
         document = {"name": "a", "text": "年假十天。", "indexing_technique": "high_quality", "process_rule": RULE}
-        session.post(f"{path}/document/create-by-text", json=document, timeout=60)
+        session.post(f"{path}/document/create-by-text", json=document, timeout=PATIENCE_S)
         wait_for(lambda: len(fake.received) == 1)
         assert fake.received[0]["input"] == ["年假十天。"]
         assert fake.keys == ["Bearer secret"]
         assert "secret" not in process.args, "other users can read the arguments"
     finally:
         process.kill()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
         fake.stop()

@@ -5,6 +5,8 @@ import sys
 
 from config import PROJECT_DIR
 
+from ..support.patience import PATIENCE_S
+
 START = """
 from gevent import monkey
 monkey.patch_all()
@@ -56,7 +58,7 @@ for handle in (ok, answer_and_hang_up):
 
 def run(program: str) -> list[str]:
     command = [sys.executable, "-c", START + program]
-    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -7,6 +7,8 @@ import pytest
 
 from config import PROJECT_DIR
 
+from ..support.patience import PATIENCE_S
+
 STOPPING = """
 from gevent import monkey
 monkey.patch_all()
@@ -36,7 +38,7 @@ except ConnectionRefusedError:
 
 def test_connections_that_the_kernel_has_accepted_are_answered_when_the_server_stops() -> None:
     command = [sys.executable, "-c", STOPPING]
-    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["True", "later callers are refused"]
 
@@ -44,6 +46,6 @@ def test_connections_that_the_kernel_has_accepted_are_answered_when_the_server_s
 @pytest.mark.parametrize("moment", ["before", "with"])
 def test_a_request_that_arrives_when_idle_connections_are_closed_is_answered(moment: str) -> None:
     command = [sys.executable, "-m", "gevent.monkey", "--module", "tests.support.stopping_gevent_worker", moment]
-    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["closed", "answered for the last time"]

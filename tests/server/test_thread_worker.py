@@ -13,6 +13,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from route_api.server.thread_worker import GatewayThreadWorker
 
+from ..support.patience import PATIENCE_S
+
 
 class Poller:
     """Takes listeners, and tells nothing."""
@@ -97,7 +99,7 @@ def test_the_main_thread_does_not_wait_for_a_caller_who_keeps_the_connection_ope
     thread = threading.Thread(target=lambda: waited_in_thread.append(worker.handle(connection)))
     thread.start()
     assert callers.recv(1) == b"", "the caller learns at once that the answer is complete"
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert waited_in_thread == [False]
     ours.setblocking(True)
     assert ours.recv(1) == b"", "the main thread reads the end of the connection at once"

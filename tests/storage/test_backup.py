@@ -22,6 +22,7 @@ from route_api.storage.turns import NewTurn, TurnEnd, begin_turn, finish_turn
 
 from ..support import databases
 from ..support.deployment import program
+from ..support.patience import PATIENCE_S
 from ..support.settings import OPEN
 
 PAGE = (PROJECT_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -49,7 +50,7 @@ def run(script: str, folder: Path, **settings: str) -> None:
     script = re.sub(r"sudo (-u \S+ )?", "", script).replace(".venv/bin/python", sys.executable)
     environment = {**os.environ, **SERVERS, **settings}
     done = subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, script + done.stdout + done.stderr
 

@@ -26,6 +26,7 @@ from route_api.storage.models import ConsoleRefusal, utc_now
 from ..support import databases
 from ..support.dify_client import dify_client
 from ..support.loopback import Loopback, answer, loopback
+from ..support.patience import PATIENCE_S
 from ..support.pgbouncer import database_or_pooler_url
 from ..support.recordings import body_of, load
 
@@ -277,7 +278,7 @@ def test_two_processes_that_start_together_try_a_wrong_password_once(migrated: F
         processes = [context.Process(target=in_a_process, args=(database_url, server.url, told)) for _ in range(2)]
         for process in processes:
             process.start()
-        assert [told.get(timeout=60) for _ in processes] == ["ConsoleLoginRefused"] * 2
+        assert [told.get(timeout=PATIENCE_S) for _ in processes] == ["ConsoleLoginRefused"] * 2
         for process in processes:
-            process.join(60)
+            process.join(PATIENCE_S)
     assert console.logins == 1

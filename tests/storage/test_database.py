@@ -16,6 +16,7 @@ from route_api.storage import database
 from route_api.storage.models import User
 
 from ..support import databases
+from ..support.patience import PATIENCE_S
 from ..support.settings import OPEN
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +170,7 @@ def test_a_pair_of_writes_on_a_broken_connection_fails_once(engine: Engine) -> N
 def test_a_wait_for_postgresql_lets_others_go_on_where_gevent_serves() -> None:
     with databases.fresh_database("postgresql", f"{databases.NAME}_gevent") as url:
         program = [sys.executable, "-c", WITH_GEVENT, url]
-        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines() == [
         "others go on: True at once: True",
         "a long text: 20000000",
@@ -187,7 +188,7 @@ PATCHED = "from gevent import monkey\nmonkey.patch_all()\n"
 def test_a_server_that_hangs_is_given_up(server: str, first: str) -> None:
     with databases.fresh_database(server, f"{databases.NAME}_hangs") as url:
         program = [sys.executable, "-c", first + GIVEN_UP, url, SLEEP[server]]
-        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines() == ["given up: True True", "and again: 1"], done.stderr
 
 
@@ -246,7 +247,7 @@ for give_up in (write, write_both):
 @pytest.mark.parametrize("first", ["from gevent import monkey\nmonkey.patch_all()\n", ""], ids=["gevent", "threads"])
 def test_a_wait_for_a_locked_sqlite_lets_others_go_on_and_ends(first: str, tmp_path: Path) -> None:
     program = [sys.executable, "-c", first + LOCKED, str(tmp_path / "locked.sqlite3")]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines() == [
         "others go on: True",
         "written: 16",

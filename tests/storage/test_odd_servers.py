@@ -21,6 +21,7 @@ from route_api.storage.turns import NewTurn, TurnEnd, begin_turn, finish_turn
 
 from ..support import databases
 from ..support.odd_mariadb import OddMariaDb
+from ..support.patience import PATIENCE_S
 from ..support.running_gateway import PROJECT_DIR
 from ..support.settings import OPEN
 from ..support.stored import add_conversation, add_message
@@ -92,7 +93,7 @@ def test_a_postgresql_that_stores_bytes_or_is_elsewhere_is_as_good(postgresql_ur
 def test_a_postgresql_that_cannot_store_chinese_is_said_to_at_the_start(postgresql_url: str) -> None:
     upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
     settings = {**os.environ, "DATABASE_URL": postgresql_url}
-    done = subprocess.run(upgrade, cwd=PROJECT_DIR, env=settings, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(upgrade, cwd=PROJECT_DIR, env=settings, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "has the encoding LATIN1, which lacks characters" in done.stderr and "ENCODING 'UTF8'" in done.stderr
 

@@ -8,6 +8,7 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from .deployment import program
+from .patience import PATIENCE_S
 
 FLAGS = [
     "--no-sandbox",
@@ -21,11 +22,9 @@ FLAGS = [
 ]
 """The browser resolves no host names and makes no requests of its own."""
 
-LIMIT_MS = 30_000
-"""Milliseconds for each wait of a test for the browser. Playwright's 5 seconds for `expect` are too few where other
-programs keep the machine busy."""
+PATIENCE_MS = PATIENCE_S * 1000
 
-expect.set_options(timeout=LIMIT_MS)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextmanager
@@ -44,7 +43,7 @@ def browser_context(browser: Browser, **options: Any) -> Iterator[BrowserContext
     :param options: of :meth:`Browser.new_context`
     """
     context = browser.new_context(**options)
-    context.set_default_timeout(LIMIT_MS)
+    context.set_default_timeout(PATIENCE_MS)
     yield context
     context.close()
 

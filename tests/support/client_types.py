@@ -11,6 +11,7 @@ from config import Config
 from route_api.app import create_app
 
 from .databases import absent
+from .patience import PATIENCE_S
 from .settings import OPEN
 
 Json = dict[str, Any]
@@ -88,7 +89,7 @@ def client_types() -> str:
         source, target = Path(folder) / "openapi.json", Path(folder) / "schema.d.ts"
         source.write_text(json.dumps(for_types(document)), encoding="utf-8")
         command = [str(PROGRAMS / "openapi-typescript"), str(source), "--output", str(target)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
         return target.read_text(encoding="utf-8") + endpoints(document)
 
 

@@ -17,7 +17,8 @@ import requests
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from . import databases
-from .running_gateway import ENDS_WITH_US, PROJECT_DIR, START_S, free_port, wait_for
+from .patience import PATIENCE_S
+from .running_gateway import ENDS_WITH_US, PROJECT_DIR, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 REDIS = "redis://127.0.0.1:6379/10"
@@ -25,8 +26,6 @@ UPLOAD_LIMIT_MB = 400
 SERVICE_KEY = "the-service-key-of-a-backend"
 USER_LIMIT = 20
 """The limit of requests per minute for one user of the two gateways."""
-STOP_S = 45
-"""Seconds; longer than STOP_GRACE."""
 
 
 def program(name: str) -> str:
@@ -66,7 +65,7 @@ class Process:
             self._process = subprocess.Popen(
                 self._command, cwd=PROJECT_DIR, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        for _ in range(START_S * 10):
+        for _ in range(PATIENCE_S * 10):
             if self._process.poll() is not None:
                 break
             if self.is_up():
@@ -86,7 +85,7 @@ class Process:
             return
         process.terminate()
         try:
-            assert process.wait(STOP_S) == 0, self.log_path.read_text()
+            assert process.wait(PATIENCE_S) == 0, self.log_path.read_text()
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -240,18 +239,18 @@ class Deployment:
 
     def at(self, gateway: Gunicorn, path: str, token: str = SERVICE_KEY, **body: Any) -> requests.Response:
         """Send a POST to one gateway directly, not through nginx."""
-        return session(token).post(f"{gateway.base}/{path}", json=body, timeout=60, stream=True)
+        return session(token).post(f"{gateway.base}/{path}", json=body, timeout=PATIENCE_S, stream=True)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        return succeeded(self.http.post(f"{self.base}/{path}", json=body, timeout=60))
+        return succeeded(self.http.post(f"{self.base}/{path}", json=body, timeout=PATIENCE_S))
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        return succeeded(self.http.get(f"{self.base}/{path}", params=params, timeout=60))
+        return succeeded(self.http.get(f"{self.base}/{path}", params=params, timeout=PATIENCE_S))
 
     def ask(self, user_id: str, query: str, **given: Any) -> requests.Response:
         """Ask a question over a new connection. The answer is a stream."""
         body = {"user_id": user_id, "query": query, "stream": True, **given}
-        return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=60)
+        return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S)
 
 
 def session(token: str = "") -> requests.Session:
@@ -270,7 +269,7 @@ def succeeded(answer: requests.Response) -> dict[str, Any]:
 
 def answers(url: str) -> bool:
     try:
-        return session().get(url, timeout=1, allow_redirects=False).status_code < 500
+        return session().get(url, timeout=PATIENCE_S, allow_redirects=False).status_code < 500
     except requests.RequestException:
         return False
 

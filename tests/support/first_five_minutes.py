@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from .patience import PATIENCE_S
 from .running_gateway import PROJECT_DIR
 
 
@@ -24,7 +25,7 @@ def assert_the_first_five_minutes_work(port: int, folder: Path, *, with_key: boo
         commands, changed = re.subn(r"^KEY= .*(?=KEY=)", "", commands, flags=re.MULTILINE)
         assert changed == 1
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, capture_output=True, text=True, timeout=180
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     assert '"code":-1' not in done.stdout

@@ -17,6 +17,7 @@ from route_api.sandbox.store import current_store
 from route_api.sandbox.version import DEFAULT_VERSION
 
 from .dify_client import dify_client
+from .patience import PATIENCE_S
 from .sandbox_console import SandboxConsole
 
 EMAIL, PASSWORD = "admin@example.com", "Secret123 ${HOME}'#"
@@ -90,5 +91,5 @@ def fresh_dify(data_dir: Path, *, with_account: bool = True, masks_keys: bool = 
         yield FreshDify(f"http://127.0.0.1:{server.server_port}", calls)
     finally:
         server.shutdown()
-        thread.join(60)
+        thread.join(PATIENCE_S)
         server.server_close()

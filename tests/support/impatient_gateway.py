@@ -15,7 +15,8 @@ from typing import Any
 
 import requests
 
-from .running_gateway import PROJECT_DIR, START_S, free_port, wait_for
+from .patience import PATIENCE_S
+from .running_gateway import PROJECT_DIR, free_port, wait_for
 
 SETTINGS = "TEST_SETTINGS"
 
@@ -64,17 +65,17 @@ def impatient_gateway(log: Path, *, worker_class: str = "gevent", workers: int =
         if process.poll() is not None:
             raise AssertionError(f"the gateway did not start:\n{log.read_text()}")
         try:
-            return requests.get(f"{address}/healthz", timeout=1).ok
+            return requests.get(f"{address}/healthz", timeout=PATIENCE_S).ok
         except requests.RequestException:
             return False
 
     try:
-        wait_for(is_up, START_S)
+        wait_for(is_up)
         yield address
     finally:
         process.send_signal(signal.SIGQUIT)
         try:
-            process.wait(10)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

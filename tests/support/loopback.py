@@ -7,6 +7,8 @@ from typing import Callable, Iterator
 
 import orjson
 
+from .patience import PATIENCE_S
+
 
 class Loopback:
     """Accepts connections until it is closed. `handle` gets each request and writes the answer to the socket.
@@ -40,7 +42,7 @@ class Loopback:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(60)
+        connection.settimeout(PATIENCE_S)
         try:
             with connection:
                 while request := self._read_request(connection):

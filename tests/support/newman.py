@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .databases import absent
+from .patience import PATIENCE_S
 
 Json = dict[str, Any]
 
@@ -18,7 +19,6 @@ NEWMAN = POSTMAN / "node_modules" / ".bin" / "newman"
 COLLECTION = POSTMAN / "route-api.postman_collection.json"
 QUESTIONS = POSTMAN / "questions.json"
 SANDBOX = POSTMAN / "sandbox.postman_environment.json"
-REPLAY_S = 300
 
 
 def require_newman() -> None:
@@ -41,7 +41,7 @@ def replay(base_url: str, folder: Path, *options: str, **variables: str) -> Json
     command += ["--reporters", "json", "--reporter-json-export", str(report), *options]
     command += [part for name, value in given.items() for part in ("--env-var", f"{name}={value}")]
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=REPLAY_S)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert report.exists(), done.stdout + done.stderr
     answer: Json = json.loads(report.read_text(encoding="utf-8"))
     return answer

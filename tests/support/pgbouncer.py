@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from . import databases
-from .deployment import STOP_S, Process, program
+from .deployment import Process, program
+from .patience import PATIENCE_S
 from .running_gateway import free_port
 
 POOL_MODES = ("transaction", "statement")
@@ -54,7 +55,7 @@ class PgBouncer(Process):
 
     def is_up(self) -> bool:
         with suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S).close()
             return True
         return False
 
@@ -63,7 +64,7 @@ class PgBouncer(Process):
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            process.wait(STOP_S)
+            process.wait(PATIENCE_S)
         shutil.rmtree(self._folder)
 
 

@@ -9,6 +9,7 @@ import yaml
 from config import PROJECT_DIR
 
 from .deployment import Process, answers, program, session
+from .patience import PATIENCE_S
 from .running_gateway import free_port
 
 DEPLOY = PROJECT_DIR / "deploy"
@@ -45,7 +46,7 @@ class Prometheus(Process):
 
     def get(self, path: str, **params: str) -> Any:
         """Call Prometheus' API and return its `data`."""
-        answer = session().get(f"http://127.0.0.1:{self.port}/api/v1/{path}", params=params, timeout=60).json()
+        answer = session().get(f"http://127.0.0.1:{self.port}/api/v1/{path}", params=params, timeout=PATIENCE_S).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 

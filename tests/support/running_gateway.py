@@ -18,13 +18,10 @@ from route_api.parent_process import PARENT_VARIABLE
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from .dify_client import dify_client
+from .patience import PATIENCE_S
 from .sandbox_console import SandboxConsole
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-START_S = 120
-INDEXING_S = 60
-LIMIT_S = 60
-"""Seconds for what takes a moment: so many that no test fails because other programs keep the machine busy."""
 ENDS_WITH_US = {PARENT_VARIABLE: str(os.getpid())}
 """In the environment of gateways and their workers. If this process is killed, they end too."""
 
@@ -74,11 +71,11 @@ class Gateway:
                 stderr=log,
                 start_new_session=True,
             )
-        for _ in range(START_S * 10):
+        for _ in range(PATIENCE_S * 10):
             if self._process.poll() is not None:
                 break
             try:
-                if self.http.get(f"{self.base}/healthz", timeout=1).ok:
+                if self.http.get(f"{self.base}/healthz", timeout=PATIENCE_S).ok:
                     return
             except requests.RequestException:
                 time.sleep(0.1)
@@ -108,7 +105,7 @@ class Gateway:
         """Wait until the process has ended, and return its exit status."""
         assert self._process is not None
         try:
-            return self._process.wait(LIMIT_S)
+            return self._process.wait(PATIENCE_S)
         finally:
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -159,12 +156,12 @@ class Gateway:
                     os.kill(worker, signal.SIGKILL)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = self.http.post(f"{self.base}/{path}", json=body, timeout=30)
+        answer = self.http.post(f"{self.base}/{path}", json=body, timeout=PATIENCE_S)
         assert answer.json()["code"] == 0, answer.text
         return answer.json()
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        answer = self.http.get(f"{self.base}/{path}", params=params, timeout=30)
+        answer = self.http.get(f"{self.base}/{path}", params=params, timeout=PATIENCE_S)
         assert answer.json()["code"] == 0, answer.text
         return answer.json()
 
@@ -174,25 +171,28 @@ class Gateway:
     def upload(self, kb_id: str, path: Path, **settings: str) -> dict[str, Any]:
         with path.open("rb") as file:
             answer = self.http.post(
-                f"{self.base}/document/upload", data={"kb_id": kb_id, **settings}, files={"file": file}, timeout=60
+                f"{self.base}/document/upload",
+                data={"kb_id": kb_id, **settings},
+                files={"file": file},
+                timeout=PATIENCE_S,
             )
         assert answer.json()["code"] == 0, answer.text
         return answer.json()["data"][0]
 
     def wait_until_indexed(self, kb_id: str, batch: str) -> dict[str, Any]:
-        for _ in range(INDEXING_S * 10):
+        for _ in range(PATIENCE_S * 10):
             status = self.post("document/status", kb_id=kb_id, batch=batch)["data"]["data"][0]
             if status["indexing_status"] in ("completed", "error"):
                 return status
             time.sleep(0.1)
-        raise AssertionError(f"not indexed after {INDEXING_S} s: {status}")
+        raise AssertionError(f"not indexed after {PATIENCE_S} s: {status}")
 
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for(true: Callable[[], bool], seconds: float = LIMIT_S) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     """Wait until something is true. Give `seconds` only where it matters that it does not take longer."""
     for _ in range(int(seconds * 10)):
         if true():
@@ -207,7 +207,7 @@ def free_port() -> int:
 
 
 def stream(gateway: Gateway, body: dict[str, Any]) -> list[dict]:
-    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=30)
+    answer = gateway.http.post(f"{gateway.base}/conversation/completion_db", json=body, stream=True, timeout=PATIENCE_S)
     assert answer.headers["Content-Type"].startswith("text/event-stream"), answer.text
     lines = [line for line in answer.iter_lines() if line.startswith(b"data: ")]
     return [json.loads(line.removeprefix(b"data: ")) for line in lines]

@@ -11,6 +11,8 @@ from werkzeug.serving import make_server
 from route_api.sandbox.app import create_sandbox, stop_indexing
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
+from .patience import PATIENCE_S
+
 
 @contextmanager
 def running_sandbox(data_dir: Path) -> Iterator[dict[str, str]]:
@@ -24,6 +26,6 @@ def running_sandbox(data_dir: Path) -> Iterator[dict[str, str]]:
     thread.start()
     yield {"DIFY_BASE_URL": f"http://127.0.0.1:{server.server_port}", **settings}
     server.shutdown()
-    thread.join(60)
+    thread.join(PATIENCE_S)
     server.server_close()
     stop_indexing(app)

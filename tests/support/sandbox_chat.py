@@ -18,6 +18,8 @@ from route_api.sandbox.app import create_sandbox
 from route_api.sandbox.embedding.embedder import Embedder
 from route_api.sandbox.version import DEFAULT_VERSION
 
+from .patience import PATIENCE_S
+
 PROVIDER = "route-api/sandbox/sandbox"
 MODEL = {"provider": PROVIDER, "name": "sandbox-extractive", "completion_params": {}}
 VARIABLES = ("instructions", "context", "history")
@@ -123,12 +125,12 @@ class Sandbox:
         answer = self.service("POST", f"/datasets/{dataset_id}/document/create-by-text", key, json=document)
         assert answer.status_code == 200, answer.text
         path = f"/datasets/{dataset_id}/documents/{answer.json['batch']}/indexing-status"
-        for _ in range(100):
+        for _ in range(PATIENCE_S * 20):
             documents = self.service("GET", path, key).json["data"]
             if [document["indexing_status"] for document in documents] == ["completed"]:
                 return dataset_id
             time.sleep(0.05)
-        raise AssertionError("the document was not indexed within 5 s")
+        raise AssertionError(f"the document was not indexed within {PATIENCE_S} s")
 
     def ask(self, query: str = "你好", key: str = "", **more: Any) -> dict[str, Any]:
         """Ask an app as alice, in blocking mode, and return the answer."""

@@ -13,6 +13,7 @@ from route_api.sandbox.embedding.embedder import Embedder
 from route_api.sandbox.knowledge.indexer import Indexer
 from route_api.sandbox.store import Store
 
+from .patience import PATIENCE_S
 from .sandbox_chat import Sandbox
 
 RULE: dict[str, Any] = {
@@ -109,7 +110,7 @@ class Knowledge:
         self.wait(dataset_id, document_id)
         return document_id
 
-    def wait(self, dataset_id: str, document_id: str, seconds: float = 20) -> dict[str, Any]:
+    def wait(self, dataset_id: str, document_id: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until the indexing of a document has ended, and return the document."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -11,6 +11,7 @@ import orjson
 
 from .event_streams import CHUNKED_HEAD, chunk
 from .loopback import Loopback, answer, loopback
+from .patience import PATIENCE_S
 
 SILENCE_S = 3.0
 """Seconds after which the Dify of :class:`SilentDify` goes on, if a phase says so."""
@@ -125,7 +126,7 @@ class SilentDify:
 
     def _talk(self, connection: socket.socket, words: bytes, task_id: str) -> None:
         connection.sendall(CHUNKED_HEAD)
-        connection.settimeout(60)
+        connection.settimeout(PATIENCE_S)
         while task_id not in self.stopped:
             connection.sendall(words)
 
@@ -144,7 +145,7 @@ def repeat(connection: socket.socket, head: bytes, data: bytes) -> None:
 
 
 def send_for_ever(connection: socket.socket) -> None:
-    connection.settimeout(60)
+    connection.settimeout(PATIENCE_S)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000000000000\r\n\r\n")
     while True:
         connection.sendall(b"x" * 65536)

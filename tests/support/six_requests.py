@@ -9,6 +9,7 @@ from uuid import uuid4
 import orjson
 import requests
 
+from .patience import PATIENCE_S
 from .settings import OPEN
 
 KB, DOCUMENT = "b3153b8e-fff3-446e-ad6f-402c173cf997", "c8f00fa5-8a8d-4aa4-975a-12a799fda1b2"
@@ -35,7 +36,7 @@ class Caller:
         self.user_id = uuid4().hex[:12]
 
     def post(self, path: str, **options: Any) -> requests.Response:
-        return requests.post(f"{self.address}/v1/{path}", timeout=20, **options)
+        return requests.post(f"{self.address}/v1/{path}", timeout=PATIENCE_S, **options)
 
     def turn(self, *, streaming: bool) -> requests.Response:
         # Each kind of turn has a user of its own, whose only conversation is then the one of this turn.

@@ -22,8 +22,9 @@ from gunicorn.glogging import Logger
 from route_api.server import gevent_worker
 from route_api.server.gevent_worker import GatewayGeventWorker
 
+from .patience import PATIENCE_S
+
 block_all_greenlets = monkey.get_original("time", "sleep")
-LIMIT_S = 30
 
 
 class Application:
@@ -62,7 +63,7 @@ def ask(caller: socket.socket) -> None:
 
 
 def answer(caller: socket.socket) -> str:
-    caller.settimeout(LIMIT_S)
+    caller.settimeout(PATIENCE_S)
     try:
         received = caller.recv(4096)
     except ConnectionError:

@@ -11,6 +11,7 @@ from route_api.health import REPORT_S, CapabilityReport
 
 from ..support.callers import assert_refused, registered
 from ..support.gateway_client import MakeApp
+from ..support.patience import PATIENCE_S
 from ..support.settings import KEY, LOCKED
 
 AWAY = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_CONSOLE_EMAIL": "boss@example.com", "DIFY_CONSOLE_PASSWORD": "x"}
@@ -76,7 +77,7 @@ def test_nobody_waits_for_the_check_of_another(monkeypatch: pytest.MonkeyPatch) 
 
     def make() -> dict[str, Any]:
         begun.set()
-        assert may_end.wait(60)
+        assert may_end.wait(PATIENCE_S)
         return {"works": True, "findings": []}
 
     report = CapabilityReport(make)
@@ -85,7 +86,7 @@ def test_nobody_waits_for_the_check_of_another(monkeypatch: pytest.MonkeyPatch) 
         may_end.clear()
         checking = threading.Thread(target=report.latest)
         checking.start()
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE_S)
         if number == 0:
             with pytest.raises(TooManyRequests) as refused:
                 report.latest()
@@ -93,5 +94,5 @@ def test_nobody_waits_for_the_check_of_another(monkeypatch: pytest.MonkeyPatch) 
         else:
             assert report.latest()["works"]
         may_end.set()
-        checking.join(60)
+        checking.join(PATIENCE_S)
         now[0] += REPORT_S

@@ -22,6 +22,7 @@ from route_api.extensions import db
 from route_api.storage import database
 
 from ..support.fake_dify import FakeDify
+from ..support.patience import PATIENCE_S
 from ..support.recordings import DIFY
 
 INDEX = "/v1/"
@@ -185,7 +186,7 @@ def test_a_database_and_a_dify_that_are_paused_delay_nobody(
     threads = [thread for thread in threading.enumerate() if thread.name == "health-check"]
     assert len(threads) == 2, "questions without an answer do not become many"
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
 
 
 def test_a_bug_in_a_check_is_not_taken_for_readiness(

