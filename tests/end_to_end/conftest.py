@@ -1,5 +1,6 @@
 """Gateway and sandbox as a user starts them: in separate processes, each on its own port."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,13 +8,35 @@ import pytest
 from playwright.sync_api import Browser
 
 from ..support.browser import chromium
+from ..support.databases import fresh_database
 from ..support.running_gateway import Gateway
 
 
 @pytest.fixture(scope="session", params=["gevent", "gthread"])
 def worker_class(request: pytest.FixtureRequest) -> str:
-    """Each value of WORKER_CLASS. Every test that starts a gateway runs with both."""
+    """Each value of WORKER_CLASS. A test or a file for which the class makes no difference names one of them."""
     return str(request.param)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("gevent", "sqlite"),
+        pytest.param(("gthread", "postgresql"), marks=pytest.mark.server),
+        pytest.param(("gevent", "mysql"), marks=pytest.mark.server),
+    ],
+    ids=lambda given: "-".join(given),
+)
+def class_and_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """A WORKER_CLASS and the DATABASE_URL of an empty database: each class and each kind of database, in three pairs."""
+    worker_class, server = request.param
+    if server == "sqlite":
+        yield worker_class, f"sqlite:///{tmp_path_factory.mktemp('database') / 'gateway.sqlite3'}"
+    else:
+        with fresh_database(server, f"route_api_test_{os.getpid()}_end_to_end") as url:
+            yield worker_class, url
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,12 @@ async function ask(base, token, message) {
 </script>"""
 
 
+@pytest.fixture(scope="session")
+def worker_class() -> str:
+    """A browser gets the same from each class of worker."""
+    return "gevent"
+
+
 @pytest.fixture(scope="module")
 def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of another website."""

@@ -61,7 +61,7 @@ def website(folder: Path) -> Iterator[str]:
 def locked(worker_class: str, website: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with its sandbox that asks for a key, and lets the pages of the website read its answers."""
     settings = {"AUTH": "required", "API_KEYS": KEY, "SECRET_KEY": "signs-every-token", "CORS_ORIGINS": website}
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class, **settings)
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), WORKER_CLASS=worker_class, WORKERS="1", **settings)
     gateway.start()
     gateway.http.headers["Authorization"] = f"Bearer {KEY}"
     yield gateway

@@ -66,6 +66,7 @@ def as_text_of_a_megabyte(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 @pytest.mark.parametrize(
     "name, make", [("供水手册.pdf", as_pdf), ("供水手册.docx", as_docx), ("供水手册.txt", as_text_of_a_megabyte)]
 )
@@ -93,6 +94,7 @@ def test_a_document_is_found_and_answered_from(
     assert row["size"] == (tmp_path / name).stat().st_size
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_every_number_is_what_it_says(gateway: Gateway, tmp_path: Path) -> None:
     kb_id, qa_id = gateway.create_kb("数字"), gateway.create_kb("问答")
     texts = {
@@ -135,6 +137,7 @@ def test_every_number_is_what_it_says(gateway: Gateway, tmp_path: Path) -> None:
     wait_for(lambda: numbers_of(kb_id) == {(2, 2, len(texts["en.txt"].replace("\n", "")))})
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_what_the_sandbox_refuses_is_not_said_to_be_difys_word(gateway: Gateway, tmp_path: Path) -> None:
     kb_id = gateway.create_kb("Dify")
     answer = gateway.http.post(
@@ -159,6 +162,7 @@ def test_the_answer_streams_and_the_conversation_remembers(gateway: Gateway, tmp
     assert "水费多久收一次" in again[-2]["data"]["content"]
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: Path) -> None:
     kb_id = gateway.create_kb("下载")
     path = as_pdf(tmp_path / "导则《水价》.pdf")
@@ -176,6 +180,7 @@ def test_the_original_file_comes_back_byte_by_byte(gateway: Gateway, tmp_path: P
     )
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_a_switched_off_chunk_or_document_is_not_found(gateway: Gateway, tmp_path: Path) -> None:
     kb_id = gateway.create_kb("开关")
     document = gateway.upload(
@@ -201,6 +206,7 @@ def test_a_switched_off_chunk_or_document_is_not_found(gateway: Gateway, tmp_pat
     assert "疾控" in found()
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_everything_is_still_there_after_a_restart(own_gateway: Gateway, tmp_path: Path) -> None:
     kb_id = own_gateway.create_kb("重启")
     document = own_gateway.upload(kb_id, as_docx(tmp_path / "手册.docx"))

@@ -19,11 +19,8 @@ from sqlalchemy import create_engine, select
 from config import Config
 from route_api.storage.models import Conversation, Message
 
-from ..support import databases
 from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
-
-database_url = databases.database_url
 
 USERS = ("anna", "Anna", "小明😀")
 TURNS = 20
@@ -119,10 +116,9 @@ class Evening:
 
 
 @pytest.fixture(scope="module")
-def gateway_on(database_url: str, worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway_on(class_and_database: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway on a new database of each kind."""
-    if worker_class == "gthread" and not database_url.startswith("postgresql"):
-        pytest.skip("an evening takes half a minute: gthread has it on PostgreSQL alone, gevent on every database")
+    worker_class, database_url = class_and_database
     running = Gateway(tmp_path_factory.mktemp("evening"), database_url, WORKER_CLASS=worker_class)
     running.start()
     yield running

@@ -19,7 +19,6 @@ from sqlalchemy import create_engine, text
 from config import Config
 from route_api.storage.models import utc_now
 
-from ..support.databases import fresh_database
 from ..support.event_streams import CHUNKED_HEAD, chunk
 from ..support.loopback import Loopback, answer, loopback, reset
 from ..support.patience import PATIENCE_S
@@ -115,30 +114,14 @@ def address(dify: Dify) -> Iterator[Loopback]:
         yield server
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        ("gevent", "sqlite"),
-        pytest.param(("gthread", "postgresql"), marks=pytest.mark.server),
-        pytest.param(("gevent", "mysql"), marks=pytest.mark.server),
-    ],
-    ids=lambda given: "-".join(given),
-)
+@pytest.fixture(scope="module")
 def gateway(
-    request: pytest.FixtureRequest, address: Loopback, tmp_path_factory: pytest.TempPathFactory
+    class_and_database: tuple[str, str], address: Loopback, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     """A gateway with each class of worker and on each database."""
-    worker_class, server = request.param
+    worker_class, database_url = class_and_database
     settings = {**KEYS, "DIFY_BASE_URL": address.url, "AUTH": "open", "WORKER_CLASS": worker_class}
-    folder = tmp_path_factory.mktemp("gateway")
-    if server == "sqlite":
-        yield from started(Gateway(folder, **settings))
-    else:
-        with fresh_database(server, "route_api_test_idempotency") as url:
-            yield from started(Gateway(folder, url, **settings))
-
-
-def started(gateway: Gateway) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), database_url, **settings)
     gateway.start()
     yield gateway
     assert gateway.stop() == 0

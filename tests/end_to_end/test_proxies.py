@@ -42,10 +42,10 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]
         yield server
 
 
-def test_a_proxy_of_the_environment_gets_nothing(proxy: Loopback, worker_class: str, tmp_path: Path) -> None:
+def test_a_proxy_of_the_environment_gets_nothing(proxy: Loopback, tmp_path: Path) -> None:
     with loopback(say_hello) as model:
-        settings = {"SANDBOX_LLM_URL": f"{model.url}/v1", "SANDBOX_LLM_MODEL": "m", "WORKER_CLASS": worker_class}
-        gateway = Gateway(tmp_path, **settings)
+        settings = {"SANDBOX_LLM_URL": f"{model.url}/v1", "SANDBOX_LLM_MODEL": "m"}
+        gateway = Gateway(tmp_path, WORKERS="1", **settings)
         gateway.start()
         try:
             kb_id = gateway.create_kb("代理")

@@ -15,34 +15,17 @@ from config import Config
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
 from route_api.storage.models import utc_now
 
-from ..support.databases import fresh_database
 from ..support.patience import PATIENCE_S
 from ..support.running_gateway import Gateway, wait_for
 
 AT_ONCE = 8
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        ("gevent", "sqlite"),
-        pytest.param(("gthread", "postgresql"), marks=pytest.mark.server),
-        pytest.param(("gevent", "mysql"), marks=pytest.mark.server),
-    ],
-    ids=lambda given: "-".join(given),
-)
-def hosts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Gateway]]:
+@pytest.fixture(scope="module")
+def hosts(class_and_database: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Gateway]]:
     """Two gateways. The first one has the sandbox, and the second one uses it as its Dify."""
-    worker_class, server = request.param
+    worker_class, database_url = class_and_database
     folders = [tmp_path_factory.mktemp("host") for _ in range(2)]
-    if server == "sqlite":
-        yield from started(folders, worker_class, f"sqlite:///{folders[0] / 'shared.sqlite3'}")
-    else:
-        with fresh_database(server, "route_api_test_same_names") as url:
-            yield from started(folders, worker_class, url)
-
-
-def started(folders: list[Any], worker_class: str, database_url: str) -> Iterator[list[Gateway]]:
     settings = {"WORKER_CLASS": worker_class, "UPLOADS_PER_CALLER": "0"}
     first = Gateway(folders[0], database_url, **settings)
     first.start()

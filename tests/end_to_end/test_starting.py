@@ -108,15 +108,15 @@ def write_utf_16_without_mark(path: Path) -> None:
     path.write_bytes("PORT=8000\n".encode("utf-16-le"))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("write", "sentence"),
+    ("command", "write", "sentence"),
     [
-        (write_unreadable, ".env cannot be read: Permission denied."),
-        (write_gbk, ".env is not a text in UTF-8."),
-        (write_utf_16, ".env is not a text in UTF-8."),
-        (write_utf_16_without_mark, ".env is not a text in UTF-8."),
-        (Path.mkdir, ".env is a folder. It must be a file."),
+        ("gunicorn", write_unreadable, ".env cannot be read: Permission denied."),
+        ("make serve", write_gbk, ".env is not a text in UTF-8."),
+        ("flask", write_utf_16, ".env is not a text in UTF-8."),
+        ("gunicorn", write_utf_16_without_mark, ".env is not a text in UTF-8."),
+        ("make serve", Path.mkdir, ".env is a folder. It must be a file."),
+        ("flask", Path.mkdir, ".env is a folder. It must be a file."),
     ],
 )
 def test_an_env_file_that_cannot_be_read_is_a_sentence_and_status_2(
@@ -224,7 +224,7 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
     """A gateway that `make serve` runs, with temporary files in a folder of the test."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    gateway = Gateway(tmp_path, command=["make", "--old-file=.venv/serve", "serve"])
+    gateway = Gateway(tmp_path, command=["make", "--old-file=.venv/serve", "serve"], WORKERS="1")
     ignored_by_nohup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The gateway would ignore it too.
     gateway.start()
     yield gateway
@@ -242,7 +242,7 @@ def test_nothing_is_left_whichever_process_is_killed_and_the_next_start_works(ga
     )
     for end in ways:
         make, folders = gateway.pid, list((tmp_path / "temporary").glob(FOLDER))
-        assert len(session_of(make)) == 7, "make, serve, two of the sandbox, gunicorn and its two workers"
+        assert len(session_of(make)) == 6, "make, serve, two of the sandbox, gunicorn and its worker"
         assert len(folders) == 1, "those of earlier gateways are gone"
         end(make)
         gateway.start()

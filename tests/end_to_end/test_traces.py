@@ -57,10 +57,11 @@ def collector() -> Iterator[Collector]:
         server.shutdown()
 
 
+@pytest.mark.parametrize("worker_class", ["gthread"], scope="session")
 def test_a_gateway_does_not_wait_long_for_a_collector_that_is_silent(worker_class: str, tmp_path: Path) -> None:
     with create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        gateway = Gateway(tmp_path, WORKER_CLASS=worker_class, OTEL_EXPORTER_OTLP_ENDPOINT=address)
+        gateway = Gateway(tmp_path, WORKERS="1", WORKER_CLASS=worker_class, OTEL_EXPORTER_OTLP_ENDPOINT=address)
         gateway.start()
         for _ in range(20):
             gateway.get("kb/list")
@@ -68,9 +69,10 @@ def test_a_gateway_does_not_wait_long_for_a_collector_that_is_silent(worker_clas
         assert gateway.stop() == 0 and monotonic() - asked_at < 15
 
 
+@pytest.mark.parametrize("worker_class", ["gevent"], scope="session")
 def test_a_collector_gets_the_trace_of_a_question(collector: Collector, worker_class: str, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{collector.server_port}"
-    gateway = Gateway(tmp_path, WORKER_CLASS=worker_class, OTEL_EXPORTER_OTLP_ENDPOINT=address)
+    gateway = Gateway(tmp_path, WORKERS="1", WORKER_CLASS=worker_class, OTEL_EXPORTER_OTLP_ENDPOINT=address)
     gateway.start()
     answer = gateway.http.post(
         f"{gateway.base}/chat/chat",
