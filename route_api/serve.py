@@ -21,6 +21,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from config import PROJECT_DIR, Config, ConfigError
 
@@ -28,7 +29,7 @@ from .parent_process import PARENT_VARIABLE, end_with_parent
 from .prompts.templates import load_templates
 from .sandbox.gateway_settings import prepare_gateway_settings
 
-START_S = 30
+START_S = 60
 """The sandbox must accept connections after this number of seconds."""
 
 STOP_MARGIN_S = 5
@@ -80,11 +81,14 @@ def main() -> int:
                 environment["SECRET_KEY"] = config.SECRET_KEY or own_secret(config.SANDBOX_DATA_DIR)
                 if not config.AUTH and config.HOST.lower() in LOOPBACK:
                     environment["AUTH"] = "open"
+            # The sandbox starts meanwhile.
             migrated = subprocess.run(
                 [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"], cwd=PROJECT_DIR, env=environment
             )
             if migrated.returncode:
                 return migrated.returncode
+            if processes:
+                wait_until_listening(processes[0], environment["DIFY_BASE_URL"])
             gateway = subprocess.Popen([sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=PROJECT_DIR, env=environment)
             at_the_end.callback(stop, gateway)
             processes.append(gateway)
@@ -108,9 +112,9 @@ def wait_for_end(processes: list[subprocess.Popen[bytes]], config: Config) -> in
 
 
 def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
-    """Start the sandbox in a process of its own, and wait until it accepts connections.
+    """Start the sandbox in a process of its own.
 
-    :returns: the process; the settings with which a gateway uses the sandbox
+    :returns: the process, which does not accept connections yet; the settings with which a gateway uses the sandbox
     """
     data_dir = config.SANDBOX_DATA_DIR
     llm = {"llm_url": config.SANDBOX_LLM_URL, "llm_model": config.SANDBOX_LLM_MODEL}
@@ -125,7 +129,6 @@ def start_sandbox(config: Config) -> tuple[subprocess.Popen[bytes], dict[str, st
     environment = {**os.environ, "SANDBOX_EMBEDDING_KEY": config.SANDBOX_EMBEDDING_KEY}
     arguments = [*command, *version, *llm_arguments, *embedding, *parent]
     process = subprocess.Popen(arguments, cwd=PROJECT_DIR, env=environment)
-    wait_until_listening(process, port)
     address = f"http://127.0.0.1:{port}"
     print(f"No DIFY_BASE_URL is set: the embedded sandbox stands in for Dify at {address}.", file=sys.stderr)
     return process, {"DIFY_BASE_URL": address, "DIFY_NAME": "Sandbox", **keys}
@@ -189,16 +192,17 @@ def free_port() -> int:
     return port
 
 
-def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until the process accepts connections.
+def wait_until_listening(process: subprocess.Popen[bytes], address: str) -> None:
+    """Wait until the sandbox accepts connections at its address.
 
     :raises SystemExit: if it ends, or does not accept connections within `START_S` seconds
     """
+    host_and_port = ("127.0.0.1", urlsplit(address).port)
     for _ in range(START_S * 10):
         if process.poll() is not None:
             raise SystemExit("The sandbox ended at its start; its own lines above say why.")
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(host_and_port, timeout=1).close()
             return
         except OSError:
             time.sleep(0.1)

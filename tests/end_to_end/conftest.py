@@ -30,7 +30,7 @@ def worker_class(request: pytest.FixtureRequest) -> str:
 def class_and_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
-    """A WORKER_CLASS and the DATABASE_URL of an empty database: each class and each kind of database, in three pairs."""
+    """A WORKER_CLASS and the DATABASE_URL of an empty database: each class, each kind of database, in three pairs."""
     worker_class, server = request.param
     if server == "sqlite":
         yield worker_class, f"sqlite:///{tmp_path_factory.mktemp('database') / 'gateway.sqlite3'}"

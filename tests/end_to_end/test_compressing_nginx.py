@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from ..support import deployment
-from ..support.deployment import SERVICE_KEY, Deployment, Process, answers, program, session
+from ..support.deployment import SERVICE_KEY, Deployment, Process, program
 from ..support.patience import PATIENCE_S
-from ..support.running_gateway import free_port
+from ..support.running_gateway import answers, free_port, session
 
 pytestmark = pytest.mark.server
 sandbox, site = deployment.sandbox, deployment.site

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import requests
 
-from ..support.deployment import BIN, Process, answers, session
+from ..support.deployment import BIN, Process
 from ..support.fast_dify import ID, MB
 from ..support.patience import PATIENCE_S
-from ..support.running_gateway import PROJECT_DIR, free_port
+from ..support.running_gateway import PROJECT_DIR, answers, free_port, session
 
 UPLOAD_MB = 100
 DOWNLOAD_MB = 300

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from ..support.console_page import Console, console_page
-from ..support.deployment import Process, answers, program
-from ..support.running_gateway import PROJECT_DIR, Gateway, free_port
+from ..support.deployment import Process, program
+from ..support.running_gateway import PROJECT_DIR, Gateway, answers, free_port
 
 pytestmark = pytest.mark.server
 

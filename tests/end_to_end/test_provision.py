@@ -20,7 +20,7 @@ from ..support.clone import clone_project
 from ..support.dify_client import dify_client
 from ..support.first_five_minutes import assert_the_first_five_minutes_work
 from ..support.patience import PATIENCE_S
-from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, free_port
+from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, answers, free_port
 
 BIN = Path(sys.executable).parent
 
@@ -72,11 +72,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def wait_until_served(process: "subprocess.Popen[bytes]", url: str) -> None:
     for _ in range(PATIENCE_S * 10):
         assert process.poll() is None, "the process ended at its start"
-        try:
-            if requests.get(url, timeout=PATIENCE_S).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
+        if answers(url):
+            return
+        time.sleep(0.1)
     raise AssertionError(f"{url} does not answer after {PATIENCE_S} s")
 
 

@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from ..support.clone import clone_project
-from ..support.deployment import answers, program
+from ..support.deployment import program
 from ..support.patience import PATIENCE_S
-from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, Gateway, free_port, wait_for
+from ..support.running_gateway import ENDS_WITH_US, PROJECT_DIR, Gateway, answers, free_port, wait_for
 
 BIN = Path(sys.executable).parent
 DIFY = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_DATASET_API_KEY": "dataset-x", "DIFY_APP_API_KEY": "app-x"}

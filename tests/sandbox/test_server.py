@@ -16,7 +16,7 @@ import requests
 
 from config import Config
 from route_api.sandbox.gateway_settings import prepare_gateway_settings
-from route_api.serve import start_sandbox
+from route_api.serve import start_sandbox, wait_until_listening
 
 from ..support.embedding_server import FakeEmbeddingServer
 from ..support.hostile_files import endless_pdf
@@ -198,6 +198,7 @@ def test_make_serve_hands_the_settings_of_the_embedding_server_over(tmp_path: Pa
     )
     process, settings = start_sandbox(config)
     try:
+        wait_until_listening(process, settings["DIFY_BASE_URL"])
         session = requests.Session()
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {settings['DIFY_DATASET_API_KEY']}"

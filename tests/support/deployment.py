@@ -18,7 +18,7 @@ from route_api.sandbox.gateway_settings import prepare_gateway_settings
 
 from . import databases
 from .patience import PATIENCE_S
-from .running_gateway import ENDS_WITH_US, PROJECT_DIR, free_port, wait_for
+from .running_gateway import ENDS_WITH_US, PROJECT_DIR, answers, free_port, session, wait_for
 
 BIN = Path(sys.executable).parent
 REDIS = "redis://127.0.0.1:6379/10"
@@ -253,25 +253,9 @@ class Deployment:
         return self.nginx.client().post(f"{self.base}/chat/chat", json=body, stream=True, timeout=PATIENCE_S)
 
 
-def session(token: str = "") -> requests.Session:
-    """An HTTP session with this token, which ignores proxies of the environment."""
-    http = requests.Session()
-    http.trust_env = False
-    if token:
-        http.headers["Authorization"] = f"Bearer {token}"
-    return http
-
-
 def succeeded(answer: requests.Response) -> dict[str, Any]:
     assert answer.json()["code"] == 0, answer.text
     return dict(answer.json())
-
-
-def answers(url: str) -> bool:
-    try:
-        return session().get(url, timeout=PATIENCE_S, allow_redirects=False).status_code < 500
-    except requests.RequestException:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from .patience import PATIENCE_S
-from .running_gateway import PROJECT_DIR, free_port, wait_for
+from .running_gateway import PROJECT_DIR, answers, free_port, wait_for
 
 SETTINGS = "TEST_SETTINGS"
 
@@ -64,10 +62,7 @@ def impatient_gateway(log: Path, *, worker_class: str = "gevent", workers: int =
     def is_up() -> bool:
         if process.poll() is not None:
             raise AssertionError(f"the gateway did not start:\n{log.read_text()}")
-        try:
-            return requests.get(f"{address}/healthz", timeout=PATIENCE_S).ok
-        except requests.RequestException:
-            return False
+        return answers(f"{address}/healthz")
 
     try:
         wait_for(is_up)

@@ -8,9 +8,9 @@ import yaml
 
 from config import PROJECT_DIR
 
-from .deployment import Process, answers, program, session
+from .deployment import Process, program
 from .patience import PATIENCE_S
-from .running_gateway import free_port
+from .running_gateway import answers, free_port, session
 
 DEPLOY = PROJECT_DIR / "deploy"
 ALERTS: list[dict[str, Any]] = [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ class Gateway:
         self.base = f"http://127.0.0.1:{self.port}/v1"
         self.log_path = data_dir / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self.http = requests.Session()
-        self.http.trust_env = False
+        self.http = session()
 
     def start(self) -> None:
         settings = {
@@ -74,11 +74,9 @@ class Gateway:
         for _ in range(PATIENCE_S * 10):
             if self._process.poll() is not None:
                 break
-            try:
-                if self.http.get(f"{self.base}/healthz", timeout=PATIENCE_S).ok:
-                    return
-            except requests.RequestException:
-                time.sleep(0.1)
+            if answers(f"{self.base}/healthz"):
+                return
+            time.sleep(0.1)
         raise AssertionError(f"the gateway did not start:\n{self.log_path.read_text()}")
 
     @property
@@ -199,6 +197,22 @@ def wait_for(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"not within {seconds} s")
+
+
+def session(token: str = "") -> requests.Session:
+    """An HTTP session with this token, which ignores proxies of the environment."""
+    http = requests.Session()
+    http.trust_env = False
+    if token:
+        http.headers["Authorization"] = f"Bearer {token}"
+    return http
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there, also that the path does not exist."""
+    with suppress(requests.RequestException), session() as http:
+        return http.get(url, timeout=PATIENCE_S, allow_redirects=False).status_code < 500
+    return False
 
 
 def free_port() -> int:
