@@ -17,6 +17,7 @@ from config import Config
 from route_api.app import create_app
 from route_api.dify import Breaker
 from route_api.extensions import db
+from route_api.monitoring.repeated_task import RepeatedTask
 
 from .support.fake_dify import FakeDify
 from .support.gateway_client import GatewayClient, MakeApp
@@ -39,6 +40,23 @@ if (
 ):
     # Each test makes an SQLite file, and a slow disk would cost more than the test.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
+
+@pytest.fixture(autouse=True)
+def repeated_tasks_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The threads of an application end with the test: hundreds of them would keep the machine busy with nothing, and
+    write into the logs that later tests read. An application that is used again starts new ones."""
+    started: set[RepeatedTask] = set()
+    start = RepeatedTask.start
+
+    def start_and_remember(task: RepeatedTask) -> None:
+        start(task)
+        started.add(task)
+
+    monkeypatch.setattr(RepeatedTask, "start", start_and_remember)
+    yield
+    for task in started:
+        task.stop()
 
 
 @pytest.fixture(params=VERSIONS)

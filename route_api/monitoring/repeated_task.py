@@ -24,6 +24,7 @@ class RepeatedTask:
         self._seconds = seconds
         self._task = task
         self._lock = threading.Lock()
+        self._has_ended = threading.Event()
         self.has_started = False
 
     def start(self) -> None:
@@ -35,12 +36,19 @@ class RepeatedTask:
             return
         with self._lock:
             if not self.has_started:
-                threading.Thread(target=self._repeat, name=self._name, daemon=True).start()
-                self.has_started = True
+                has_ended = threading.Event()
+                threading.Thread(target=self._repeat, args=(has_ended,), name=self._name, daemon=True).start()
+                self._has_ended, self.has_started = has_ended, True
 
-    def _repeat(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(self._seconds):
+    def stop(self) -> None:
+        """Let the thread end before its next call. A worker's threads end with its process; in tests, a process goes on
+        when an application has served its purpose."""
+        with self._lock:
+            self._has_ended.set()
+            self.has_started = False
+
+    def _repeat(self, has_ended: threading.Event) -> None:
+        while not has_ended.wait(self._seconds):
             try:
                 self._task()
             except Exception:  # The next call may succeed.
