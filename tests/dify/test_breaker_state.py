@@ -44,5 +44,5 @@ def test_while_redis_is_away_the_state_is_empty_and_the_log_says_so_once(caplog:
     begun = time.monotonic()
     state.publish({"read": "first"})
     state.withdraw("read")
-    assert state.read() == {} and time.monotonic() - begun < 5
+    assert state.read() == {} and time.monotonic() - begun < 60
     assert caplog.text.count("each worker finds out by itself") == 1

@@ -262,7 +262,7 @@ def test_an_upload_of_a_few_bytes_a_second_ends(gateway: OneWorker, path: str) -
     begin, _ = form(path)
     connection = gateway.send(path, "Content-Length: 100000")
     connection.sendall(begin)
-    for _ in range(10 * SILENCE_S * 3):
+    for _ in range(10 * PATIENCE_S):
         time.sleep(0.1)
         try:
             connection.sendall(b"few")

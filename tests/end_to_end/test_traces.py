@@ -66,7 +66,7 @@ def test_a_gateway_does_not_wait_long_for_a_collector_that_is_silent(worker_clas
         for _ in range(20):
             gateway.get("kb/list")
         asked_at = monotonic()
-        assert gateway.stop() == 0 and monotonic() - asked_at < 15
+        assert gateway.stop() == 0 and monotonic() - asked_at < 40
 
 
 @pytest.mark.parametrize("worker_class", ["gevent"], scope="session")

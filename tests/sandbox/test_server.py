@@ -75,7 +75,7 @@ def serve(tmp_path: Path) -> Iterator[Server]:
 
 
 def wait_until_it_answers(session: requests.Session, url: str) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             assert session.get(f"{url}/health", timeout=PATIENCE_S).json()["version"] == "1.12.1"
@@ -100,7 +100,7 @@ def test_a_chunked_upload_is_indexed_and_found_through_real_sockets(server: Serv
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     uploaded = server.session.post(f"{path}/document/create-by-file", data=body(), headers=headers, timeout=PATIENCE_S)
     assert uploaded.status_code == 200, uploaded.text
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     found: list[dict[str, object]] = []
     while not found and time.monotonic() < deadline:
         found = (

@@ -161,7 +161,7 @@ for step in (-3600, 3600):
     gevent_patches.time = lambda: now() + step
     others = []
     greenlet = gevent.spawn(lambda: [others.append(gevent.sleep(0.001)) for _ in range(10)])
-    ends_at = time.monotonic() + 10
+    ends_at = time.monotonic() + 60
     while len(others) < 10 and time.monotonic() < ends_at:
         theirs.send(b"x")
         ours.recv(1)

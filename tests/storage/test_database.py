@@ -87,11 +87,11 @@ try:
     with engine.connect() as connection:
         connection.scalar(text(sys.argv[2]))
 except OperationalError as error:
-    print("given up:", error.connection_invalidated, 1 <= time.monotonic() - begun < 14)
+    print("given up:", error.connection_invalidated, 1 <= time.monotonic() - begun < 25)
 with engine.connect() as connection:
     print("and again:", connection.scalar(text("SELECT 1")))
 """
-SLEEP = {"postgresql": "SELECT pg_sleep(15)", "mysql": "SELECT SLEEP(15)"}
+SLEEP = {"postgresql": "SELECT pg_sleep(30)", "mysql": "SELECT SLEEP(30)"}
 
 
 TWO_USERS = database.WriteTogether(
@@ -240,7 +240,7 @@ for give_up in (write, write_both):
     try:
         give_up(1)
     except OperationalError as error:
-        print("given up:", error.orig, time.monotonic() - begun < 5)
+        print("given up:", error.orig, time.monotonic() - begun < 9)
 """
 
 

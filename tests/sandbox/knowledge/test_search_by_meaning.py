@@ -1,6 +1,5 @@
 """Search by meaning, with vectors of a server: what is found, the scores, and what becomes of failures."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +8,7 @@ from route_api.sandbox.app import start_indexing
 from route_api.sandbox.embedding.embedding_server import EmbeddingServer
 
 from ...support.embedding_server import FakeEmbeddingServer
+from ...support.running_gateway import wait_for
 from ...support.sandbox_knowledge import SEMANTIC, Knowledge
 
 Reopen = Callable[..., Knowledge]
@@ -42,11 +42,8 @@ def count_vectors(knowledge: Knowledge) -> int:
 
 def wait_for_vectors(knowledge: Knowledge, model: str, number: int) -> None:
     """Wait until this number of segments has a vector of a model."""
-    deadline = time.monotonic() + 20
     sql = "SELECT count(*) FROM segment_vector WHERE model = ?"
-    while knowledge.store.connection().execute(sql, (model,)).fetchone()[0] != number:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: knowledge.store.connection().execute(sql, (model,)).fetchone()[0] == number)
 
 
 def test_a_question_finds_other_words_and_another_language(with_vectors: Knowledge) -> None:
