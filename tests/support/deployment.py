@@ -43,7 +43,7 @@ class Process:
         self.name = name
         self.log_path = folder / f"{name}.log"
         self._command = command
-        self._environment = {**os.environ, **(settings or {})}
+        self._environment = {**os.environ, **ENDS_WITH_US, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -112,7 +112,7 @@ class Gunicorn(Process):
     def __init__(self, name: str, folder: Path, settings: dict[str, str]) -> None:
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}/v1"
-        self.settings = {"PORT": str(self.port), "WORKERS": "2", "PROXIES": "1", **ENDS_WITH_US, **settings}
+        self.settings = {"PORT": str(self.port), "WORKERS": "2", "PROXIES": "1", **settings}
         super().__init__(name, [str(BIN / "gunicorn"), "wsgi:app"], folder, self.settings)
 
     def migrate(self) -> None:

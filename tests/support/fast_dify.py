@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from route_api.parent_process import end_with_parent
+
 MB = 1024 * 1024
 ID = "e0b33974-287c-42cf-bf85-9aa09fa9ae59"
 IDS = {"conversation_id": ID, "message_id": ID, "task_id": ID, "id": ID, "created_at": 1735689600}
@@ -108,6 +110,8 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
+    end_with_parent()
+
     def serve_until_closed(connection: socket.socket) -> None:
         try:
             serve(connection)
