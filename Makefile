@@ -7,6 +7,9 @@ PYTHON ?= python3
 TEST_PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 CODE := route_api tests migrations benchmarks/cost.py benchmarks/compare.py benchmarks/history.py benchmarks/request.py benchmarks/soak.py benchmarks/outage.py benchmarks/extraction.py benchmarks/questions config.py wsgi.py gunicorn.conf.py
 
+# With this variable each start of a gateway, and the tests make many, would compile all of our code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 CASES ?= 20000
 SEED ?= $(shell date +%s)
 
