@@ -87,7 +87,10 @@ def patterns() -> Iterator[tuple[str, tuple[str, re.Pattern[Any]]]]:
             continue
         module = importlib.import_module(info.name)
         path = Path(str(module.__file__))
-        tree = ast.parse(path.read_text())
+        source = path.read_text()
+        if "re." not in source:
+            continue
+        tree = ast.parse(source)
         uses = uses_of_patterns(tree)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not isinstance(function := node.func, ast.Attribute):
