@@ -29,6 +29,8 @@ ASSETS = {
     "docs.css": OWN_FILES,
 }
 PAGE_DOCUMENT = "openapi.json"
+ANY_OBJECT = {"type": "object", "additionalProperties": True}
+EXAMPLE = {"openapi": "3.1.0"}
 ASSETS_LIFETIME_S = 3600
 
 PAGE_POLICY = "; ".join(
@@ -47,9 +49,7 @@ PAGE_POLICY = "; ".join(
 
 
 @blueprint.route("/openapi.json")
-@blueprint.response(
-    200, {"type": "object", "additionalProperties": True}, description="This document", example={"openapi": "3.1.0"}
-)
+@blueprint.response(200, ANY_OBJECT, description="This document", example=EXAMPLE)
 @public
 def show_openapi() -> Response:
     """The OpenAPI document, for programs, in English or Chinese.
@@ -86,8 +86,16 @@ def show_docs() -> Response:
 
 
 @blueprint.route("/docs/<name>", parameters=[in_path("name", enum=sorted([*ASSETS, PAGE_DOCUMENT]))])
-@blueprint.response(200, BINARY, content_type="application/octet-stream", description="The file, with its own type")
+@blueprint.response(200, BINARY, content_type="application/octet-stream")
 @blueprint.alt_response(200, schema=BINARY, content_type="*/*", success=True)
+@blueprint.alt_response(
+    200,
+    schema=ANY_OBJECT,
+    content_type="application/json",
+    description="The file, with its own type",
+    example=EXAMPLE,
+    success=True,
+)
 @blueprint.raises(NotFound)
 @public
 def send_docs_asset(name: str) -> Response:

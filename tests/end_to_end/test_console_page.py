@@ -468,16 +468,16 @@ def test_ten_thousand_documents_and_a_thousand_conversations_stay_fluent(console
         expect(page.locator(".rows .row").first).to_contain_text("0")
         page.locator(".virtual").evaluate("list => list.scrollTop = list.scrollHeight")
         expect(page.get_by_role("link", name=name)).to_be_visible()
-        assert page.locator(".rows .row").count() < 60
-        frames = page.locator(".virtual").evaluate("""async (list) => {
-                const begun = performance.now();
+        most_rows = page.locator(".virtual").evaluate("""async (list) => {
+                let most = 0;
                 for (let n = 0; n < 20; n++) {
                     list.scrollTop = (list.scrollHeight / 20) * n;
                     await new Promise(requestAnimationFrame);
+                    most = Math.max(most, list.querySelectorAll(".rows .row").length);
                 }
-                return (performance.now() - begun) / 20;
+                return most;
             }""")
-        assert frames < 150, f"{frames} ms for each picture"
+        assert 0 < most_rows < 60, "the page has no more rows than the screen shows"
 
 
 VIEWS = ("", "#/kbs/{kb}", "#/kbs/{kb}/settings", "#/search?kb={kb}", "#/chat?kb={kb}", "#/status")

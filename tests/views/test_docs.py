@@ -38,6 +38,15 @@ def test_the_page_has_no_script_and_no_style_in_it_and_may_load_nothing_from_els
     assert "unsafe" not in policy and "*" not in policy and "http" not in policy
 
 
+def test_the_document_describes_each_file_of_the_page(client: FlaskClient) -> None:
+    path = client.get("/openapi.json").json["paths"]["/docs/{name}"]
+    (name,), content = path["parameters"], path["get"]["responses"]["200"]["content"]
+    for file in name["schema"]["enum"]:
+        answer = client.get(f"/docs/{file}")
+        described = content.get(answer.mimetype, content["*/*"])
+        assert described["schema"]["type"] == ("object" if answer.is_json else "string"), file
+
+
 @pytest.mark.parametrize("name", ["docs.html", "index.css", "..%2fwsgi.py", "%2e%2e%2f%2e%2e%2fconfig.py", "VERSION"])
 def test_no_other_file_is_served(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/docs/{name}")
