@@ -21,7 +21,7 @@ from route_api.serve import start_sandbox, wait_until_listening
 from ..support.embedding_server import FakeEmbeddingServer
 from ..support.hostile_files import endless_pdf
 from ..support.patience import PATIENCE_S
-from ..support.running_gateway import wait_for
+from ..support.running_gateway import free_port, wait_for
 from ..support.sandbox_knowledge import RULE
 
 
@@ -32,13 +32,6 @@ class Server:
     process: subprocess.Popen[bytes]
     url: str
     session: requests.Session
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from .patience import PATIENCE_S
 from .sandbox_console import SandboxConsole
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
+PORTS = range(10_100, 32_000)
+_next_port = cycle([*PORTS[os.getpid() * 613 % len(PORTS) :], *PORTS])
 ENDS_WITH_US = {PARENT_VARIABLE: str(os.getpid())}
 """In the environment of gateways and their workers. If this process is killed, they end too."""
 
@@ -216,8 +219,11 @@ def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port of 127.0.0.1 on which nothing listens. Until the test's server listens there, no connection takes it: the
+    kernel gives higher ports to connections. Another test process hardly takes it either: each begins elsewhere."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", next(_next_port))) as server:
+            return server.getsockname()[1]
 
 
 def stream(gateway: Gateway, body: dict[str, Any]) -> list[dict]:
