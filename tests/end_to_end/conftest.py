@@ -1,6 +1,5 @@
 """Gateway and sandbox as a user starts them: in separate processes, each on its own port."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from ..support.browser import chromium
-from ..support.databases import fresh_database
+from ..support.databases import NAME, fresh_database
 from ..support.running_gateway import Gateway
 
 
@@ -35,7 +34,7 @@ def class_and_database(
     if server == "sqlite":
         yield worker_class, f"sqlite:///{tmp_path_factory.mktemp('database') / 'gateway.sqlite3'}"
     else:
-        with fresh_database(server, f"route_api_test_{os.getpid()}_end_to_end") as url:
+        with fresh_database(server, f"{NAME}_end_to_end") as url:
             yield worker_class, url
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from config import Config
 from route_api.app import create_app
 
-from ..support.databases import SERVERS, fresh_database
+from ..support.databases import NAME, SERVERS, fresh_database
 from ..support.faulty_dify import FAULTS, FaultyDify, faulty_dify
 from ..support.impatient_gateway import impatient_gateway
 from ..support.reliability_page import table
@@ -114,7 +114,7 @@ def database(kind: str, folder: Path) -> Iterator[Database]:
             url = direct_url = f"sqlite:///{folder / 'gateway.sqlite3'}"
         else:
             server = {"PostgreSQL": "postgresql", "MariaDB": "mysql"}[kind]
-            direct_url = at_the_end.enter_context(fresh_database(server, f"reliability_{free_name(folder)}"))
+            direct_url = at_the_end.enter_context(fresh_database(server, f"{NAME}_fails"))
             host, port = SERVERS[server].rsplit("@")[1].split(":")
             proxy = at_the_end.enter_context(tcp_proxy(host, int(port)))
             url = direct_url.replace(f"{host}:{port}", proxy.url_part)
@@ -122,10 +122,6 @@ def database(kind: str, folder: Path) -> Iterator[Database]:
         with app.app_context():
             flask_migrate.upgrade()
         yield Database(url, proxy, direct_url)
-
-
-def free_name(folder: Path) -> str:
-    return "".join(character for character in folder.name if character.isalnum()).lower()[-40:]
 
 
 FAULTY_DATABASES = [
@@ -179,6 +175,7 @@ def test_each_fault_of_redis_has_the_answers_of_the_page(dify: FaultyDify, tmp_p
     with database("SQLite", tmp_path) as stored, tcp_proxy("127.0.0.1", 6379) as proxy:
         settings: dict[str, Any] = settings_for(dify.url, stored.url)
         settings |= {"RATE_LIMIT": 1000, "LIMITS_STORAGE": REDIS.format(proxy.url_part)}
+        settings["REDIS_TIMEOUT_S"] = LIMIT_S / 2  # Some requests ask Redis twice.
         with impatient_gateway(tmp_path / "gateway.log", **settings) as address:
             assert Caller(address).ask_all() == HEALTHY
             breaks: Callable[[], None] = {"away": proxy.go_away, "paused": proxy.pause}[fault]

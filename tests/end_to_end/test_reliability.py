@@ -5,11 +5,8 @@ The table of Dify's faults in that page is the list of these tests. The other ta
 
 import ast
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import flask_migrate
 import pytest
@@ -20,7 +17,7 @@ from route_api.app import create_app
 from ..support.faulty_dify import FAULTS, FaultyDify, faulty_dify
 from ..support.impatient_gateway import impatient_gateway
 from ..support.reliability_page import PAGE, table
-from ..support.running_gateway import free_port
+from ..support.running_gateway import free_port, wait_for
 from ..support.settings import OPEN
 from ..support.six_requests import COLUMNS, HEALTHY, Caller, settings_for
 
@@ -97,21 +94,10 @@ def test_each_fault_of_dify_has_the_answers_of_the_page(healthy: str, dify: Faul
         (conversation,) = caller.post("conversation/list", json=user).json()["data"]["conversations"]
         again = {**user, "message": "再问一次", "conversation_id": conversation["conversation_id"]}
         assert caller.post("conversation/completion", json=again).json()["code"] == 0, "the claim was not let go"
-    assert not wait_while(lambda: [kind for kind in dify.open_calls if kind != "stop"]), "a call to Dify stays open"
+    wait_for(lambda: not [kind for kind in dify.open_calls if kind != "stop"])
 
 
 def test_a_dify_that_is_not_there_has_the_answers_of_the_page(database_url: str, tmp_path: Path) -> None:
     for fault, url in {"refused": f"http://127.0.0.1:{free_port()}", "DNS gone": "http://dify.invalid"}.items():
         with impatient_gateway(tmp_path / "gateway.log", **settings_for(url, database_url)) as address:
             assert Caller(address).ask_all() == DIFY_ROWS[fault]
-
-
-def wait_while(true: Callable[[], Any], seconds: float = 3.0) -> Any:
-    """Wait until the value is false.
-
-    :returns: the last value
-    """
-    give_up_at, pause = monotonic() + seconds, threading.Event()
-    while (value := true()) and monotonic() < give_up_at:
-        pause.wait(0.05)
-    return value

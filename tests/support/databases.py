@@ -49,12 +49,13 @@ def fresh_database(server: str, name: str) -> Iterator[str]:
         admin.connect().close()
     except OperationalError as error:
         absent(f"no {server} server at {SERVERS[server]}: {error.orig}")
+    drop = f"DROP DATABASE IF EXISTS {name}" + (" WITH (FORCE)" if server == "postgresql" else "")
     with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(text(drop))
         connection.execute(text(f"CREATE DATABASE {name}"))
     yield f"{SERVERS[server]}/{name}"
     with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name}" + (" WITH (FORCE)" if server == "postgresql" else "")))
+        connection.execute(text(drop))
     admin.dispose()
 
 

@@ -20,11 +20,13 @@ SETTINGS = "TEST_SETTINGS"
 
 if SETTINGS in os.environ:  # gunicorn imports this module.
     from config import Config
+    from route_api.access import limits
     from route_api.app import create_app
     from route_api.storage import database
 
     settings = json.loads(os.environ[SETTINGS])
     database.RESULT_TIMEOUT_S = settings.pop("RESULT_TIMEOUT_S", database.RESULT_TIMEOUT_S)
+    limits.REDIS_OPTIONS["socket_timeout"] = settings.pop("REDIS_TIMEOUT_S", limits.REDIS_TIMEOUT_S)
     app = create_app(Config.load(**settings))
 
 
@@ -33,7 +35,7 @@ def impatient_gateway(log: Path, *, worker_class: str = "gevent", workers: int =
     """A running gunicorn, with the settings of gunicorn.conf.py and an application with these settings.
 
     :param settings: for `Config.load`, which does not check them; DATABASE_URL must have its tables. RESULT_TIMEOUT_S
-        is the constant of storage/database.py.
+        is the constant of storage/database.py, REDIS_TIMEOUT_S that of access/limits.py.
     :returns: the gateway's address
     """
     port = free_port()
