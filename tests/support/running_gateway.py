@@ -25,6 +25,7 @@ from .sandbox_console import SandboxConsole
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PORTS = range(10_100, 32_000)
+"""For servers of the tests. Linux gives the ports from 32,768 on to connections; Chromium refuses port 10,080."""
 _next_port = cycle([*PORTS[os.getpid() * 613 % len(PORTS) :], *PORTS])
 ENDS_WITH_US = {PARENT_VARIABLE: str(os.getpid())}
 """In the environment of gateways and their workers. If this process is killed, they end too."""
